@@ -1,0 +1,1 @@
+"""Ilk: nearest users, nearest films, or a blend of both, over gRPC."""

@@ -1,0 +1,359 @@
+"""Knows what can be asked and what is answered, as plain frozen values.
+
+It refuses to know numpy, gRPC and bundles: ids here are the caller's strings, never rows. Ranges
+are checked when a value is made, so a ``Query`` that exists is one that may be asked.
+"""
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ilk.errors import InvalidRequest
+
+DEFAULT_NEIGHBORS = 10
+MAX_NEIGHBORS = 1000
+MAX_ID_BYTES = 256
+MAX_TEXT_CHARS = 1000
+MAX_PROFILE_ENTRIES = 10_000
+MAX_EXAMPLES = 1000
+MAX_FILTER_IDS = 100_000
+MAX_FILTER_GENRES = 100
+MIN_RECALL, MAX_RECALL = 0.9, 0.999
+
+
+class Target(enum.Enum):
+    """What is looked for."""
+
+    ITEMS = "items"
+    USERS = "users"
+
+
+class PredictionMethod(enum.Enum):
+    """How stars are predicted: around baselines, or the textbook cosine method."""
+
+    BASELINE_KNN = "baseline-knn"
+    COSINE_KNN = "cosine-knn"
+
+
+class ShortfallReason(enum.Enum):
+    """Why fewer neighbors came than were asked for."""
+
+    BUNDLE_EXHAUSTED = "bundle exhausted"
+    FILTERED = "filtered"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemId:
+    """An item of the bundle, as the one asked about."""
+
+    item_id: str
+
+    def __post_init__(self) -> None:
+        _check_id("item_id", self.item_id)
+
+
+@dataclass(frozen=True, slots=True)
+class UserId:
+    """A user of the bundle, as the one asked about."""
+
+    user_id: str
+
+    def __post_init__(self) -> None:
+        _check_id("user_id", self.user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """Stars (or clicks) for an item, with the Unix time in seconds if known."""
+
+    item_id: str
+    stars: float
+    rated_at_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_id("profile.ratings.item_id", self.item_id)
+        if not math.isfinite(self.stars):
+            raise InvalidRequest("profile.ratings.stars", f"must be finite, got {self.stars}")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A user who need not be in the bundle: what they rated, liked, disliked and favour."""
+
+    ratings: tuple[Rating, ...] = ()
+    liked_item_ids: tuple[str, ...] = ()
+    disliked_item_ids: tuple[str, ...] = ()
+    favorite_genres: tuple[str, ...] = ()
+    half_life_s: float | None = None
+
+    def __post_init__(self) -> None:
+        parts = (self.ratings, self.liked_item_ids, self.disliked_item_ids, self.favorite_genres)
+        entries = sum(map(len, parts))
+        if not entries:
+            raise InvalidRequest(
+                "profile", "is empty; give ratings, liked items or favorite genres"
+            )
+        if entries > MAX_PROFILE_ENTRIES:
+            raise InvalidRequest("profile", f"has {entries} entries; at most {MAX_PROFILE_ENTRIES}")
+        for name, ids in (("liked", self.liked_item_ids), ("disliked", self.disliked_item_ids)):
+            for item_id in ids:
+                _check_id(f"profile.{name}_item_ids", item_id)
+        if self.half_life_s is not None and not 0 < self.half_life_s < math.inf:
+            raise InvalidRequest("profile.half_life", f"must be positive, got {self.half_life_s} s")
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Items to be near to and, optionally, far from."""
+
+    positive_item_ids: tuple[str, ...]
+    negative_item_ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.positive_item_ids:
+            raise InvalidRequest("examples.positive_item_ids", "at least one is needed")
+        n_examples = len(self.positive_item_ids) + len(self.negative_item_ids)
+        if n_examples > MAX_EXAMPLES:
+            raise InvalidRequest("examples", f"has {n_examples} items; at most {MAX_EXAMPLES}")
+        for name in ("positive_item_ids", "negative_item_ids"):
+            for item_id in getattr(self, name):
+                _check_id(f"examples.{name}", item_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A content query: names of genres and other words of the items' content."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise InvalidRequest("text", "is empty")
+        if len(self.text) > MAX_TEXT_CHARS:
+            raise InvalidRequest(
+                "text", f"has {len(self.text)} characters; at most {MAX_TEXT_CHARS}"
+            )
+
+
+Whom: TypeAlias = ItemId | UserId | Profile | Examples | Text
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which neighbors may be returned; every condition given must hold."""
+
+    any_genres: tuple[str, ...] = ()
+    all_genres: tuple[str, ...] = ()
+    no_genres: tuple[str, ...] = ()
+    min_year: int | None = None
+    max_year: int | None = None
+    include_ids: tuple[str, ...] = ()
+    exclude_ids: tuple[str, ...] = ()
+    exclude_seen: bool = False
+
+    def __post_init__(self) -> None:
+        n_ids = len(self.include_ids) + len(self.exclude_ids)
+        if n_ids > MAX_FILTER_IDS:
+            raise InvalidRequest("filter", f"names {n_ids} ids; at most {MAX_FILTER_IDS}")
+        n_genres = len(self.any_genres) + len(self.all_genres) + len(self.no_genres)
+        if n_genres > MAX_FILTER_GENRES:
+            raise InvalidRequest("filter", f"names {n_genres} genres; at most {MAX_FILTER_GENRES}")
+        if self.min_year is not None and self.max_year is not None:
+            if self.min_year > self.max_year:
+                raise InvalidRequest(
+                    "filter.min_year", f"{self.min_year} is after max_year {self.max_year}"
+                )
+
+    @property
+    def on_content(self) -> bool:
+        """Whether genres or years are asked for."""
+        genres = self.any_genres or self.all_genres or self.no_genres
+        return bool(genres) or self.min_year is not None or self.max_year is not None
+
+
+NO_FILTER = Filter()
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How exact a search must be: a recall target, or ``exact`` (``recall`` is then 1)."""
+
+    recall: float = 1.0
+    exact: bool = True
+
+    @classmethod
+    def at_recall(cls, recall: float) -> "Accuracy":
+        """Return the promise that ``recall`` (in [0.9, 0.999]) of the true neighbors are found."""
+        if not MIN_RECALL <= recall <= MAX_RECALL:
+            raise InvalidRequest(
+                "accuracy.recall", f"must be in [{MIN_RECALL}, {MAX_RECALL}], got {recall}"
+            )
+        return cls(recall=recall, exact=False)
+
+
+EXACT = Accuracy()
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Nearest ``target`` to ``whom``, by the likeness that ``content_weight`` blends.
+
+    ``None`` for ``content_weight`` or ``accuracy`` means the bundle's default.
+    """
+
+    whom: Whom
+    target: Target = Target.ITEMS
+    content_weight: float | None = None
+    filter: Filter = NO_FILTER
+    neighbor_count: int = DEFAULT_NEIGHBORS
+    offset: int = 0
+    accuracy: Accuracy | None = None
+    diversity: float = 0.0
+    popularity_penalty: float = 0.0
+    include_components: bool = False
+    include_explanation: bool = False
+    ignore_unknown_ids: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.neighbor_count <= MAX_NEIGHBORS:
+            raise InvalidRequest(
+                "neighbor_count", f"must be in [1, {MAX_NEIGHBORS}], got {self.neighbor_count}"
+            )
+        if not 0 <= self.offset <= MAX_NEIGHBORS - self.neighbor_count:
+            raise InvalidRequest(
+                "offset",
+                f"must be at least 0 and, with neighbor_count, at most {MAX_NEIGHBORS}, "
+                f"got {self.offset}",
+            )
+        weight = self.content_weight
+        # A comparison with NaN is false, so NaN is refused here too.
+        if weight is not None and not 0.0 <= weight <= 1.0:
+            raise InvalidRequest("content_weight", f"must be in [0, 1], got {weight}")
+        if not 0.0 <= self.diversity <= 1.0:
+            raise InvalidRequest("diversity", f"must be in [0, 1], got {self.diversity}")
+        if not 0.0 <= self.popularity_penalty <= 1.0:
+            raise InvalidRequest(
+                "popularity_penalty", f"must be in [0, 1], got {self.popularity_penalty}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """The share of a component that one rated item, or one genre, carries."""
+
+    name: str
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The strongest contributions to a recommendation, largest first."""
+
+    items: tuple[Contribution, ...] = ()
+    genres: tuple[Contribution, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """One answer. Components are ``None`` unless asked for; ``score`` rises with likeness."""
+
+    id: str
+    score: float
+    collaborative: float | None = None
+    content: float | None = None
+    unrelated: bool = False
+    inferred: bool = False
+    explanation: Explanation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """How many neighbors were asked for and came, and why the rest did not."""
+
+    requested: int
+    returned: int
+    reason: ShortfallReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbors:
+    """The answer to a :class:`Query`, from exactly one bundle."""
+
+    neighbors: Sequence[Neighbor]
+    bundle_version: str
+    content_weight: float
+    shortfall: Shortfall | None = None
+    ignored_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RatingPrediction:
+    """Predicted stars; with ``neighbor_count`` 0 they are a fall-back on means."""
+
+    item_id: str
+    stars: float
+    neighbor_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What is known of an item. ``year`` and ``mean_rating`` are ``None`` where unknown."""
+
+    id: str
+    title: str
+    year: int | None = None
+    genres: tuple[str, ...] = ()
+    rating_count: int = 0
+    mean_rating: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TitleMatch:
+    """An item whose title is like a text; ``score`` in [0, 1]."""
+
+    item: Item
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRecall:
+    """Recall of one index at one setting and blend, measured when the bundle was built."""
+
+    space: str
+    index: str
+    effort: int
+    content_weight: float
+    recall_at_10: float
+    recall_at_100: float
+
+
+@dataclass(frozen=True, slots=True)
+class BundleInfo:
+    """What a server serves. ``created_at_s`` is Unix seconds; ``rating_scale`` is (min, max)."""
+
+    version: str
+    format_version: int
+    created_at_s: float
+    user_count: int
+    item_count: int
+    rating_count: int
+    genres: tuple[str, ...]
+    rating_scale: tuple[float, float] | None
+    default_content_weight: float
+    default_recall: float
+    recall: tuple[MeasuredRecall, ...] = ()
+    quality: dict[str, float] = field(default_factory=dict)
+    source: str = ""
+    simulated: bool = False
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+def _check_id(name: str, value: str) -> None:
+    # Characters bound bytes from both sides, so the encoding is only paid near the limit.
+    if not value:
+        raise InvalidRequest(name, "is empty")
+    if len(value) * 4 > MAX_ID_BYTES and len(value.encode()) > MAX_ID_BYTES:
+        raise InvalidRequest(name, f"has {len(value.encode())} bytes; at most {MAX_ID_BYTES}")

@@ -1,0 +1,1 @@
+"""Generated from ``proto/ilk/v1``; never edited. ``make stubs`` writes it, ``make check`` compares."""

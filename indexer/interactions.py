@@ -1,0 +1,93 @@
+"""Knows what every data set looks like once it is read: who rated what, and what the items are.
+
+It refuses to know file formats (`movielens`, `tabular` and `sample` produce it) and training
+(`factors`, `content` consume it). Rows here are positions in ``user_ids`` and ``item_ids``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ilk.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Items by row.
+
+    Attributes
+    ----------
+    item_ids, titles
+        ``n_items`` strings; ids are unique and not empty.
+    years
+        Shape ``(n_items,)``, int16; 0 where unknown.
+    genres
+        ``n_items`` tuples of names; empty where none are known.
+    texts
+        Further content fields by name, each ``n_items`` strings (tags, a plot, a cast).
+    """
+
+    item_ids: list[str]
+    titles: list[str]
+    years: npt.NDArray[np.int16]
+    genres: list[tuple[str, ...]]
+    texts: dict[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Interactions:
+    """Who rated what, one entry per (user, item) pair.
+
+    Attributes
+    ----------
+    user_ids
+        ``n_users`` unique strings.
+    items
+        The catalogue; it may hold items that nobody rated.
+    user_rows, item_rows
+        Shape ``(n,)``, int32: positions in ``user_ids`` and ``items.item_ids``.
+    ratings
+        Shape ``(n,)``, float32, finite; stars, or the number of clicks when ``rating_scale`` is None.
+    timestamps
+        Shape ``(n,)``, int64 Unix seconds, or None where the data has none.
+    rating_scale
+        ``(min, max)`` of the stars, or None for clicks.
+    source
+        One line for the manifest: what the data is, and on what terms it may be used.
+    simulated
+        True for users who do not exist.
+    n_dropped
+        Lines passed over because they were malformed (``skip_bad_rows``).
+    n_duplicates
+        Entries merged into another of the same pair.
+    """
+
+    user_ids: list[str]
+    items: Items
+    user_rows: npt.NDArray[np.int32]
+    item_rows: npt.NDArray[np.int32]
+    ratings: npt.NDArray[np.float32]
+    timestamps: npt.NDArray[np.int64] | None
+    rating_scale: tuple[float, float] | None
+    source: str
+    simulated: bool = False
+    n_dropped: int = 0
+    n_duplicates: int = 0
+
+    def __post_init__(self) -> None:
+        if not len(self.ratings):
+            raise DataError(self.source, "holds no ratings")
+
+    def __len__(self) -> int:
+        return len(self.ratings)
+
+    @property
+    def n_users(self) -> int:
+        """Users, with or without ratings."""
+        return len(self.user_ids)
+
+    @property
+    def n_items(self) -> int:
+        """Items, with or without ratings."""
+        return len(self.items.item_ids)
