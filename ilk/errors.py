@@ -64,7 +64,7 @@ class NotFound(IlkError):
 
 
 class DataError(IlkError):
-    """Input data that cannot be used; the message names the file and, where there is one, the line."""
+    """Input data that cannot be used; the message names the file and, if known, the line."""
 
     def __init__(self, where: object, problem: str, line: int | None = None) -> None:
         at = f"{where}, line {line}" if line is not None else f"{where}"

@@ -1,0 +1,1 @@
+"""The program that builds, evaluates and publishes bundles: ``python -m indexer``."""

@@ -48,7 +48,7 @@ class Interactions:
     user_rows, item_rows
         Shape ``(n,)``, int32: positions in ``user_ids`` and ``items.item_ids``.
     ratings
-        Shape ``(n,)``, float32, finite; stars, or the number of clicks when ``rating_scale`` is None.
+        Shape ``(n,)``, float32, finite; stars, or clicks where ``rating_scale`` is None.
     timestamps
         Shape ``(n,)``, int64 Unix seconds, or None where the data has none.
     rating_scale

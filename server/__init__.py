@@ -1,0 +1,1 @@
+"""The program that answers queries from a published bundle: ``python -m server``."""
