@@ -1,0 +1,36 @@
+"""Knows how a program of ours ends: 0 done, 2 wrong usage, 3 failure, the reason on stderr.
+
+It refuses to know what the program does.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from ilk.errors import IlkError, SettingsError
+
+DONE, USAGE, FAILURE = 0, 2, 3
+
+
+def run(app: App, arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (``sys.argv`` if None) and return its exit code."""
+    try:
+        app(
+            sys.argv[1:] if arguments is None else list(arguments),
+            exit_on_error=False,
+            print_error=True,
+            result_action="return_value",
+        )
+    except CycloptsError:
+        return USAGE
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return USAGE
+    except IlkError as error:
+        sys.stderr.write(f"{error}\n")
+        return FAILURE
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return FAILURE
+    return DONE

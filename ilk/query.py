@@ -1,0 +1,273 @@
+"""Knows how a query is answered from an open bundle: the path that is served and evaluated.
+
+It refuses to know the wire. A query becomes a plan; plans that search alike share one faiss call;
+what was found becomes an answer.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ilk.ann import RowNeighbors, top_rows
+from ilk.bundle import Bundle
+from ilk.bundle.contents import ContentGroups
+from ilk.errors import IlkError, InvalidRequest
+from ilk.explain import explain
+from ilk.filters import Allowed, allowed_rows
+from ilk.rerank import rerank
+from ilk.space import Space, SpaceKey, likeness_vectors
+from ilk.types import Neighbor, Neighbors, Query, Shortfall, ShortfallReason, Target
+from ilk.vectors import Float32Matrix, Float32Vector, Rows, blend
+from ilk.whom import Seeker, seek
+
+# Scores this close to zero are rounding, not likeness.
+_NOTHING = 1e-6
+# More exclusions than this are cheaper as a bitmap than as over-fetched neighbors.
+_MAX_OVERFETCH = 512
+# Candidate sets up to this size, or this share of the rows, are compared one by one.
+_EXACT_CANDIDATES = 2048
+_EXACT_SHARE = 0.05
+# Re-ranking chooses from this many times the neighbors wanted.
+_POOL_FACTOR, _MIN_POOL = 10, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One query, resolved: where it stands, where it looks, what may come back.
+
+    Attributes
+    ----------
+    n_wanted
+        Neighbors to find before paging: fewer than asked for if fewer may come back.
+    effort
+        The index's search setting; None: compare with every row.
+    """
+
+    query: Query
+    space: Space
+    seeker: Seeker
+    content_weight: float
+    allowed: Allowed
+    n_wanted: int
+    effort: int | None
+
+
+def answer(bundle: Bundle, query: Query) -> Neighbors:
+    """Return the answer to one query.
+
+    Raises
+    ------
+    NotFound
+        If an id it names is unknown.
+    InvalidRequest
+        If it does not fit the bundle.
+    """
+    plan = make_plan(bundle, query)
+    if _through_index(bundle, plan):
+        return _finish(bundle, plan, *_search(plan.space, [plan])[0])
+    return _finish(bundle, plan, *_search_exactly(bundle, plan))
+
+
+def answer_many(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | IlkError]:
+    """Return the answer to each query, in order; an error stands in the place of a bad one.
+
+    Queries that look in the same space at the same effort share one search.
+    """
+    outcomes: list[Neighbors | IlkError | None] = [None] * len(queries)
+    groups: dict[tuple[SpaceKey, int | None, int], list[tuple[int, Plan]]] = defaultdict(list)
+    for at, query in enumerate(queries):
+        try:
+            plan = make_plan(bundle, query)
+            if _through_index(bundle, plan) and plan.allowed.bitmap is None:
+                groups[plan.space.key, plan.effort, _fetch_count(plan)].append((at, plan))
+            else:
+                outcomes[at] = answer(bundle, query)
+        except IlkError as error:
+            outcomes[at] = error
+    for members in groups.values():
+        plans = [plan for _, plan in members]
+        for (at, plan), found in zip(members, _search(plans[0].space, plans), strict=True):
+            outcomes[at] = _finish(bundle, plan, *found)
+    return outcomes  # type: ignore[return-value]
+
+
+def make_plan(bundle: Bundle, query: Query) -> Plan:
+    """Return how the query will be answered; errors as :func:`answer`."""
+    seeker = seek(bundle, query)
+    space = bundle.spaces[SpaceKey(query.target, seeker.kind is query.target)]
+    if query.include_explanation and (
+        seeker.kind is not Target.USERS or query.target is not Target.ITEMS
+    ):
+        raise InvalidRequest("include_explanation", "only recommendations to users have reasons")
+    weight = query.content_weight
+    if weight is None:
+        weight = bundle.manifest.default_content_weight
+    allowed = allowed_rows(bundle, seeker, query.target, query.filter)
+    accuracy = query.accuracy
+    if accuracy is not None and accuracy.exact:
+        effort = space.index.exhaustive_effort
+    else:
+        recall = bundle.manifest.default_recall if accuracy is None else accuracy.recall
+        effort = space.effort(weight, recall)
+    wanted = query.offset + query.neighbor_count
+    if query.diversity or query.popularity_penalty:
+        wanted = max(_POOL_FACTOR * wanted, _MIN_POOL)
+    return Plan(
+        query,
+        space,
+        seeker,
+        weight,
+        allowed,
+        min(wanted, allowed.n_allowed),
+        effort,
+    )
+
+
+def _through_index(bundle: Bundle, plan: Plan) -> bool:
+    """Whether the index answers best: not for tiny sets, nor where everything ties."""
+    if plan.effort is None or not plan.n_wanted:
+        return False
+    if plan.allowed.bitmap is not None or len(plan.allowed.excluded) > _MAX_OVERFETCH:
+        few = max(_EXACT_CANDIDATES, _EXACT_SHARE * len(plan.space))
+        if plan.allowed.n_allowed <= few or plan.space.index.exhaustive_effort != plan.effort:
+            return False
+    return plan.content_weight < 1 and bool(plan.seeker.collaborative.any())
+
+
+def _search(space: Space, plans: Sequence[Plan]) -> list[tuple[Rows, Float32Vector]]:
+    """Search the index once for plans of one effort and fetch count (one plan if it has a bitmap)."""
+    first = plans[0]
+    queries = [blend(p.seeker.collaborative, p.seeker.content, p.content_weight) for p in plans]
+    bitmap = None
+    n_fetched = _fetch_count(first)
+    if first.allowed.bitmap is not None or len(first.allowed.excluded) > _MAX_OVERFETCH:
+        bitmap, n_fetched = first.allowed.with_bitmap(len(space)), first.n_wanted
+    found = space.index.nearest(
+        queries[0] if len(queries) == 1 else np.concatenate(queries),
+        n_fetched,
+        first.effort or 0,
+        bitmap,
+    )
+    return [_keep_allowed(found, at, plan) for at, plan in enumerate(plans)]
+
+
+def _fetch_count(plan: Plan) -> int:
+    return min(plan.n_wanted + len(plan.allowed.excluded), len(plan.space))
+
+
+def _keep_allowed(found: RowNeighbors, at: int, plan: Plan) -> tuple[Rows, Float32Vector]:
+    """Drop excluded rows and padding, and put equal scores in the order of rows."""
+    rows, scores = found.rows[at], found.scores[at]
+    excluded = plan.allowed.excluded
+    listed = rows.tolist()
+    kept = [p for p, row in enumerate(listed) if row >= 0 and row not in excluded]
+    if len(kept) < len(listed) or len(kept) > plan.n_wanted:
+        rows, scores = rows[kept[: plan.n_wanted]], scores[kept[: plan.n_wanted]]
+    if len(set(scores.tolist())) < len(scores):
+        order = np.lexsort((rows, -scores))
+        rows, scores = rows[order], scores[order]
+    return rows, scores
+
+
+def _search_exactly(bundle: Bundle, plan: Plan) -> tuple[Rows, Float32Vector]:
+    """Compare with every allowed row; equal scores come in the order of rows."""
+    nothing: Rows = np.empty(0, dtype=np.int64)
+    if not plan.n_wanted:
+        return nothing, nothing.astype(np.float32)
+    pure_content = plan.content_weight == 1 or not plan.seeker.collaborative.any()
+    on_items = plan.query.target is Target.ITEMS
+    if pure_content and on_items and plan.allowed.bitmap is None:
+        return _search_groups(bundle.content_groups, plan)
+    rows = plan.allowed.rows(len(plan.space))
+    scores = plan.space.scores(
+        rows, plan.seeker.collaborative, plan.seeker.content, plan.content_weight
+    )
+    best = top_rows(scores, plan.n_wanted)
+    return rows[best], scores[best]
+
+
+def _search_groups(groups: ContentGroups, plan: Plan) -> tuple[Rows, Float32Vector]:
+    """Compare with each distinct content vector once, then open the best groups, ties together."""
+    scores = np.float32(plan.content_weight) * (groups.vectors @ plan.seeker.content)
+    n_needed = plan.n_wanted + len(plan.allowed.excluded)
+    # Every group has a member, so the groups that reach the n-th best score are enough.
+    floor = np.partition(scores, -n_needed)[-n_needed] if n_needed < len(scores) else -np.inf
+    reached = np.flatnonzero(scores >= floor)
+    sizes = groups.indptr[reached + 1] - groups.indptr[reached]
+    rows = np.concatenate(
+        [groups.members[groups.indptr[g] : groups.indptr[g + 1]] for g in reached]
+    )
+    by_row = np.repeat(scores[reached], sizes)
+    order = np.lexsort((rows, -by_row))
+    if plan.allowed.excluded:
+        order = order[~np.isin(rows[order], list(plan.allowed.excluded))]
+    best = order[: plan.n_wanted]
+    return rows[best], by_row[best]
+
+
+def _finish(bundle: Bundle, plan: Plan, rows: Rows, scores: Float32Vector) -> Neighbors:
+    query = plan.query
+    n_returned = max(0, min(query.offset + query.neighbor_count, len(rows)) - query.offset)
+    if (query.diversity or query.popularity_penalty) and len(rows):
+        chosen = _rerank(bundle, plan, rows, scores, query.offset + n_returned)
+        rows, scores = rows[chosen], scores[chosen]
+    page = slice(query.offset, query.offset + n_returned)
+    return Neighbors(
+        neighbors=_neighbors(bundle, plan, rows[page], scores[page]),
+        bundle_version=bundle.version,
+        content_weight=plan.content_weight,
+        shortfall=_shortfall(plan, n_returned) if n_returned < query.neighbor_count else None,
+        ignored_ids=plan.seeker.ignored_ids,
+    )
+
+
+def _rerank(bundle: Bundle, plan: Plan, rows: Rows, scores: Float32Vector, n_chosen: int) -> Rows:
+    side = bundle.side(plan.query.target)
+    likeness: Float32Matrix = likeness_vectors(
+        side.factors[rows], side.content[rows], plan.content_weight
+    )
+    return rerank(
+        scores,
+        side.popularity[rows],
+        likeness,
+        n_chosen,
+        diversity=plan.query.diversity,
+        popularity_penalty=plan.query.popularity_penalty,
+    )
+
+
+def _neighbors(bundle: Bundle, plan: Plan, rows: Rows, scores: Float32Vector) -> Sequence[Neighbor]:
+    side = bundle.side(plan.query.target)
+    id_of, inferred = side.vocabulary.id_of, side.inferred
+    plain = [
+        Neighbor(id_of(row), score, None, None, score <= _NOTHING, inferred.item(row))
+        for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+    ]
+    if not len(rows) or not (plan.query.include_components or plan.query.include_explanation):
+        return plain
+    by_factors, by_content = plan.space.components(
+        rows, plan.seeker.collaborative, plan.seeker.content
+    )
+    reasons = (
+        explain(bundle, plan.seeker, rows) if plan.query.include_explanation else [None] * len(rows)
+    )
+    return [
+        Neighbor(n.id, n.score, a, b, n.unrelated, n.inferred, reason)
+        for n, a, b, reason in zip(
+            plain, by_factors.tolist(), by_content.tolist(), reasons, strict=True
+        )
+    ]
+
+
+def _shortfall(plan: Plan, n_returned: int) -> Shortfall:
+    n_asked = plan.query.neighbor_count
+    filtered = plan.allowed.n_allowed < len(plan.space) - len(plan.seeker.own_rows)
+    what = plan.query.target.value
+    if filtered:
+        reason, why = ShortfallReason.FILTERED, f"the filter lets {plan.allowed.n_allowed} pass"
+    else:
+        reason, why = ShortfallReason.BUNDLE_EXHAUSTED, f"the bundle holds {len(plan.space)} {what}"
+    after = f", {plan.query.offset} passed over" if plan.query.offset else ""
+    return Shortfall(n_asked, n_returned, reason, f"{n_returned} of {n_asked}: {why}{after}")

@@ -1,0 +1,123 @@
+"""Knows one (likeness or affinity, items or users) space: its vectors, its index, its measured recall.
+
+It refuses to know who asks, filters and ids.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ilk.ann import Index
+from ilk.types import MeasuredRecall, Target
+from ilk.vectors import Float32Matrix, Float32Vector, Rows, concatenate, unit_rows
+
+_CHUNK_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceKey:
+    """Which space: what is looked for, and whether by likeness (else by affinity)."""
+
+    target: Target
+    by_likeness: bool
+
+    @property
+    def name(self) -> str:
+        """The name in manifests and on the wire, such as ``items.likeness``."""
+        return f"{self.target.value}.{'likeness' if self.by_likeness else 'affinity'}"
+
+
+SPACE_KEYS = tuple(SpaceKey(target, alike) for target in Target for alike in (True, False))
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The vectors that answers come from.
+
+    Attributes
+    ----------
+    key
+        Which space.
+    factors
+        Shape ``(n, n_factors)``, float32: directions for likeness, ALS factors for affinity.
+    content
+        Shape ``(n, dim_content)``, float32.
+    index
+        Over ``[factors ‖ content]``.
+    recall
+        Measured recall, by effort and content weight.
+    """
+
+    key: SpaceKey
+    factors: Float32Matrix
+    content: Float32Matrix
+    index: Index
+    recall: tuple[MeasuredRecall, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.factors)
+
+    def components(
+        self, rows: Rows, collaborative: Float32Vector, content: Float32Vector
+    ) -> tuple[Float32Vector, Float32Vector]:
+        """Return the collaborative and content components of ``rows``, each shape ``(n,)``, float32.
+
+        Parameters
+        ----------
+        rows
+            Rows of this space.
+        collaborative, content
+            The query's parts.
+        """
+        return self.factors[rows] @ collaborative, self.content[rows] @ content
+
+    def scores(
+        self,
+        rows: Rows,
+        collaborative: Float32Vector,
+        content: Float32Vector,
+        content_weight: float,
+    ) -> Float32Vector:
+        """Return the exact blended scores of ``rows``, in bounded memory; shape ``(n,)``, float32."""
+        scores = np.empty(len(rows), dtype=np.float32)
+        for start in range(0, len(rows), _CHUNK_ROWS):
+            part = slice(start, start + _CHUNK_ROWS)
+            by_factors, by_content = self.components(rows[part], collaborative, content)
+            scores[part] = (1 - content_weight) * by_factors + content_weight * by_content
+        return scores
+
+    def effort(self, content_weight: float, recall: float) -> int | None:
+        """Return the cheapest effort measured to reach ``recall`` at this blend; None if none does.
+
+        Between two measured blends the effort must reach the target at both.
+        """
+        exhaustive = self.index.exhaustive_effort
+        if exhaustive == 0:
+            return 0
+        by_effort: dict[int, list[tuple[float, float]]] = {}
+        for row in self.recall:
+            worst = min(row.recall_at_10, row.recall_at_100)
+            by_effort.setdefault(row.effort, []).append((row.content_weight, worst))
+        for effort in sorted(by_effort):
+            if _holds(sorted(by_effort[effort]), content_weight, recall):
+                return effort
+        return exhaustive
+
+
+def likeness_vectors(
+    factors: Float32Matrix, content: Float32Matrix, content_weight: float
+) -> npt.NDArray[np.float32]:
+    """Return vectors whose inner products are blended likeness: of rows with each other."""
+    by_factors = np.float32(np.sqrt(1 - content_weight)) * unit_rows(factors)
+    return concatenate(by_factors, np.float32(np.sqrt(content_weight)) * content)
+
+
+def _holds(measured: Sequence[tuple[float, float]], weight: float, recall: float) -> bool:
+    weights = [w for w, _ in measured]
+    below, above = bisect_right(weights, weight) - 1, bisect_left(weights, weight)
+    if below < 0 or above >= len(weights):
+        return False
+    return measured[below][1] >= recall and measured[above][1] >= recall

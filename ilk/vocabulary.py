@@ -1,0 +1,143 @@
+"""Knows which external id stands for which row, both ways, straight from mapped arrays.
+
+It refuses to know whether the ids are users or items. Nothing is decoded at opening, so ten million
+ids cost no private memory: an id is found by binary search over its hash and compared byte by byte.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from ilk.errors import BundleCorrupt
+
+
+@dataclass(frozen=True, slots=True)
+class StringColumn:
+    """``n`` strings as one block of UTF-8.
+
+    Attributes
+    ----------
+    blob
+        Shape ``(size_bytes,)``, uint8.
+    offsets
+        Shape ``(n + 1,)``, int64; string ``row`` is ``blob[offsets[row]:offsets[row + 1]]``.
+    """
+
+    blob: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        ends_right = len(self.offsets) >= 1 and self.offsets[-1] == len(self.blob)
+        if not ends_right or self.offsets[0] != 0:
+            raise BundleCorrupt("string offsets do not span their block of text")
+
+    @classmethod
+    def of(cls, strings: Iterable[str]) -> "StringColumn":
+        """Return ``strings`` as a column."""
+        encoded = [s.encode() for s in strings]
+        offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+        np.cumsum([len(e) for e in encoded], out=offsets[1:])
+        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> str:
+        return self.bytes_at(row).decode()
+
+    def bytes_at(self, row: int) -> bytes:
+        """Return the UTF-8 bytes of string ``row``."""
+        return self.blob[self.offsets.item(row) : self.offsets.item(row + 1)].tobytes()
+
+    def to_list(self) -> list[str]:
+        """Return every string, decoded."""
+        text, ends = self.blob.tobytes(), self.offsets.tolist()
+        return [text[a:b].decode() for a, b in pairwise(ends)]
+
+
+class Vocabulary:
+    """Unique ids and their rows.
+
+    Parameters
+    ----------
+    ids
+        The ids by row.
+    hashes
+        Shape ``(n,)``, uint64, rising: the hash of every id.
+    hash_rows
+        Shape ``(n,)``, int64: the row of the id behind each hash.
+
+    Notes
+    -----
+    Two ids with one hash stand side by side and are told apart by their bytes.
+    """
+
+    __slots__ = ("_hash_rows", "_hashes", "ids")
+
+    def __init__(
+        self,
+        ids: StringColumn,
+        hashes: npt.NDArray[np.uint64],
+        hash_rows: npt.NDArray[np.int64],
+    ) -> None:
+        if not len(ids) == len(hashes) == len(hash_rows):
+            raise BundleCorrupt(
+                f"a vocabulary of {len(ids)} ids has {len(hashes)} hashes and {len(hash_rows)} rows"
+            )
+        self.ids = ids
+        self._hashes = hashes
+        self._hash_rows = hash_rows
+
+    @classmethod
+    def of(cls, ids: Iterable[str]) -> "Vocabulary":
+        """Return the vocabulary that gives ``ids`` the rows 0, 1, 2...; they must be unique."""
+        column = StringColumn.of(ids)
+        hashes = np.array([_hash(column.bytes_at(r)) for r in range(len(column))], dtype=np.uint64)
+        order = np.argsort(hashes, kind="stable").astype(np.int64)
+        return cls(column, hashes[order], order)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> "Vocabulary":
+        """Return the vocabulary that :meth:`arrays` was called on."""
+        column = StringColumn(arrays["blob"], arrays["offsets"])  # type: ignore[arg-type]
+        return cls(column, arrays["hashes"], arrays["hash_rows"])  # type: ignore[arg-type]
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return what a bundle stores, by name."""
+        return {
+            "blob": self.ids.blob,
+            "offsets": self.ids.offsets,
+            "hashes": self._hashes,
+            "hash_rows": self._hash_rows,
+        }
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def id_of(self, row: int) -> str:
+        """Return the id of a row in ``[0, n)``."""
+        return self.ids[row]
+
+    def row_of(self, external_id: str) -> int:
+        """Return the row of an id, or -1 if the vocabulary does not hold it."""
+        encoded = external_id.encode()
+        wanted = _hash(encoded)
+        at = int(self._hashes.searchsorted(np.uint64(wanted)))
+        while at < len(self._hashes) and self._hashes.item(at) == wanted:
+            row = self._hash_rows.item(at)
+            if self.ids.bytes_at(row) == encoded:
+                return row
+            at += 1
+        return -1
+
+    def rows_of(self, external_ids: Iterable[str]) -> npt.NDArray[np.int64]:
+        """Return the row of each id, -1 where the vocabulary does not hold it."""
+        return np.array([self.row_of(i) for i in external_ids], dtype=np.int64)
+
+
+def _hash(encoded: bytes) -> int:
+    return int.from_bytes(blake2b(encoded, digest_size=8).digest(), "little")

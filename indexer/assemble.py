@@ -1,0 +1,212 @@
+"""Knows how interactions become the parts of a bundle: order, train, vectorise, index.
+
+It refuses to know files on either side: readers come before it, publishing after.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from ilk.ann import Index
+from ilk.baseline import fit_biases
+from ilk.bundle.contents import Arrays, Biases, Catalogue, ContentGroups, Ratings, Side, flatten
+from ilk.bundle.manifest import IndexRecord
+from ilk.content import ContentModel
+from ilk.foldin import FoldIn
+from ilk.preference import Preference, age_weights
+from ilk.space import SPACE_KEYS, SpaceKey
+from ilk.types import Target
+from ilk.vectors import Float32Matrix, concatenate, support, unit_rows
+from ilk.vocabulary import StringColumn, Vocabulary
+from indexer.content import Content, factors_from_content, vectorize
+from indexer.factors import Factors, fit
+from indexer.indices import build_index
+from indexer.interactions import Interactions
+from indexer.progress import Progress
+from indexer.settings import BuildSettings
+
+_SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything of a bundle but its manifest's words."""
+
+    arrays: Arrays
+    indices: dict[str, Index]
+    records: dict[str, IndexRecord]
+    preference: Preference
+    fold_in: FoldIn
+    content_model: ContentModel
+    n_users: int
+    n_items: int
+    n_ratings: int
+
+
+def assemble(data: Interactions, settings: BuildSettings, progress: Progress) -> Parts:
+    """Return the parts of the bundle of ``data``, whose rows are as `indexer.order` leaves them."""
+    preference = preference_of(data, settings)
+    ages = _age_weights(data, preference)
+    confidences = _matrix(data, preference.confidences(data.ratings, ages))
+    confidences.eliminate_zeros()
+    with progress.step("train", settings.iterations) as advance:
+        factors = fit(confidences, settings, advance)
+    with progress.step("content"):
+        content = vectorize(data.items)
+        weights = _matrix(data, preference.content_weights(data.ratings, ages))
+        users, items, to_factors = _sides(data, factors, content, weights, confidences)
+    model = ContentModel(content.fields, content.idf, None, to_factors)
+    sides = {Target.USERS: users, Target.ITEMS: items}
+    indices: dict[str, Index] = {}
+    records: dict[str, IndexRecord] = {}
+    with progress.step("index", len(SPACE_KEYS)) as advance:
+        for done, key in enumerate(SPACE_KEYS, start=1):
+            found, other = sides[key.target], sides[_other(key.target)]
+            asking = found if key.by_likeness else other
+            indices[key.name], records[key.name] = build_index(
+                key, _index_vectors(key, found), _index_vectors(key, asking), settings
+            )
+            advance(done)
+    arrays = flatten("users", users) | flatten("items", items) | _ratings_arrays(data)
+    arrays |= flatten("catalogue", _catalogue(data, content))
+    arrays |= flatten("content_groups", ContentGroups.of(items.content))
+    arrays |= flatten("biases", _biases(data))
+    arrays |= {"gram": factors.fold_in.gram, "content.idf": model.idf}
+    arrays |= {"content.to_factors": model.to_factors}
+    return Parts(
+        arrays,
+        indices,
+        records,
+        preference,
+        factors.fold_in,
+        model,
+        data.n_users,
+        data.n_items,
+        len(data),
+    )
+
+
+def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
+    """Return how this data's ratings are read under these settings."""
+    liked_from = settings.liked_from
+    if liked_from is None:
+        liked_from = Preference.usual_threshold(data.rating_scale)
+    half_life = settings.half_life_days
+    return Preference(
+        scale=data.rating_scale,
+        liked_from=liked_from,
+        alpha=settings.alpha,
+        graded=settings.graded,
+        half_life_s=None if half_life is None else half_life * _SECONDS_PER_DAY,
+    )
+
+
+def _index_vectors(key: SpaceKey, side: Side) -> Float32Matrix:
+    return concatenate(side.directions if key.by_likeness else side.factors, side.content)
+
+
+def _other(target: Target) -> Target:
+    return Target.USERS if target is Target.ITEMS else Target.ITEMS
+
+
+def _age_weights(data: Interactions, preference: Preference) -> npt.NDArray[np.float32] | None:
+    if preference.half_life_s is None or data.timestamps is None:
+        return None
+    times = data.timestamps.astype(np.float64)
+    newest = np.full(data.n_users, -np.inf)
+    np.maximum.at(newest, data.user_rows, times)
+    return age_weights(times, newest[data.user_rows], preference.half_life_s)
+
+
+def _matrix(data: Interactions, values: npt.NDArray[np.float32]) -> sp.csr_matrix:
+    shape = (data.n_users, data.n_items)
+    matrix = sp.csr_matrix((values, (data.user_rows, data.item_rows)), shape=shape)
+    matrix.sort_indices()
+    return matrix
+
+
+def _sides(
+    data: Interactions,
+    factors: Factors,
+    content: Content,
+    weights: sp.csr_matrix,
+    confidences: sp.csr_matrix,
+) -> tuple[Side, Side, Float32Matrix]:
+    trained = factors.items.any(axis=1)
+    to_factors = factors_from_content(content.vectors, factors.items, trained)
+    inferred = ~trained & content.vectors.any(axis=1)
+    item_factors = factors.items.copy()
+    item_factors[inferred] = content.vectors[inferred] @ to_factors[:-1] + to_factors[-1]
+    user_content = unit_rows(np.asarray(weights @ content.vectors, dtype=np.float32))
+    nobody = np.zeros(data.n_users, dtype=np.bool_)
+    n_of_user = np.diff(confidences.indptr)
+    n_of_item = np.bincount(confidences.indices, minlength=data.n_items)
+    users = _side(data.user_ids, factors.users, user_content, data.user_rows, n_of_user, nobody)
+    items = _side(
+        data.items.item_ids, item_factors, content.vectors, data.item_rows, n_of_item, inferred
+    )
+    return users, items, to_factors
+
+
+def _side(
+    ids: list[str],
+    factors: Float32Matrix,
+    content: Float32Matrix,
+    rated: npt.NDArray[np.int32],
+    n_positives: npt.NDArray[np.int64],
+    inferred: npt.NDArray[np.bool_],
+) -> Side:
+    logs = np.log1p(np.bincount(rated, minlength=len(ids)))
+    popularity = (logs / logs.max()).astype(np.float32)
+    directions = unit_rows(factors) * support(n_positives)[:, None]
+    return Side(Vocabulary.of(ids), factors, directions, content, popularity, inferred)
+
+
+def _ratings_arrays(data: Interactions) -> Arrays:
+    by_user = _ratings(data, data.user_rows, data.item_rows, data.n_users)
+    by_item = _ratings(data, data.item_rows, data.user_rows, data.n_items)
+    return flatten("ratings_by_user", by_user) | flatten("ratings_by_item", by_item)
+
+
+def _ratings(
+    data: Interactions, own: npt.NDArray[np.int32], others: npt.NDArray[np.int32], n_rows: int
+) -> Ratings:
+    order = np.lexsort((others, own))
+    indptr = np.zeros(n_rows + 1, dtype=np.int64)
+    np.cumsum(np.bincount(own, minlength=n_rows), out=indptr[1:])
+    times = np.empty(0, dtype=np.int64) if data.timestamps is None else data.timestamps[order]
+    return Ratings(indptr, others[order], data.ratings[order], times)
+
+
+def _biases(data: Interactions) -> Biases:
+    n_users, n_items = data.n_users, data.n_items
+    if data.rating_scale is None:
+        mean, users, items = 0.0, np.zeros(n_users), np.zeros(n_items)
+    else:
+        mean, users, items = fit_biases(
+            data.user_rows, data.item_rows, data.ratings, n_users, n_items
+        )
+    return Biases(np.array([mean]), users.astype(np.float32), items.astype(np.float32))
+
+
+def _catalogue(data: Interactions, content: Content) -> Catalogue:
+    codes = {genre: code for code, genre in enumerate(content.fields[0].terms)}
+    per_item = [[codes[g] for g in genres] for genres in data.items.genres]
+    indptr = np.zeros(data.n_items + 1, dtype=np.int64)
+    np.cumsum([len(c) for c in per_item], out=indptr[1:])
+    genre_codes = np.fromiter((c for row in per_item for c in row), dtype=np.uint16)
+    mask = np.zeros((len(codes), data.n_items), dtype=np.bool_)
+    mask[genre_codes, np.repeat(np.arange(data.n_items), np.diff(indptr))] = True
+    counts = np.bincount(data.item_rows, minlength=data.n_items)
+    sums = np.bincount(data.item_rows, weights=data.ratings, minlength=data.n_items)
+    means = np.divide(sums, counts, out=np.full(data.n_items, np.nan), where=counts > 0)
+    return Catalogue(
+        titles=StringColumn.of(data.items.titles),
+        years=data.items.years,
+        genre_indptr=indptr,
+        genre_codes=genre_codes,
+        genre_bitmaps=np.packbits(mask, axis=1, bitorder="little"),
+        mean_stars=means.astype(np.float32),
+    )

@@ -1,0 +1,1 @@
+"""Offline evaluation: splits without leaks, figures, and baselines to be compared with."""

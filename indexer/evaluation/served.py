@@ -1,0 +1,107 @@
+"""Knows how a split is ranked by what is served: a bundle is built and asked through `ilk.query`.
+
+It refuses to know figures. What is measured here is what a caller would have been told.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ilk.bundle import Bundle, open_bundle
+from ilk.errors import IlkError
+from ilk.query import answer_many
+from ilk.types import Filter, Neighbors, Profile, Query, Rating, UserId, Whom
+from indexer.evaluation.splits import Split
+from indexer.interactions import Interactions
+from indexer.progress import Progress
+from indexer.publishing import assemble_and_publish
+from indexer.settings import BuildSettings
+
+_UNSEEN = Filter(exclude_seen=True)
+_BATCH = 256
+
+
+@contextlib.contextmanager
+def built_from(
+    data: Interactions, settings: BuildSettings, progress: Progress
+) -> Iterator[Bundle]:
+    """Build a bundle of ``data`` in a temporary store and yield it opened."""
+    with tempfile.TemporaryDirectory(prefix="ilk-") as folder:
+        store = Path(folder)
+        assemble_and_publish(data, store, settings, {}, progress)
+        yield open_bundle(store)
+
+
+def rank(
+    bundle: Bundle,
+    split: Split,
+    k: int,
+    *,
+    content_weight: float,
+    diversity: float = 0.0,
+    popularity_penalty: float = 0.0,
+) -> npt.NDArray[np.int64]:
+    """Return the ``k`` items recommended to each test user, as item rows of the split's data.
+
+    Users whom training never saw (``strong``) come as profiles of what is folded in; others as the
+    users they are. Nothing folded in is recommended.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(n_test_users, k)``, int64; -1 where fewer could be recommended.
+    """
+    row_of = {item_id: row for row, item_id in enumerate(split.interactions.items.item_ids)}
+    ranked = np.full((len(split.test_user_rows), k), -1, dtype=np.int64)
+    seekers = _seekers(bundle, split)
+    for start in range(0, len(seekers), _BATCH):
+        queries = [
+            Query(
+                whom=whom,
+                filter=_UNSEEN,
+                neighbor_count=k,
+                content_weight=content_weight,
+                diversity=diversity,
+                popularity_penalty=popularity_penalty,
+            )
+            for whom in seekers[start : start + _BATCH]
+        ]
+        for at, outcome in enumerate(answer_many(bundle, queries), start=start):
+            rows = [row_of[n.id] for n in _answered(outcome).neighbors]
+            ranked[at, : len(rows)] = rows
+    return ranked
+
+
+def _answered(outcome: Neighbors | IlkError) -> Neighbors:
+    if isinstance(outcome, IlkError):
+        raise outcome
+    return outcome
+
+
+def _seekers(bundle: Bundle, split: Split) -> list[Whom]:
+    data = split.interactions
+    users = [data.user_ids[row] for row in split.test_user_rows.tolist()]
+    return [
+        UserId(user_id)
+        if bundle.users.vocabulary.row_of(user_id) >= 0
+        else profile_of(data, entries)
+        for user_id, entries in zip(users, split.entries_by_test_user(split.fold_in), strict=True)
+    ]
+
+
+def profile_of(data: Interactions, entries: npt.NDArray[np.int64]) -> Profile:
+    """Return the profile that says what these entries of one user say."""
+    times = None if data.timestamps is None else data.timestamps[entries].tolist()
+    item_ids = data.items.item_ids
+    return Profile(
+        ratings=tuple(
+            Rating(item_ids[item], stars, None if times is None else times[at])
+            for at, (item, stars) in enumerate(
+                zip(data.item_rows[entries].tolist(), data.ratings[entries].tolist(), strict=True)
+            )
+        )
+    )

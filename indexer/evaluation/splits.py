@@ -1,0 +1,360 @@
+"""Knows how to part interactions into what is learned from, what is shown and what is predicted.
+
+It refuses to know models and figures. Parts are boolean masks over the entries of the original
+interactions, so rows mean the same before and after a split.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from ilk.errors import DataError, SettingsError
+from indexer.interactions import Interactions
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+Rows: TypeAlias = npt.NDArray[np.int64]
+CsrMatrix: TypeAlias = "sparse.csr_matrix[np.float32]"
+SplitProtocol: TypeAlias = Literal["strong", "weak", "temporal", "cold_items"]
+
+MIN_POSITIVES = 5
+# Keeps a product such as 0.29 * 100 = 28.999999999999996 from losing a whole entry when floored.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """What a model may learn, what it is shown of each test user, and what it must predict.
+
+    Attributes
+    ----------
+    protocol
+        Which of this module's functions made it.
+    interactions
+        The original; every mask is over its ``n`` entries.
+    positive
+        Shape ``(n,)``: entries that count as liked.
+    train, fold_in, held_out
+        Shape ``(n,)``: entries to learn from, entries of test users visible at query time, and
+        positive entries of test users to be predicted. An entry may be in none of them.
+    test_user_rows
+        Shape ``(n_test_users,)``, int64, rising; each has a positive folded in and one held out.
+    n_dropped_entries
+        Positives of users to be tested, removed because training has no positive of their item
+        (``strong`` only).
+    n_dropped_users
+        Users who were to be tested and lacked a positive to show or one to predict.
+    cutoff_s
+        Unix seconds that part before from after, for ``temporal``.
+    """
+
+    protocol: SplitProtocol
+    interactions: Interactions
+    positive: Mask
+    train: Mask
+    fold_in: Mask
+    held_out: Mask
+    test_user_rows: Rows
+    n_dropped_entries: int = 0
+    n_dropped_users: int = 0
+    cutoff_s: int | None = None
+
+    @property
+    def n_cold_held_out(self) -> int:
+        """Held-out entries on items that training has no entry of."""
+        item_rows = self.interactions.item_rows
+        return int((~np.isin(item_rows[self.held_out], item_rows[self.train])).sum())
+
+    def train_interactions(self) -> Interactions:
+        """Return the entries to learn from; users, items and their rows stay as they were."""
+        whole = self.interactions
+        return replace(
+            whole,
+            user_rows=whole.user_rows[self.train],
+            item_rows=whole.item_rows[self.train],
+            ratings=whole.ratings[self.train],
+            timestamps=None if whole.timestamps is None else whole.timestamps[self.train],
+        )
+
+    def entries_by_test_user(self, part: Mask) -> list[Rows]:
+        """Return the positions of a part's entries (``fold_in`` or ``held_out``) per test user.
+
+        The list runs like ``test_user_rows``; positions rise.
+        """
+        entries = np.flatnonzero(part)
+        users = self.interactions.user_rows[entries]
+        entries = entries[np.argsort(users, kind="stable")]
+        users = np.sort(users)
+        starts = np.searchsorted(users, self.test_user_rows, side="left")
+        ends = np.searchsorted(users, self.test_user_rows, side="right")
+        return [entries[start:end] for start, end in zip(starts, ends, strict=True)]
+
+    def train_matrix(self) -> CsrMatrix:
+        """Return training positives as ones, shape ``(n_users, n_items)``."""
+        return self._matrix(self.train & self.positive, np.arange(self.interactions.n_users))
+
+    def fold_in_matrix(self) -> CsrMatrix:
+        """Return folded-in positives as ones, shape ``(n_test_users, n_items)``."""
+        return self._matrix(self.fold_in & self.positive, self.test_user_rows)
+
+    def seen_matrix(self) -> CsrMatrix:
+        """Return all that is folded in, liked or not, as ones: what is not to be recommended."""
+        return self._matrix(self.fold_in, self.test_user_rows)
+
+    def held_out_matrix(self) -> CsrMatrix:
+        """Return what is to be predicted as ones, shape ``(n_test_users, n_items)``."""
+        return self._matrix(self.held_out, self.test_user_rows)
+
+    def _matrix(self, part: Mask, user_rows: Rows) -> CsrMatrix:
+        rows = np.searchsorted(user_rows, self.interactions.user_rows[part])
+        columns = self.interactions.item_rows[part]
+        ones = np.ones(len(rows), dtype=np.float32)
+        shape = (len(user_rows), self.interactions.n_items)
+        return sparse.csr_matrix((ones, (rows, columns)), shape=shape)
+
+
+def split_strong(
+    interactions: Interactions,
+    positive: Mask,
+    seed: int,
+    *,
+    n_test_users: int | None = None,
+    test_fraction: float = 0.1,
+    held_out_fraction: float = 0.2,
+) -> Split:
+    """Hold users out of training wholly; show part of their positives, predict the rest.
+
+    Only positives are used, in training too. Of users with at least ``MIN_POSITIVES`` of them,
+    ``n_test_users`` (by default ``test_fraction``) are tested. Their positives on items that
+    training has no positive of are removed before they are parted, and counted in
+    ``n_dropped_entries``; of those that remain ``floor(held_out_fraction * count)`` are held out.
+
+    Raises
+    ------
+    SettingsError
+        If a fraction or the number of users is out of range.
+    DataError
+        If too few users or entries are left.
+
+    Notes
+    -----
+    Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018; used with iALS
+    by Rendle et al., RecSys 2022.
+    """
+    _check_fractions(test_fraction=test_fraction, held_out_fraction=held_out_fraction)
+    _check_mask(interactions, "positive", positive)
+    rng = np.random.default_rng(seed)
+    counts = np.bincount(interactions.user_rows[positive], minlength=interactions.n_users)
+    eligible = np.flatnonzero(counts >= MIN_POSITIVES)
+    if n_test_users is None:
+        n_test_users = max(1, int(test_fraction * len(eligible) + _ROUNDING))
+    if not 1 <= n_test_users <= len(eligible):
+        raise SettingsError(
+            f"n_test_users: {n_test_users} asked for; {len(eligible)} users have "
+            f"{MIN_POSITIVES} positives or more"
+        )
+    chosen = np.zeros(interactions.n_users, dtype=np.bool_)
+    chosen[rng.choice(eligible, n_test_users, replace=False)] = True
+    of_chosen = chosen[interactions.user_rows]
+    train = positive & ~of_chosen
+    known = np.zeros(interactions.n_items, dtype=np.bool_)
+    known[interactions.item_rows[train]] = True
+    usable = positive & of_chosen & known[interactions.item_rows]
+    held_out = _pick_per_user(interactions, usable, held_out_fraction, rng)
+    split = _assemble("strong", interactions, positive, train, usable & ~held_out, held_out)
+    return replace(
+        split,
+        n_dropped_entries=int((positive & of_chosen & ~usable).sum()),
+        n_dropped_users=n_test_users - len(split.test_user_rows),
+    )
+
+
+def split_weak(
+    interactions: Interactions, positive: Mask, seed: int, *, held_out_fraction: float = 0.2
+) -> Split:
+    """Part every user's entries at random: ``floor(held_out_fraction * count)`` leave training.
+
+    Positives among those are to be predicted; the others are withheld from everyone. Errors are
+    those of :func:`split_strong`.
+    """
+    _check_fractions(held_out_fraction=held_out_fraction)
+    everything = np.ones(len(interactions), dtype=np.bool_)
+    rng = np.random.default_rng(seed)
+    test = _pick_per_user(interactions, everything, held_out_fraction, rng)
+    return split_given(interactions, positive, ~test, test)
+
+
+def split_given(interactions: Interactions, positive: Mask, train: Mask, test: Mask) -> Split:
+    """Return the weak split that ``train`` and ``test``, masks over the entries, spell out.
+
+    For published splits. Raises :class:`DataError` if they share a (user, item) pair.
+    """
+    masks = {"positive": positive, "train": train, "test": test}
+    for name, mask in masks.items():
+        _check_mask(interactions, name, mask)
+    return _assemble("weak", interactions, positive, train, train, test & positive)
+
+
+def split_temporal(
+    interactions: Interactions,
+    positive: Mask,
+    *,
+    quantile: float = 0.9,
+    cutoff_s: int | None = None,
+) -> Split:
+    """Learn and show what came before a date; predict the positives that came at or after it.
+
+    The date is ``cutoff_s`` (Unix seconds) or else the ``quantile`` of all timestamps. Test users
+    have a positive on both sides of it. Items new after the date stay, for content can reach them:
+    see ``Split.n_cold_held_out``. Nothing is drawn at random. Meng et al., "Exploring Data
+    Splitting Strategies for the Evaluation of Recommendation Models", RecSys 2020.
+
+    Raises
+    ------
+    SettingsError
+        If ``quantile`` is out of range.
+    DataError
+        If the data has no timestamps, or no user can be tested.
+    """
+    _check_fractions(quantile=quantile)
+    _check_mask(interactions, "positive", positive)
+    times = interactions.timestamps
+    if times is None:
+        raise DataError(interactions.source, "has no timestamps; a temporal split needs them")
+    if cutoff_s is None:
+        cutoff_s = int(np.quantile(times, quantile, method="higher"))
+    before = times < cutoff_s
+    after = ~before & positive
+    return _assemble("temporal", interactions, positive, before, before, after, cutoff_s)
+
+
+def split_cold_items(
+    interactions: Interactions, positive: Mask, seed: int, *, item_fraction: float = 0.1
+) -> Split:
+    """Take ``item_fraction`` of the rated items out of training; predict who likes them.
+
+    Every entry on a cold item leaves training and fold-in. Test users have a positive on a cold
+    item and one on another. Schein et al., "Methods and Metrics for Cold-Start Recommendations",
+    SIGIR 2002. Errors are those of :func:`split_strong`.
+    """
+    _check_fractions(item_fraction=item_fraction)
+    _check_mask(interactions, "positive", positive)
+    rated = np.unique(interactions.item_rows)
+    n_cold = max(1, int(item_fraction * len(rated) + _ROUNDING))
+    rng = np.random.default_rng(seed)
+    is_cold = np.zeros(interactions.n_items, dtype=np.bool_)
+    is_cold[rng.choice(rated, n_cold, replace=False)] = True
+    warm = ~is_cold[interactions.item_rows]
+    return _assemble("cold_items", interactions, positive, warm, warm, ~warm & positive)
+
+
+def check_no_leak(split: Split) -> None:
+    """Raise if anything to be predicted, or that the protocol forbids, could have been learned.
+
+    Pairs are compared, not entries, so a pair that stands in the data twice is found too.
+
+    Raises
+    ------
+    DataError
+        If a held-out (user, item) pair is in training or fold-in; if training knows a test user
+        (strong), an entry not before the cutoff (temporal) or a held-out item (cold items).
+    """
+    data = split.interactions
+    name = f"{split.protocol} split"
+    pairs = data.user_rows.astype(np.int64) * data.n_items + data.item_rows
+    held = np.flatnonzero(split.held_out)
+    for part, mask in (("training", split.train), ("fold-in", split.fold_in)):
+        # Sorted, for np.isin hashes such keys, ten times slower over millions of entries.
+        known = np.sort(pairs[mask])
+        places = np.searchsorted(known, pairs[held], side="left")
+        leaked = held[places < np.searchsorted(known, pairs[held], side="right")]
+        _refuse(name, data, leaked, f"held-out entries are in {part} too")
+    visible = np.flatnonzero(split.train | split.fold_in)
+    if split.protocol == "strong":
+        learned = np.flatnonzero(split.train)
+        leaked = learned[np.isin(data.user_rows[learned], split.test_user_rows)]
+        _refuse(name, data, leaked, "training entries are of test users")
+    if split.protocol == "cold_items":
+        leaked = visible[np.isin(data.item_rows[visible], data.item_rows[held])]
+        _refuse(name, data, leaked, "training or fold-in entries are on held-out items")
+    if split.cutoff_s is not None and data.timestamps is not None:
+        leaked = visible[data.timestamps[visible] >= split.cutoff_s]
+        _refuse(name, data, leaked, f"training or fold-in entries are not before {split.cutoff_s}")
+
+
+def _refuse(name: str, data: Interactions, leaked: Rows, problem: str) -> None:
+    if len(leaked):
+        user_id = data.user_ids[data.user_rows[leaked[0]]]
+        item_id = data.items.item_ids[data.item_rows[leaked[0]]]
+        raise DataError(
+            name, f"leaks: {len(leaked)} {problem}, the first of user {user_id!r}, item {item_id!r}"
+        )
+
+
+def _assemble(
+    protocol: SplitProtocol,
+    interactions: Interactions,
+    positive: Mask,
+    train: Mask,
+    visible: Mask,
+    held_out: Mask,
+    cutoff_s: int | None = None,
+) -> Split:
+    users, n_users = interactions.user_rows, interactions.n_users
+    to_predict = np.bincount(users[held_out], minlength=n_users) > 0
+    to_show = np.bincount(users[visible & positive], minlength=n_users) > 0
+    tested = to_predict & to_show
+    if not tested.any():
+        raise DataError(
+            interactions.source,
+            f"a {protocol} split finds no user with a positive to show and one to predict",
+        )
+    if not (train & positive).any():
+        raise DataError(interactions.source, f"a {protocol} split leaves no positive to learn from")
+    of_tested = tested[users]
+    split = Split(
+        protocol=protocol,
+        interactions=interactions,
+        positive=positive,
+        train=train,
+        fold_in=visible & of_tested,
+        held_out=held_out & of_tested,
+        test_user_rows=np.flatnonzero(tested),
+        n_dropped_users=int((to_predict & ~to_show).sum()),
+        cutoff_s=cutoff_s,
+    )
+    check_no_leak(split)
+    return split
+
+
+def _pick_per_user(
+    interactions: Interactions, among: Mask, fraction: float, rng: np.random.Generator
+) -> Mask:
+    """Return a mask of ``floor(fraction * count)`` random entries of each user's ``among``."""
+    entries = np.flatnonzero(among)
+    users = interactions.user_rows[entries]
+    order = np.lexsort((rng.random(len(entries)), users))
+    counts = np.bincount(users, minlength=interactions.n_users)
+    starts = np.cumsum(counts) - counts
+    place = np.arange(len(entries)) - starts[users[order]]
+    n_picked = (fraction * counts + _ROUNDING).astype(np.int64)
+    picked = np.zeros(len(interactions), dtype=np.bool_)
+    picked[entries[order[place < n_picked[users[order]]]]] = True
+    return picked
+
+
+def _check_fractions(**fractions: float) -> None:
+    for name, fraction in fractions.items():
+        if not 0.0 < fraction < 1.0:
+            raise SettingsError(f"{name}: must be between 0 and 1, got {fraction}")
+
+
+def _check_mask(interactions: Interactions, name: str, mask: Mask) -> None:
+    if mask.dtype != np.bool_ or mask.shape != (len(interactions),):
+        raise DataError(
+            name,
+            f"must be one boolean per entry, shape ({len(interactions)},), "
+            f"got {mask.dtype} of shape {mask.shape}",
+        )

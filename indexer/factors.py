@@ -1,0 +1,160 @@
+"""Knows `implicit`, and is the only door to it: confidences in, ALS factors out.
+
+It refuses to know stars, ids and content. A second implementation (another engine) is one file with
+:func:`fit`'s signature.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from implicit.cpu import _als
+from threadpoolctl import threadpool_limits
+
+from ilk.errors import DataError
+from ilk.foldin import FoldIn, frequency_level, frequency_penalty
+from ilk.vectors import Float32Matrix
+from indexer.settings import BuildSettings
+
+_CG_STEPS = 3
+_SHARED_FROM = 50_000
+_INITIAL_SPREAD = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """What training gives.
+
+    Attributes
+    ----------
+    users, items
+        Shapes ``(n_users, n_factors)`` and ``(n_items, n_factors)``, float32; zero rows where there
+        was no positive.
+    fold_in
+        The user half-step for the fixed ``items``: it gives every trained user's row again.
+    """
+
+    users: Float32Matrix
+    items: Float32Matrix
+    fold_in: FoldIn
+
+
+def fit(
+    confidences: sp.csr_matrix,
+    settings: BuildSettings,
+    on_iteration: Callable[[int], None] = lambda _: None,
+) -> Factors:
+    """Factorise the confidences by ALS with frequency-scaled regularization.
+
+    Parameters
+    ----------
+    confidences
+        Shape ``(n_users, n_items)``, float32: ``c > 1`` of each positive, nothing elsewhere. Rows and
+        columns in falling order of their number of positives.
+    settings
+        Factors, iterations, regularization, alpha, exponent, seed.
+    on_iteration
+        Called with the number of sweeps done.
+
+    Raises
+    ------
+    DataError
+        If there is no positive at all.
+
+    Notes
+    -----
+    Hu, Koren & Volinsky 2008 with the regularization of Rendle et al. 2022: ``implicit`` has one λ
+    for all rows, so its solver is called once for each level of frequency. Bit-identical for a seed,
+    whatever the number of threads.
+    """
+    by_user = confidences.astype(np.float32).tocsr()
+    by_user.sort_indices()
+    n_users, n_items = (int(np.count_nonzero(_counts(m))) for m in (by_user, by_user.T.tocsr()))
+    if not by_user.nnz:
+        raise DataError("the ratings", "hold no positive; lower --liked-from")
+    by_user = by_user[:n_users, :n_items]
+    by_item = by_user.T.tocsr()
+    rng = np.random.default_rng(settings.seed)
+    users, items = (_start(rng, n, settings.factors) for n in (n_users, n_items))
+    user_step = _HalfStep(by_user, n_items, settings)
+    item_step = _HalfStep(by_item, n_users, settings)
+    # Seen ten times slower with BLAS threads beside the solver's own.
+    with threadpool_limits(1, "blas"):
+        for done in range(1, settings.iterations + 1):
+            user_step.improve(users, items)
+            item_step.improve(items, users)
+            on_iteration(done)
+        user_step.solve(users, items)
+        gram = items.T.astype(np.float64) @ items.astype(np.float64)
+    fold_in = FoldIn(gram, **user_step.penalty_parameters)
+    return Factors(
+        _padded(users, confidences.shape[0]), _padded(items, confidences.shape[1]), fold_in
+    )
+
+
+class _HalfStep:
+    """Solves one side for the other, a level of frequency at a time."""
+
+    def __init__(self, matrix: sp.csr_matrix, n_others: int, settings: BuildSettings) -> None:
+        self.penalty_parameters = {
+            "regularization": settings.regularization * settings.alpha,
+            "unseen_weight": n_others / settings.alpha,
+            "exponent": settings.frequency_exponent,
+        }
+        counts = _counts(matrix)
+        levels = np.array([frequency_level(int(n)) for n in counts])
+        # Rows come in falling order of frequency, so that a level is a run of rows.
+        starts = np.flatnonzero(np.diff(levels, prepend=levels[0] + 1))
+        stops = np.append(starts[1:], len(levels))
+        self._runs = [
+            (slice(a, b), _rows(matrix, a, b), self._penalty(int(counts[a])))
+            for a, b in zip(starts.tolist(), stops.tolist(), strict=True)
+        ]
+
+    def _penalty(self, n_positives: int) -> float:
+        return frequency_penalty(n_positives, **self.penalty_parameters)
+
+    def improve(self, own: Float32Matrix, other: Float32Matrix) -> None:
+        """Take a few steps of conjugate gradients, in place (Takács, Pilászy & Tikk 2011)."""
+        for run, matrix, penalty in self._runs:
+            _als.least_squares_cg(matrix, own[run], other, penalty, _threads(matrix), _CG_STEPS)
+
+    def solve(self, own: Float32Matrix, other: Float32Matrix) -> None:
+        """Solve exactly, in place."""
+        for run, matrix, penalty in self._runs:
+            _als.least_squares(matrix, own[run], other, penalty, _threads(matrix))
+
+
+def _threads(matrix: sp.csr_matrix) -> int:
+    """Return 0 (all cores) for a run worth sharing; waiting for each other costs more than a small one."""
+    return 0 if matrix.nnz >= _SHARED_FROM else 1
+
+
+def _counts(matrix: sp.csr_matrix) -> npt.NDArray[np.int64]:
+    return np.diff(matrix.indptr).astype(np.int64)
+
+
+def _rows(matrix: sp.csr_matrix, start: int, stop: int) -> sp.csr_matrix:
+    """Return rows ``[start, stop)`` as a view: no copy of the entries."""
+    entries = slice(matrix.indptr[start], matrix.indptr[stop])
+    return sp.csr_matrix(
+        (
+            matrix.data[entries],
+            matrix.indices[entries],
+            matrix.indptr[start : stop + 1] - matrix.indptr[start],
+        ),
+        shape=(stop - start, matrix.shape[1]),
+    )
+
+
+def _start(rng: np.random.Generator, n_rows: int, n_factors: int) -> Float32Matrix:
+    values = rng.standard_normal((n_rows, n_factors), dtype=np.float32)
+    return values * np.float32(_INITIAL_SPREAD / np.sqrt(n_factors))
+
+
+def _padded(factors: Float32Matrix, n_rows: int) -> Float32Matrix:
+    padded = np.zeros((n_rows, factors.shape[1]), dtype=np.float32)
+    padded[: len(factors)] = factors
+    return padded

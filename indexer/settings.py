@@ -1,0 +1,94 @@
+"""Knows every choice of a build, its default and its range.
+
+It refuses to know where choices come from; the command line reads files, environment and flags.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from ilk.ann import IndexKind
+from ilk.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """The choices of a build.
+
+    Parameters
+    ----------
+    factors
+        Length of the ALS vectors.
+    iterations
+        ALS sweeps.
+    regularization
+        λ of iALS (Rendle et al. 2022): scaled by each row's frequency.
+    alpha
+        Confidence of a positive over that of an item never met.
+    frequency_exponent
+        How λ grows with frequency: 0 is one λ for all, 1 is in proportion.
+    liked_from
+        Stars from which a rating is a positive. Default: the upper quarter of the scale.
+    graded
+        Let a positive's weight rise with its stars, or with the logarithm of its clicks.
+    half_life_days
+        A rating this much older than its user's newest weighs half. Default: age does not matter.
+    min_user_ratings, min_item_ratings
+        Users and items with fewer ratings are left out. Items without any stay as cold items when
+        the second is 0.
+    content_weight
+        The blend of queries that name none.
+    index
+        Kind of index; "auto" compares with everything while that is cheap.
+    recall_target
+        The recall of queries that name none.
+    seed
+        Of every random choice.
+    evaluate
+        Measure quality on a held-out part before publishing (trains a second time).
+    """
+
+    factors: int = 64
+    iterations: int = 16
+    regularization: float = 0.003
+    alpha: float = 5.0
+    frequency_exponent: float = 1.0
+    liked_from: float | None = None
+    graded: bool = False
+    half_life_days: float | None = None
+    min_user_ratings: int = 1
+    min_item_ratings: int = 0
+    content_weight: float = 0.3
+    index: Annotated[IndexKind | None, Parameter(help="Kind of index. Default: by size.")] = None
+    recall_target: float = 0.99
+    seed: int = 42
+    evaluate: bool = True
+
+    def __post_init__(self) -> None:
+        _check("factors", 1 <= self.factors <= 1024, "in [1, 1024]", self.factors)
+        _check("iterations", 1 <= self.iterations <= 1000, "in [1, 1000]", self.iterations)
+        _check("regularization", self.regularization > 0, "positive", self.regularization)
+        _check("alpha", self.alpha > 0, "positive", self.alpha)
+        exponent = self.frequency_exponent
+        _check("frequency-exponent", 0 <= exponent <= 1, "in [0, 1]", exponent)
+        half_life = self.half_life_days
+        _check("half-life-days", half_life is None or half_life > 0, "positive", half_life)
+        _check("min-user-ratings", self.min_user_ratings >= 1, "at least 1", self.min_user_ratings)
+        _check("min-item-ratings", self.min_item_ratings >= 0, "at least 0", self.min_item_ratings)
+        _check("content-weight", 0 <= self.content_weight <= 1, "in [0, 1]", self.content_weight)
+        _check("recall-target", 0.5 <= self.recall_target <= 1, "in [0.5, 1]", self.recall_target)
+        _check("seed", 0 <= self.seed < 2**31, "in [0, 2^31)", self.seed)
+
+    def to_strings(self) -> dict[str, str]:
+        """Return the choices as the manifest keeps them."""
+        return {name: _plain(getattr(self, name)) for name in sorted(self.__dataclass_fields__)}
+
+
+def _plain(value: Any) -> str:
+    return value.value if isinstance(value, IndexKind) else str(value)
+
+
+def _check(name: str, holds: bool, expected: str, found: object) -> None:
+    if not holds:
+        raise SettingsError(f"--{name} must be {expected}, got {found}")

@@ -1,0 +1,63 @@
+"""Knows where interactions come from: MovieLens, a pair of tables, or the embedded sample.
+
+It refuses to know what is in the files; `readers` and `sample` do.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ilk.errors import SettingsError
+from indexer.interactions import Interactions
+from indexer.readers import read_movielens, read_tables
+from indexer.sample import load_sample
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which data to read; exactly one of movielens, interactions and sample.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of any data set that GroupLens has published.
+    interactions
+        CSV or Parquet: user, item, optionally rating and timestamp. Without a rating: clicks.
+    items
+        CSV or Parquet beside interactions: id, title, genres, optionally year and further text.
+    rating_scale
+        Lowest and highest stars of interactions. Default: as found.
+    sample
+        The embedded sample: real films, simulated users.
+    skip_bad_rows
+        Pass over malformed lines and count them, where the default is to stop at the first.
+    """
+
+    movielens: Path | None = None
+    interactions: Path | None = None
+    items: Path | None = None
+    rating_scale: tuple[float, float] | None = None
+    sample: Annotated[bool, Parameter(negative="")] = False
+    skip_bad_rows: Annotated[bool, Parameter(negative="")] = False
+
+    def __post_init__(self) -> None:
+        given = (self.movielens is not None) + (self.interactions is not None) + self.sample
+        if given != 1:
+            raise SettingsError("give one of --movielens, --interactions and --sample")
+        if (self.interactions is None) != (self.items is None):
+            raise SettingsError("--interactions and --items go together")
+
+    def read(self) -> Interactions:
+        """Return the interactions; DataError if they cannot be read."""
+        if self.movielens is not None:
+            return read_movielens(self.movielens, skip_bad_rows=self.skip_bad_rows)
+        if self.interactions is not None and self.items is not None:
+            return read_tables(
+                self.interactions,
+                self.items,
+                skip_bad_rows=self.skip_bad_rows,
+                rating_scale=self.rating_scale,
+            )
+        return load_sample()

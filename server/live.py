@@ -1,0 +1,92 @@
+"""Knows which bundle is being served, and swaps in the next one without a failed call.
+
+It refuses to know rpcs. A query takes the live bundle once and keeps it: an answer is from exactly one
+bundle, and the old one is unmapped when its last query lets go of it.
+"""
+
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from ilk.bundle import Bundle, Store, open_bundle
+from ilk.errors import BundleMissing, IlkError
+from ilk.query import answer
+from ilk.types import ItemId, Query
+from server.titles import TitleIndex
+
+log = logging.getLogger("ilk.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A bundle and what is derived from it for serving."""
+
+    bundle: Bundle
+    titles: TitleIndex
+
+
+class Live:
+    """The bundle being served.
+
+    Parameters
+    ----------
+    store
+        The folder of bundles.
+    poll_interval_s
+        How often ``CURRENT`` is looked at.
+    """
+
+    def __init__(self, store: Path, poll_interval_s: float) -> None:
+        self._store = Store(store)
+        self._poll_interval_s = poll_interval_s
+        self._served: Served | None = None
+        self._refused: str | None = None
+        self._stop = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="bundle-watcher", daemon=True)
+
+    def start(self) -> None:
+        """Open the current bundle, then watch for the next; errors of the first opening are raised."""
+        self._swap_in(self._store.current_version())
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._stop.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
+
+    def get(self) -> Served:
+        """Return what is live; BundleMissing if nothing is."""
+        if self._served is None:
+            raise BundleMissing("no bundle is loaded yet")
+        return self._served
+
+    def refresh(self) -> None:
+        """Swap in what ``CURRENT`` names, if that is new and sound; else go on serving."""
+        try:
+            version = self._store.current_version()
+            if version not in (self.get().bundle.version, self._refused):
+                self._swap_in(version)
+                self._refused = None
+        except (IlkError, OSError):
+            log.exception("the new bundle is refused; the old one goes on serving")
+            self._refused = self._named()
+
+    def _named(self) -> str | None:
+        try:
+            return self._store.current_version()
+        except IlkError:
+            return None
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._poll_interval_s):
+            self.refresh()
+
+    def _swap_in(self, version: str) -> None:
+        bundle = open_bundle(self._store.path, version)
+        titles = TitleIndex(bundle.catalogue.titles.to_list())
+        # The first search touches the pages that every search touches.
+        answer(bundle, Query(ItemId(bundle.items.vocabulary.id_of(0))))
+        self._served = Served(bundle, titles)
+        log.info("serving bundle %s", version)

@@ -1,0 +1,220 @@
+"""Knows how bytes from the wire become checked values, and says which field is at fault.
+
+It refuses to know bundles. Ranges are the values' own business (`ilk.types`); here is what only the
+wire can get wrong: malformed messages, two answers to "to whom", numbers that mean "default".
+"""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from ilk.errors import InvalidRequest
+from ilk.types import (
+    DEFAULT_NEIGHBORS,
+    EXACT,
+    MAX_PROFILE_ENTRIES,
+    NO_FILTER,
+    Accuracy,
+    Examples,
+    Filter,
+    ItemId,
+    Profile,
+    Query,
+    Rating,
+    Target,
+    Text,
+    UserId,
+    Whom,
+)
+from ilk.v1 import similarity_pb2 as pb
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+_WHOM_FIELDS = {2: "item_id", 3: "user_id", 4: "profile", 5: "examples", 6: "text"}
+_RATER_FIELDS = {1: "user_id", 2: "profile"}
+_TARGETS = {
+    pb.TARGET_UNSPECIFIED: Target.ITEMS,
+    pb.TARGET_ITEMS: Target.ITEMS,
+    pb.TARGET_USERS: Target.USERS,
+}
+
+
+def parse(kind: type[MessageT], data: bytes) -> MessageT:
+    """Return the message in ``data``; InvalidRequest if it is none."""
+    message = kind()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise InvalidRequest("", f"not a {kind.DESCRIPTOR.full_name} message") from error
+    return message
+
+
+def parse_query(data: bytes) -> Query:
+    """Return the query in the bytes of a FindNeighborsRequest."""
+    message = parse(pb.FindNeighborsRequest, data)
+    # A second member of the oneof overwrites the first without a word, but not without a trace: the
+    # message read is then shorter than the message sent.
+    if message.ByteSize() != len(data):
+        _refuse_two("whom", _WHOM_FIELDS, data)
+    return to_query(message)
+
+
+def parse_batch(data: bytes) -> list[Query | InvalidRequest]:
+    """Return each query in the bytes of a BatchFindNeighborsRequest, or what is wrong with it."""
+    message = parse(pb.BatchFindNeighborsRequest, data)
+    raw: list[bytes | None] = [None] * len(message.queries)
+    if message.ByteSize() != len(data):
+        raw = [body for number, body in _fields(data) if number == 1]
+    return [_query_or_error(q, body) for q, body in zip(message.queries, raw, strict=True)]
+
+
+def parse_stream_message(data: bytes) -> tuple[str, Query | InvalidRequest]:
+    """Return the request id and the query of one message of a stream."""
+    message = parse(pb.StreamFindNeighborsRequest, data)
+    if len(message.request_id.encode()) > 256:
+        return message.request_id[:64], InvalidRequest("request_id", "is longer than 256 bytes")
+    body = None
+    if message.ByteSize() != len(data):
+        body = b"".join(part for number, part in _fields(data) if number == 2)
+    return message.request_id, _query_or_error(message.query, body)
+
+
+def parse_prediction(data: bytes) -> tuple[UserId | Profile, pb.PredictRatingsRequest]:
+    """Return the rater and the message in the bytes of a PredictRatingsRequest."""
+    message = parse(pb.PredictRatingsRequest, data)
+    if message.ByteSize() != len(data):
+        _refuse_two("rater", _RATER_FIELDS, data)
+    rater = message.WhichOneof("rater")
+    if rater is None:
+        raise InvalidRequest("rater", "is missing; give user_id or profile")
+    if rater == "user_id":
+        return UserId(message.user_id), message
+    return _profile(message.profile), message
+
+
+def to_query(message: pb.FindNeighborsRequest) -> Query:
+    """Return the message as a checked query; errors name the field."""
+    target = _TARGETS.get(message.target)
+    if target is None:
+        raise InvalidRequest("target", f"unknown target {message.target}")
+    return Query(
+        whom=_whom(message),
+        target=target,
+        content_weight=message.content_weight if message.HasField("content_weight") else None,
+        filter=_filter(message.filter) if message.HasField("filter") else NO_FILTER,
+        neighbor_count=message.neighbor_count or DEFAULT_NEIGHBORS,
+        offset=message.offset,
+        accuracy=_accuracy(message.accuracy) if message.HasField("accuracy") else None,
+        diversity=message.diversity,
+        popularity_penalty=message.popularity_penalty,
+        include_components=message.include_components,
+        include_explanation=message.include_explanation,
+        ignore_unknown_ids=message.ignore_unknown_ids,
+    )
+
+
+def _query_or_error(message: pb.FindNeighborsRequest, raw: bytes | None) -> Query | InvalidRequest:
+    try:
+        if raw is not None:
+            _refuse_two("whom", _WHOM_FIELDS, raw)
+        return to_query(message)
+    except InvalidRequest as error:
+        return error
+
+
+def _whom(message: pb.FindNeighborsRequest) -> Whom:
+    which = message.WhichOneof("whom")
+    if which == "item_id":
+        return ItemId(message.item_id)
+    if which == "user_id":
+        return UserId(message.user_id)
+    if which == "profile":
+        return _profile(message.profile)
+    if which == "examples":
+        examples = message.examples
+        return Examples(tuple(examples.positive_item_ids), tuple(examples.negative_item_ids))
+    if which == "text":
+        return Text(message.text)
+    raise InvalidRequest("whom", f"is missing; give one of {', '.join(_WHOM_FIELDS.values())}")
+
+
+def _profile(message: pb.Profile) -> Profile:
+    if len(message.ratings) > MAX_PROFILE_ENTRIES:
+        raise InvalidRequest(
+            "profile", f"has {len(message.ratings)} ratings; at most {MAX_PROFILE_ENTRIES} entries"
+        )
+    half_life = message.half_life
+    return Profile(
+        ratings=tuple(_rating(r) for r in message.ratings),
+        liked_item_ids=tuple(message.liked_item_ids),
+        disliked_item_ids=tuple(message.disliked_item_ids),
+        favorite_genres=tuple(message.favorite_genres),
+        half_life_s=half_life.seconds + half_life.nanos / 1e9
+        if message.HasField("half_life")
+        else None,
+    )
+
+
+def _rating(message: pb.Rating) -> Rating:
+    if not message.HasField("rated_at"):
+        return Rating(message.item_id, message.stars)
+    moment = message.rated_at
+    return Rating(message.item_id, message.stars, moment.seconds + moment.nanos / 1e9)
+
+
+def _filter(message: pb.Filter) -> Filter:
+    return Filter(
+        any_genres=tuple(message.any_genres),
+        all_genres=tuple(message.all_genres),
+        no_genres=tuple(message.no_genres),
+        min_year=message.min_year if message.HasField("min_year") else None,
+        max_year=message.max_year if message.HasField("max_year") else None,
+        include_ids=tuple(message.include_ids),
+        exclude_ids=tuple(message.exclude_ids),
+        exclude_seen=message.exclude_seen,
+    )
+
+
+def _accuracy(message: pb.Accuracy) -> Accuracy | None:
+    which = message.WhichOneof("level")
+    if which == "recall":
+        return Accuracy.at_recall(message.recall)
+    return EXACT if message.exact else None
+
+
+def _refuse_two(oneof: str, members: dict[int, str], data: bytes) -> None:
+    present = {members[number] for number, _ in _fields(data) if number in members}
+    if len(present) > 1:
+        raise InvalidRequest(oneof, f"give one, not {len(present)}: {', '.join(sorted(present))}")
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield number and body of each top-level field of a message known to be well-formed.
+
+    Only length-delimited bodies are returned; others come empty.
+    """
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        wire_type, body = tag & 7, b""
+        if wire_type == 0:
+            _, at = _varint(data, at)
+        elif wire_type == 2:
+            size, at = _varint(data, at)
+            body, at = data[at : at + size], at + size
+        elif wire_type in (1, 5):
+            at += 8 if wire_type == 1 else 4
+        else:  # a group: no field of ours, and none that protobuf still writes
+            return
+        yield tag >> 3, body
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at

@@ -1,0 +1,57 @@
+"""Knows every choice of a server, its default and its range.
+
+It refuses to know where choices come from; the command line reads files, environment and flags.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ilk.errors import SettingsError
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """The choices of a server.
+
+    Parameters
+    ----------
+    store
+        Folder that bundles are published to.
+    host
+        Address to listen on.
+    port
+        0 takes a free one; the log and the ready file name it.
+    reflection
+        Tell callers such as grpcurl which rpcs and messages there are.
+    poll_interval_s
+        How often a newly published bundle is looked for.
+    grace_s
+        How long calls under way may take to finish when the server stops.
+    executor_threads
+        Threads for long searches, title search and predictions.
+    ready_file
+        Written with HOST:PORT once the server answers.
+    """
+
+    store: Path = field(default_factory=lambda: Path("store"))
+    host: str = LOOPBACK
+    port: int = 50051
+    reflection: bool = False
+    poll_interval_s: float = 2.0
+    grace_s: float = 10.0
+    executor_threads: int = 2
+    ready_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise SettingsError(f"--port must be in [0, 65535], got {self.port}")
+        for name in ("poll_interval_s", "grace_s"):
+            if not getattr(self, name) > 0:
+                flag = name.replace("_", "-")
+                raise SettingsError(f"--{flag} must be positive, got {getattr(self, name)}")
+        if self.executor_threads < 1:
+            raise SettingsError(
+                f"--executor-threads must be at least 1, got {self.executor_threads}"
+            )

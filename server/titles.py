@@ -1,0 +1,76 @@
+"""Knows how typed text is matched with titles: case, accents, word order and small typos forgiven.
+
+It refuses to know rows' meaning beyond their titles; matching itself is rapidfuzz's.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+from rapidfuzz import fuzz, process
+
+from ilk.ann import top_rows
+
+_MIN_SCORE = 60.0
+_ARTICLES = {"a", "an", "the", "le", "la", "les", "il", "el", "der", "die", "das"}
+
+
+class TitleIndex:
+    """Titles, ready to be searched.
+
+    Parameters
+    ----------
+    titles
+        By row, better known first: equal matches come in the order of rows.
+    """
+
+    def __init__(self, titles: Sequence[str]) -> None:
+        spelled = [(row, name) for row, title in enumerate(titles) for name in spellings(title)]
+        self._rows = np.array([row for row, _ in spelled], dtype=np.int64)
+        self._names = [name for _, name in spelled]
+        self._n_titles = len(titles)
+
+    def search(self, text: str, n_matches: int) -> list[tuple[int, float]]:
+        """Return rows and scores in [0, 1] of the titles most like ``text``, best first.
+
+        The whole title counts as much as its words in any order; a title that only contains the text
+        comes after one that is the text.
+        """
+        wanted = normalized(text)
+        if not wanted:
+            return []
+        whole, words, part = (
+            process.cdist([wanted], self._names, scorer=scorer, dtype=np.float32)[0]
+            for scorer in (fuzz.ratio, fuzz.token_sort_ratio, fuzz.token_set_ratio)
+        )
+        by_name = np.maximum(np.maximum(whole, words), 0.7 * part + 0.3 * words)
+        scores = np.zeros(self._n_titles, dtype=np.float32)
+        np.maximum.at(scores, self._rows, by_name)
+        best = top_rows(scores, min(n_matches, len(scores)))
+        return [(int(r), float(scores[r]) / 100) for r in best if scores[r] >= _MIN_SCORE]
+
+
+def spellings(title: str) -> list[str]:
+    """Return the names that a title may be asked for by, normalized.
+
+    ``Amelie (Fabuleux destin d'Amélie Poulain, Le)`` is the whole, what stands before the brackets and
+    what stands in each.
+    """
+    outside = re.sub(r"\([^()]*\)", " ", title)
+    inside = re.findall(r"\(([^()]*)\)", title)
+    names = (normalized(name) for name in (title, outside, *inside) if not name.isdigit())
+    return list(dict.fromkeys(name for name in names if name)) or [""]
+
+
+def normalized(title: str) -> str:
+    """Return lower-case words without accents, punctuation, a trailing year or a leading article."""
+    bare = unicodedata.normalize("NFKD", title.casefold())
+    bare = "".join(c for c in bare if not unicodedata.combining(c))
+    bare = re.sub(r"\(\d{4}\)\s*$", "", bare)
+    words = re.findall(r"\w+", bare.replace("'", "").replace("\u2019", ""))
+    if len(words) > 1 and words[-1] in _ARTICLES:
+        words = [words[-1], *words[:-1]]
+    if len(words) > 1 and words[0] in _ARTICLES:
+        words = words[1:]
+    return " ".join(words)
