@@ -1,1 +1,27 @@
-"""Ilk: nearest users, nearest films, or a blend of both, over gRPC."""
+"""Ilk: nearest users, nearest films, or a blend of both, over gRPC.
+
+It knows the two clients by name and refuses to import them, and so gRPC, before they are used.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ilk.aio import AsyncSimilarityClient
+    from ilk.client import SimilarityClient
+
+__all__ = ["AsyncSimilarityClient", "SimilarityClient"]
+
+_HOMES = {"AsyncSimilarityClient": "ilk.aio", "SimilarityClient": "ilk.client"}
+
+
+def __getattr__(name: str) -> object:
+    # PEP 562: whoever needs only ilk.errors or ilk.types does not pay for gRPC.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

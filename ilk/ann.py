@@ -237,7 +237,7 @@ def _read(path: Path, kind: IndexKind) -> Any:
         raise BundleCorrupt(f"{path.name}: faiss cannot read it; build again") from error
 
 
-_FAISS_TYPES: Final[dict[IndexKind, type]] = {
+_FAISS_TYPES: Final[dict[IndexKind, Any]] = {
     IndexKind.FLAT: faiss.IndexFlat,
     IndexKind.IVF: faiss.IndexIVFFlat,
     IndexKind.HNSW: faiss.IndexHNSWFlat,

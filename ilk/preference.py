@@ -87,8 +87,11 @@ class Preference:
     def _grades(self, ratings: Float32Array) -> Float32Array:
         if self.scale is None:
             return _log_counts(ratings)
-        step = max(self.scale[1] - self.liked_from, 1e-6)
-        return (0.5 + np.maximum(ratings - self.liked_from, 0) / step).astype(np.float32)
+        above = np.maximum(ratings - self.liked_from, 0) / max(
+            self.scale[1] - self.liked_from, 1e-6
+        )
+        grades: Float32Array = (0.5 + above).astype(np.float32)
+        return grades
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the manifest."""

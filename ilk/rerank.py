@@ -59,4 +59,5 @@ def _unit_range(scores: Float32Vector) -> Float32Vector:
     low, high = np.float32(scores.min()), np.float32(scores.max())
     if high <= low:
         return np.zeros_like(scores)
-    return ((scores - low) / (high - low)).astype(np.float32)
+    stretched: Float32Vector = (scores - low) / (high - low)
+    return stretched

@@ -134,9 +134,9 @@ def _sides(
     weights: sp.csr_matrix,
     confidences: sp.csr_matrix,
 ) -> tuple[Side, Side, Float32Matrix]:
-    trained = factors.items.any(axis=1)
+    trained: npt.NDArray[np.bool_] = np.any(factors.items, axis=1)
     to_factors = factors_from_content(content.vectors, factors.items, trained)
-    inferred = ~trained & content.vectors.any(axis=1)
+    inferred: npt.NDArray[np.bool_] = ~trained & np.any(content.vectors, axis=1)
     item_factors = factors.items.copy()
     item_factors[inferred] = content.vectors[inferred] @ to_factors[:-1] + to_factors[-1]
     user_content = unit_rows(np.asarray(weights @ content.vectors, dtype=np.float32))

@@ -22,5 +22,7 @@ def build(data: Interactions, store: Path, settings: BuildSettings, progress: Pr
     BundleError
         If the store refuses; what was live stays live.
     """
-    quality = measure_quality(data, settings, progress.within("evaluate")) if settings.evaluate else {}
+    quality = (
+        measure_quality(data, settings, progress.within("evaluate")) if settings.evaluate else {}
+    )
     return assemble_and_publish(data, store, settings, quality, progress)

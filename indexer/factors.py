@@ -128,7 +128,7 @@ class _HalfStep:
 
 
 def _threads(matrix: sp.csr_matrix) -> int:
-    """Return 0 (all cores) for a run worth sharing; waiting for each other costs more than a small one."""
+    """Return 0 (all cores) for a run worth sharing; a small one costs less than the waiting."""
     return 0 if matrix.nnz >= _SHARED_FROM else 1
 
 
@@ -151,7 +151,8 @@ def _rows(matrix: sp.csr_matrix, start: int, stop: int) -> sp.csr_matrix:
 
 def _start(rng: np.random.Generator, n_rows: int, n_factors: int) -> Float32Matrix:
     values = rng.standard_normal((n_rows, n_factors), dtype=np.float32)
-    return values * np.float32(_INITIAL_SPREAD / np.sqrt(n_factors))
+    values *= np.float32(_INITIAL_SPREAD / np.sqrt(n_factors))
+    return values
 
 
 def _padded(factors: Float32Matrix, n_rows: int) -> Float32Matrix:

@@ -38,8 +38,17 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: ServerSettings) -> AsyncIterator[Running]:
+async def serving(
+    settings: ServerSettings, service_type: type[SimilarityService] = SimilarityService
+) -> AsyncIterator[Running]:
     """Serve the store's current bundle until the context ends, then drain.
+
+    Parameters
+    ----------
+    settings
+        Where to listen and what to serve.
+    service_type
+        What answers; benchmarks put an empty one in its place.
 
     Raises
     ------
@@ -54,7 +63,7 @@ async def serving(settings: ServerSettings) -> AsyncIterator[Running]:
     live.start()
     with ThreadPoolExecutor(settings.executor_threads, "search") as executor:
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        server.add_generic_rpc_handlers((SimilarityService(live, executor).handlers(),))
+        server.add_generic_rpc_handlers((service_type(live, executor).handlers(),))
         health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         if settings.reflection:
@@ -80,14 +89,16 @@ def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
         raise SettingsError(f"cannot listen on {address}: is another server there?") from error
 
 
-async def run(settings: ServerSettings) -> None:
-    """Serve until SIGTERM or SIGINT; errors as :func:`serving`."""
+async def run(
+    settings: ServerSettings, service_type: type[SimilarityService] = SimilarityService
+) -> None:
+    """Serve until SIGTERM or SIGINT; parameters and errors as :func:`serving`."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         if sys.platform != "win32":
             loop.add_signal_handler(number, stopping.set)
-    async with serving(settings) as running:
+    async with serving(settings, service_type) as running:
         address = f"{settings.host}:{running.port}"
         log.info("listening on %s", address)
         if settings.ready_file is not None:

@@ -13,6 +13,7 @@ from rapidfuzz import fuzz, process
 from ilk.ann import top_rows
 
 _MIN_SCORE = 60.0
+_HOLDS_ALL_SCORE = 90.0
 _ARTICLES = {"a", "an", "the", "le", "la", "les", "il", "el", "der", "die", "das"}
 
 
@@ -29,6 +30,7 @@ class TitleIndex:
         spelled = [(row, name) for row, title in enumerate(titles) for name in spellings(title)]
         self._rows = np.array([row for row, _ in spelled], dtype=np.int64)
         self._names = [name for _, name in spelled]
+        self._lengths = np.array([len(name) for name in self._names])
         self._n_titles = len(titles)
 
     def search(self, text: str, n_matches: int) -> list[tuple[int, float]]:
@@ -44,7 +46,10 @@ class TitleIndex:
             process.cdist([wanted], self._names, scorer=scorer, dtype=np.float32)[0]
             for scorer in (fuzz.ratio, fuzz.token_sort_ratio, fuzz.token_set_ratio)
         )
-        by_name = np.maximum(np.maximum(whole, words), 0.7 * part + 0.3 * words)
+        # Of the titles that hold every word asked for, the best known comes first.
+        holds_all = (part > 99.9) & (self._lengths > len(wanted))
+        by_name = np.maximum(np.maximum(whole, words), 0.6 * part + 0.4 * words)
+        by_name[holds_all & (by_name < 100)] = _HOLDS_ALL_SCORE
         scores = np.zeros(self._n_titles, dtype=np.float32)
         np.maximum.at(scores, self._rows, by_name)
         best = top_rows(scores, min(n_matches, len(scores)))

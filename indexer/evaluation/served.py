@@ -26,9 +26,7 @@ _BATCH = 256
 
 
 @contextlib.contextmanager
-def built_from(
-    data: Interactions, settings: BuildSettings, progress: Progress
-) -> Iterator[Bundle]:
+def built_from(data: Interactions, settings: BuildSettings, progress: Progress) -> Iterator[Bundle]:
     """Build a bundle of ``data`` in a temporary store and yield it opened."""
     with tempfile.TemporaryDirectory(prefix="ilk-") as folder:
         store = Path(folder)

@@ -1,6 +1,5 @@
 """Rankers against their definitions, and against data whose answer is known."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,6 @@ from ilk.errors import DataError, SettingsError
 from indexer.evaluation import baselines, metrics
 from indexer.evaluation.baselines import EASE, CsrMatrix, ItemKNN, Popularity, RandomRanking, Ranker
 
-DATA = Path(
-    os.environ.get(
-        "ILK_ML_LATEST_SMALL",
-        Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "ml-latest-small",
-    )
-)
 quick = settings(deadline=None, max_examples=30)
 seeds = st.integers(min_value=0, max_value=100_000)
 
@@ -229,9 +222,8 @@ def test_a_regularization_lost_in_rounding_is_refused() -> None:
         EASE.fit(twins, regularization=1e-6)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="ml-latest-small is not on this machine")
-def test_baselines_stand_in_their_known_order_on_movielens() -> None:
-    columns = np.loadtxt(DATA / "ratings.csv", delimiter=",", skiprows=1)
+def test_baselines_stand_in_their_known_order_on_movielens(ml_latest_small: Path) -> None:
+    columns = np.loadtxt(ml_latest_small / "ratings.csv", delimiter=",", skiprows=1)
     columns = columns[columns[:, 2] >= 4]
     users, items = (np.unique(columns[:, c], return_inverse=True)[1] for c in (0, 1))
     likes = sparse.csr_matrix((np.ones(len(users), np.float32), (users, items)))

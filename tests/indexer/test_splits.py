@@ -1,6 +1,5 @@
 """What may be learned, shown and predicted, checked entry by entry against plain sets."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +24,6 @@ from indexer.evaluation.splits import (
 )
 from indexer.interactions import Interactions, Items
 
-DATA = Path(
-    os.environ.get(
-        "ILK_ML_LATEST_SMALL",
-        Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "ml-latest-small",
-    )
-)
 Pair = tuple[int, int]
 
 
@@ -415,10 +408,11 @@ def test_folds_follow_the_seed_and_refuse_more_folds_than_entries() -> None:
         next(stars.folds(4, seed=0))
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="ml-latest-small is not on this machine")
 @protocols
-def test_protocols_part_movielens_without_a_leak(split_by: Callable[[Interactions], Split]) -> None:
-    columns = np.loadtxt(DATA / "ratings.csv", delimiter=",", skiprows=1)
+def test_protocols_part_movielens_without_a_leak(
+    split_by: Callable[[Interactions], Split], ml_latest_small: Path
+) -> None:
+    columns = np.loadtxt(ml_latest_small / "ratings.csv", delimiter=",", skiprows=1)
     users = np.unique(columns[:, 0], return_inverse=True)[1]
     items = np.unique(columns[:, 1], return_inverse=True)[1]
     data = interactions_of(users, items, columns[:, 2], columns[:, 3])

@@ -1,4 +1,3 @@
-import os
 import zipfile
 from pathlib import Path
 
@@ -7,13 +6,8 @@ import pytest
 
 from ilk.errors import DataError
 from indexer.interactions import Interactions
-from indexer.movielens import read_movielens
-from indexer.titles import parse_title
-
-REAL = Path(
-    os.environ.get("ILK_ML_LATEST_SMALL")
-    or Path(__file__).parents[2] / "shared" / "data" / "ml-latest-small"
-)
+from indexer.readers.movielens import read_movielens
+from indexer.readers.titles import parse_title
 
 MOVIES_CSV = '''\
 movieId,title,genres
@@ -32,6 +26,7 @@ TAGS_CSV = """\
 userId,movieId,tag,timestamp
 1,1,pixar,1139045764
 2,1,"funny, ""very"" ",1139045765
+2,1, ,1139045766
 2,1,pixar,1139045766
 2,404,nowhere,1139045767
 2,29,,1139045768
@@ -408,9 +403,8 @@ def test_title_is_taken_apart(text: str, title: str, year: int) -> None:
     assert parse_title(text) == (title, year)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs ml-latest-small; set ILK_ML_LATEST_SMALL")
-def test_real_data_has_its_published_size() -> None:
-    data = read_movielens(REAL)
+def test_real_data_has_its_published_size(ml_latest_small: Path) -> None:
+    data = read_movielens(ml_latest_small)
     assert (data.n_users, data.n_items, len(data)) == (610, 9742, 100836)
     assert (data.n_dropped, data.n_duplicates) == (0, 0)
     toy_story = data.items.item_ids.index("1")

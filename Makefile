@@ -1,0 +1,63 @@
+# Everything runs in an environment of its own, made from hashed pins. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python -X faulthandler
+READY := $(VENV)/.ready
+PROTO := proto/ilk/v1/similarity.proto
+PROTOC := -m grpc_tools.protoc -I proto $(PROTO)
+STORE ?= store
+PORT ?= 50051
+# A MovieLens folder or zip for `make demo` and `make serve`; without it, the embedded sample.
+DATA ?=
+SOURCE = $(if $(DATA),--movielens "$(DATA)",--sample)
+
+export PYTHONDONTWRITEBYTECODE ?= 1
+
+.PHONY: help demo serve test check format stubs lock bench clean
+.DEFAULT_GOAL := help
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## Build a bundle, serve it, ask it everything (DATA=... for your own MovieLens)
+	@$(RUN) -m examples.demo $(SOURCE)
+
+serve: $(READY)  ## Build a bundle if there is none, and serve it until Ctrl-C (STORE=, PORT=, DATA=)
+	@test -f "$(STORE)/CURRENT" || $(RUN) -m indexer build $(SOURCE) --store "$(STORE)"
+	@$(RUN) -m server --store "$(STORE)" --port $(PORT) --reflection
+
+test: $(READY)  ## Run every test
+	$(RUN) -m pytest -q
+
+check: $(READY)  ## Format, lint, types, import contracts, proto lint, stub drift
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf format --exit-code --diff
+	rm -rf .cache/stubs && mkdir -p .cache/stubs
+	$(RUN) $(PROTOC) --python_out=.cache/stubs --pyi_out=.cache/stubs --grpc_python_out=.cache/stubs
+	for f in .cache/stubs/ilk/v1/*; do diff -q $$f ilk/v1/ || { echo "run: make stubs"; exit 1; }; done
+
+format: $(READY)  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only .
+
+stubs: $(READY)  ## Generate ilk/v1 from proto/
+	$(RUN) $(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=.
+
+lock: $(READY)  ## Pin every dependency anew, with hashes, for all systems and Pythons
+	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header \
+	  --no-annotate --no-emit-index-url --all-extras --group dev --upgrade -q pyproject.toml -o requirements.lock
+
+bench: $(READY)  ## Run the benchmarks, each a ratio in one run
+	$(RUN) -m benchmarks
+
+clean:  ## Remove what these targets made, but the store
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(READY): requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@touch $@

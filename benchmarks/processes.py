@@ -1,0 +1,50 @@
+"""Knows how a server runs beside its caller on a small machine, and what it spends.
+
+Absolute times prove nothing on a shared box: the server's own CPU seconds are read from the system.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_START_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    """A running server: its address, and its process id."""
+
+    address: str
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Return user and system seconds spent so far by the process and its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def running(module: str, arguments: Sequence[str]) -> Iterator[ServerProcess]:
+    """Run ``python -m module`` on a free loopback port until the context ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        ready = Path(folder) / "ready"
+        command = [sys.executable, "-m", module, *arguments, "--port", "0"]
+        process = subprocess.Popen(
+            [*command, "--ready-file", str(ready)], stderr=subprocess.DEVNULL
+        )
+        try:
+            deadline = time.monotonic() + _START_TIMEOUT_S
+            while not (ready.exists() and ready.read_text().endswith("\n")):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{' '.join(command)} did not start")
+                time.sleep(0.05)
+            yield ServerProcess(ready.read_text().strip(), process.pid)
+        finally:
+            process.terminate()
+            process.wait()

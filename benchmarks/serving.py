@@ -1,0 +1,120 @@
+"""What serving costs over its limits: an empty handler for single calls, bare faiss for batches.
+
+The server is a process of its own; this one calls it with prepared bytes and reads the server's CPU
+seconds. Queries are for items like films drawn by popularity.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import numpy as np
+
+from benchmarks.processes import ServerProcess, running
+from ilk import ann
+from ilk.bundle import Bundle, open_bundle
+from ilk.query import make_plan
+from ilk.types import ItemId, Query
+from ilk.v1 import similarity_pb2 as pb
+from ilk.vectors import blend
+
+_BATCH = 64
+_CONCURRENCY = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one kind of call cost: server CPU, and calls per second of this run's clock."""
+
+    cpu_us_per_call: float
+    calls_per_s: float
+
+
+def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
+    """Return figures of unary calls and of batches of 64; medians of ``n_rounds`` interleaved rounds."""
+    ann.use_threads(1)
+    bundle = open_bundle(store)
+    unary, batches, queries = _requests(bundle)
+    spent: dict[str, list[Spent]] = {"empty": [], "unary": [], "batch": []}
+    bare: list[float] = []
+    arguments = ("--store", str(store))
+    with (
+        running("benchmarks.empty_server", arguments) as empty,
+        running("server", arguments) as real,
+    ):
+        for _ in range(n_rounds):
+            spent["empty"].append(_call(empty, "FindNeighbors", unary, n_calls))
+            spent["unary"].append(_call(real, "FindNeighbors", unary, n_calls))
+            n_batches = max(n_calls // _BATCH, 50)
+            spent["batch"].append(_call(real, "BatchFindNeighbors", batches, n_batches))
+            bare.append(_bare_search_us(bundle, queries))
+    cpu_us = {name: float(np.median([s.cpu_us_per_call for s in of])) for name, of in spent.items()}
+    rate = {name: float(np.median([s.calls_per_s for s in of])) for name, of in spent.items()}
+    bare_us = float(np.median(bare))
+    batch_us = cpu_us["batch"] / _BATCH
+    return {
+        "empty handler: server CPU, us per call": cpu_us["empty"],
+        "FindNeighbors: server CPU, us per call": cpu_us["unary"],
+        "FindNeighbors over empty handler, us": cpu_us["unary"] - cpu_us["empty"],
+        "unary capacity / empty handler's (CPU)": cpu_us["empty"] / cpu_us["unary"],
+        "unary throughput / empty handler's (clock)": rate["unary"] / rate["empty"],
+        "batch of 64: server CPU, us per query": batch_us,
+        "bare index.search of 64: CPU, us per query": bare_us,
+        "batch queries per CPU-second / bare faiss's": bare_us / batch_us,
+    }
+
+
+def _requests(bundle: Bundle) -> tuple[list[bytes], list[bytes], list[Query]]:
+    rng = np.random.default_rng(0)
+    rated = bundle.manifest.n_items // 4
+    rows = np.minimum(rng.zipf(1.3, 4096) - 1, rated - 1)
+    ids = [bundle.items.vocabulary.id_of(int(row)) for row in rows]
+    messages = [pb.FindNeighborsRequest(item_id=i, target=pb.TARGET_ITEMS) for i in ids]
+    batches = [
+        pb.BatchFindNeighborsRequest(queries=messages[at : at + _BATCH]).SerializeToString()
+        for at in range(0, len(messages), _BATCH)
+    ]
+    return [m.SerializeToString() for m in messages], batches, [Query(ItemId(i)) for i in ids]
+
+
+def _call(server: ServerProcess, method: str, bodies: Sequence[bytes], n_calls: int) -> Spent:
+    return asyncio.run(_call_many(server, method, bodies, n_calls))
+
+
+async def _call_many(
+    server: ServerProcess, method: str, bodies: Sequence[bytes], n_calls: int
+) -> Spent:
+    """Keep ``_CONCURRENCY`` calls under way until ``n_calls`` have been answered."""
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            f"/ilk.v1.SimilarityService/{method}"
+        )
+        left = iter(range(n_calls))
+
+        async def caller() -> None:
+            for at in left:
+                await ask(bodies[at % len(bodies)])
+
+        await asyncio.gather(*(ask(bodies[at % len(bodies)]) for at in range(200)))
+        cpu_s, clock_s = server.cpu_s(), time.perf_counter()
+        await asyncio.gather(*(caller() for _ in range(_CONCURRENCY)))
+        spent_s = server.cpu_s() - cpu_s
+        return Spent(1e6 * spent_s / n_calls, n_calls / (time.perf_counter() - clock_s))
+
+
+def _bare_search_us(bundle: Bundle, queries: Sequence[Query]) -> float:
+    """Return CPU microseconds per query of ``index.search`` alone, 64 at a time, 10 neighbors."""
+    plans = [make_plan(bundle, q) for q in queries[:_BATCH]]
+    vectors = np.concatenate(
+        [blend(p.seeker.collaborative, p.seeker.content, p.content_weight) for p in plans]
+    )
+    index = plans[0].space.index
+    index.nearest(vectors, 10, plans[0].effort or 0)
+    n_repeats = 50
+    started = time.process_time()
+    for _ in range(n_repeats):
+        index.nearest(vectors, 10, plans[0].effort or 0)
+    return 1e6 * (time.process_time() - started) / (n_repeats * _BATCH)

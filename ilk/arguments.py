@@ -1,0 +1,183 @@
+"""Knows the grammar of the terminal client's command line: commands, options, their help.
+
+It refuses to know what a command does; it hands over the namespace that `__main__` answers.
+"""
+
+import argparse
+import math
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ilk.client import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
+from ilk.types import DEFAULT_NEIGHBORS, PredictionMethod
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_FILM = "a film's id, or its title as you remember it"
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what a command line asks for: ``command`` and its options, all of them set.
+
+    Raises
+    ------
+    SystemExit
+        With status 2, after a message on stderr, where the command line makes no sense.
+    """
+    parser = argparse.ArgumentParser(
+        prog="ilk", description="Ask an Ilk server: nearest what to whom, by which likeness?"
+    )
+    server = os.environ.get("ILK_SERVER") or DEFAULT_TARGET
+    _add_connection(parser, server=server, timeout=DEFAULT_TIMEOUT_S, json=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_film_questions(commands)
+    _add_recommend(commands)
+    _add_user_questions(commands)
+    _add_predict(commands)
+    _add_lookups(commands)
+    args = parser.parse_args(argv)
+    if args.command == "recommend":
+        tastes = args.like or args.dislike or args.rate or args.genre
+        if bool(tastes) is (args.user_id is not None):
+            parser.error("recommend: give either USER_ID or tastes (--like, --rate, --genre ...)")
+    return args
+
+
+def _add_film_questions(commands: "Commands") -> None:
+    command = _add_command(commands, "similar-items", "films alike")
+    command.add_argument("film", metavar="FILM", help=_FILM)
+    _add_item_options(command)
+
+    command = _add_command(commands, "examples", "films near to some and far from others")
+    _add_films(command, "--like", "a film to be near to; repeatable", required=True)
+    _add_films(command, "--unlike", "a film to be far from; repeatable")
+    _add_item_options(command)
+
+    command = _add_command(commands, "text", "films whose content is near to words")
+    command.add_argument("text", metavar="WORDS", help='such as "animated comedy"')
+    _add_item_options(command)
+
+
+def _add_recommend(commands: "Commands") -> None:
+    command = _add_command(commands, "recommend", "films for a user, or for anybody's tastes")
+    command.add_argument("user_id", metavar="USER_ID", nargs="?")
+    _add_films(command, "--like", "a film they like; repeatable")
+    _add_films(command, "--dislike", "a film they dislike; repeatable")
+    told = "the stars they gave a film, such as 'Toy Story=4.5'; repeatable"
+    command.add_argument(
+        "--rate", metavar="FILM=STARS", type=_rating, action="append", default=[], help=told
+    )
+    command.add_argument(
+        "--genre", action="append", default=[], help="a genre they like; repeatable"
+    )
+    _add_item_options(command)
+    command.set_defaults(include_seen=False)
+    command.add_argument("--include-seen", action="store_true", help="also films they have rated")
+
+
+def _add_user_questions(commands: "Commands") -> None:
+    command = _add_command(commands, "similar-users", "users alike")
+    command.add_argument("user_id", metavar="USER_ID")
+    _add_neighbor_options(command)
+
+    command = _add_command(commands, "audience", "users whom a film would please")
+    command.add_argument("film", metavar="FILM", help=_FILM)
+    _add_neighbor_options(command)
+
+
+def _add_predict(commands: "Commands") -> None:
+    command = _add_command(commands, "predict", "the stars that a user would give to films")
+    command.add_argument("user_id", metavar="USER_ID")
+    command.add_argument("films", metavar="FILM", nargs="+", help=_FILM)
+    methods = [method.value for method in PredictionMethod]
+    command.add_argument("--method", choices=methods, default=methods[0])
+
+
+def _add_lookups(commands: "Commands") -> None:
+    command = _add_command(commands, "search", "films by what you remember of their titles")
+    command.add_argument("text", metavar="TITLE")
+    command.add_argument("--count", "-n", type=int, default=10, help="matches (default: 10)")
+
+    command = _add_command(commands, "items", "what is known of items")
+    command.add_argument("ids", metavar="ID", nargs="+")
+
+    _add_command(commands, "bundle", "what is being served")
+
+
+def _add_command(commands: "Commands", name: str, told: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=told, description=told.capitalize() + ".")
+    # The options of the connection may stand after the command too; left out there, what stands
+    # before it, or its default, must not be overwritten.
+    absent = argparse.SUPPRESS
+    _add_connection(command, server=absent, timeout=absent, json=absent)
+    return command
+
+
+def _add_connection(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    told = f"where the server is (default: $ILK_SERVER, or {DEFAULT_TARGET})"
+    parser.add_argument("--server", metavar="HOST:PORT", default=defaults["server"], help=told)
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=defaults["timeout"],
+        help=f"how long to wait for each answer (default: {DEFAULT_TIMEOUT_S:g})",
+    )
+    parser.add_argument(
+        "--json", action="store_true", default=defaults["json"], help="answer in JSON"
+    )
+
+
+def _add_films(
+    command: argparse.ArgumentParser, flag: str, told: str, *, required: bool = False
+) -> None:
+    command.add_argument(
+        flag, metavar="FILM", action="append", default=[], required=required, help=told
+    )
+
+
+def _add_item_options(command: argparse.ArgumentParser) -> None:
+    _add_neighbor_options(command)
+    command.add_argument(
+        "--genre-filter",
+        metavar="GENRE",
+        action="append",
+        help="only films of this genre; repeated, of any of them",
+    )
+    command.add_argument("--min-year", metavar="YEAR", type=int, help="no older films")
+    command.add_argument("--max-year", metavar="YEAR", type=int, help="no younger films")
+
+
+def _add_neighbor_options(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(genre_filter=[], min_year=None, max_year=None, include_seen=True)
+    told = f"neighbors wanted (default: {DEFAULT_NEIGHBORS})"
+    command.add_argument("--count", "-n", type=int, default=DEFAULT_NEIGHBORS, help=told)
+    told = "0: by what people rated alike, 1: by content, between: a blend (default: the server's)"
+    command.add_argument("--content-weight", "-w", metavar="WEIGHT", type=float, help=told)
+    told = "0 to 1: how much likeness to films above counts against one (default: 0)"
+    command.add_argument("--diversity", metavar="SHARE", type=float, default=0.0, help=told)
+    told = "0 to 1: how much popularity counts against one (default: 0)"
+    command.add_argument(
+        "--popularity-penalty", metavar="SHARE", type=float, default=0.0, help=told
+    )
+
+
+def _rating(typed: str) -> tuple[str, float]:
+    film, _, stars = typed.rpartition("=")
+    try:
+        if film.strip() and math.isfinite(float(stars)):
+            return film, float(stars)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{typed!r} is not a film, '=' and a number of stars")
+
+
+def _seconds(typed: str) -> float:
+    try:
+        if 0 < float(typed) < math.inf:
+            return float(typed)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{typed!r} is not a positive number of seconds")

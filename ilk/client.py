@@ -1,0 +1,239 @@
+"""Knows how to reach an Ilk server and ask it from ordinary code; `aio` is the same for asyncio.
+
+It refuses to know messages and statuses (`wire` does) and needs no numerics: grpcio, protobuf and
+the standard library are enough.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from ilk.errors import IlkError, SettingsError
+from ilk.questions import Questions
+from ilk.types import (
+    BundleInfo,
+    Item,
+    Neighbors,
+    PredictionMethod,
+    Profile,
+    Query,
+    RatingPrediction,
+    TitleMatch,
+    UserId,
+)
+from ilk.v1 import similarity_pb2 as pb
+from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
+from ilk.wire import requests, responses
+from ilk.wire.refusals import error_from_rpc
+from ilk.wire.stream import StreamOrder
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+DEFAULT_TIMEOUT_S = 5.0
+
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{"service": "ilk.v1.SimilarityService"}],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "0.5s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+}
+"""How gRPC spreads and repeats calls, as a gRPC service config.
+
+Calls go round the addresses that the target resolves to. Only UNAVAILABLE is tried again, at most
+twice, within the call's deadline: a worker or server that goes away is hidden from the caller.
+RESOURCE_EXHAUSTED is not, since repeating adds to the load that is being shed. Where half of many
+calls fail, the throttle stops repeating them at all.
+"""
+
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    # Answers to 1,000 queries can be larger than gRPC's 4 MiB.
+    ("grpc.max_receive_message_length", 64 * 2**20),
+    # A connection per client, not per process: several clients can reach several workers of a port.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class SimilarityClient(Questions[Neighbors]):
+    """Asks an Ilk server; safe to share between threads, and to be kept for a program's life.
+
+    Parameters
+    ----------
+    target
+        ``host:port``, or any other target that gRPC resolves.
+    timeout_s
+        Deadline of each call in seconds, repeats included. Streams have their own.
+    channel
+        A channel to use instead of opening one; it stays the caller's to close.
+    credentials
+        Makes the connection TLS. Without them it is plaintext, meant for loopback.
+    token
+        Sent with each call as ``authorization: Bearer``. Plaintext shows it to the network.
+    metadata
+        Further pairs sent with each call.
+
+    Raises
+    ------
+    SettingsError
+        If ``timeout_s`` is not positive, or both ``channel`` and ``credentials`` are given.
+
+    Notes
+    -----
+    Every method raises :class:`ilk.errors.InvalidRequest` or :class:`ilk.errors.NotFound` where
+    the question is at fault, and a :class:`ilk.errors.ServiceError` where the call is.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        channel: grpc.Channel | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        check_settings(timeout_s, channel, credentials)
+        self._opened: grpc.Channel | None = None
+        if channel is None:
+            channel = self._opened = (
+                grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+                if credentials is None
+                else grpc.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+            )
+        self._stub = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._timeout_s = timeout_s
+        self._metadata = call_metadata(token, metadata)
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and end the calls that still run on it."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def find_neighbors(self, query: Query) -> Neighbors:
+        """Return what is nearest to whom, as ``query`` says."""
+        request = requests.query_request(query)
+        return responses.neighbors_from(self._call(self._stub.FindNeighbors, request))
+
+    def batch_find_neighbors(self, queries: Sequence[Query]) -> list[Neighbors | IlkError]:
+        """Return the outcomes of up to 1,000 queries, in their order and from one bundle.
+
+        A query that fails leaves its error, not raised, in its place; the others are answered.
+        """
+        response = self._call(self._stub.BatchFindNeighbors, requests.batch_request(queries))
+        return responses.outcomes_from(response, len(queries))
+
+    def stream_find_neighbors(
+        self, queries: Iterable[Query], *, timeout_s: float | None = None
+    ) -> Iterator[Neighbors | IlkError]:
+        """Yield the outcomes of ``queries`` in their order while they are still being asked.
+
+        Parameters
+        ----------
+        queries
+            Pulled in another thread, as fast as the server takes them. What it raises is raised
+            here, after the answers to the queries before.
+        timeout_s
+            Deadline of the stream as a whole, in seconds; ``None`` lets it run.
+
+        Notes
+        -----
+        The call begins with the first ``next()`` and is cancelled when the iterator is closed. It
+        is not repeated once the first answer has come.
+        """
+        order = StreamOrder()
+        call = self._stub.StreamFindNeighbors(
+            _ask_in_order(queries, order), timeout=timeout_s, metadata=self._metadata
+        )
+        try:
+            for response in call:
+                yield order.answer(response)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error) from error
+        finally:
+            call.cancel()
+        order.finish()
+
+    def predict_ratings(
+        self,
+        rater: UserId | Profile | str,
+        item_ids: Iterable[str],
+        method: PredictionMethod = PredictionMethod.BASELINE_KNN,
+    ) -> list[RatingPrediction]:
+        """Return the stars a user (by id) or a profile would give to each of up to 1,000 items."""
+        request = requests.prediction_request(rater, item_ids, method)
+        return responses.predictions_from(self._call(self._stub.PredictRatings, request))
+
+    def search_titles(self, text: str, match_count: int = 10) -> list[TitleMatch]:
+        """Return up to ``match_count`` items whose titles are like ``text``, best match first."""
+        request = requests.titles_request(text, match_count)
+        return responses.matches_from(self._call(self._stub.SearchTitles, request))
+
+    def get_items(self, ids: Iterable[str]) -> dict[str, Item]:
+        """Return what is known of up to 1,000 items, by id; unknown ids are absent, not errors."""
+        request = requests.items_request(ids)
+        # No id is a fault on the wire; here it is what an answer without neighbors leads to.
+        return responses.items_from(self._call(self._stub.GetItems, request)) if request.ids else {}
+
+    def get_bundle(self) -> BundleInfo:
+        """Return what the server serves: version, counts, measured recall, provenance."""
+        return responses.bundle_from(self._call(self._stub.GetBundle, pb.GetBundleRequest()))
+
+    def _call(self, method: Callable[..., Any], request: object) -> Any:
+        try:
+            return method(request, timeout=self._timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error) from error
+
+
+def check_settings(timeout_s: float, channel: object, credentials: object) -> None:
+    """Refuse a client's settings that are out of range or contradict each other."""
+    if not 0 < timeout_s < math.inf:
+        raise SettingsError(f"timeout_s must be a positive number of seconds, got {timeout_s}")
+    if channel is not None and credentials is not None:
+        raise SettingsError("credentials belong to the channel: give one or the other, not both")
+
+
+def call_metadata(token: str | None, metadata: Sequence[tuple[str, str]]) -> Metadata:
+    """Return the pairs to be sent with each call."""
+    bearer = () if token is None else (("authorization", f"Bearer {token}"),)
+    return (*bearer, *metadata)
+
+
+def _ask_in_order(
+    queries: Iterable[Query], order: StreamOrder
+) -> Iterator[pb.StreamFindNeighborsRequest]:
+    try:
+        for query in queries:
+            yield order.ask(query)
+    except Exception as failure:  # noqa: BLE001 - kept, and raised to the caller by finish()
+        order.fail(failure)

@@ -1,0 +1,85 @@
+"""Knows the command line of the indexer: ``python -m indexer build --sample --store store``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.config import Env, Toml
+
+from ilk import exits
+from indexer.build import build
+from indexer.inspection import inspect_bundle
+from indexer.progress import Progress, note
+from indexer.readers import fetch
+from indexer.settings import BuildSettings
+from indexer.source import Source
+
+app = App(
+    name="indexer",
+    help="Build, evaluate and publish bundles of embeddings and indices.",
+    config=[
+        Env("ILK_INDEXER_", command=False),
+        Toml("ilk.toml", root_keys=["indexer"], use_commands_as_keys=False, allow_unknown=True),
+    ],
+    version_flags=[],
+)
+
+_STORE = Path("store")
+
+
+@app.command(name="build")
+def build_command(
+    *,
+    source: Annotated[Source | None, Parameter(name="*")] = None,
+    settings: Annotated[BuildSettings | None, Parameter(name="*")] = None,
+    store: Path = _STORE,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Read interactions, train, index, evaluate, and publish a bundle.
+
+    Parameters
+    ----------
+    store
+        Folder to publish to.
+    quiet
+        No progress on stderr.
+    """
+    progress = Progress(quiet=quiet)
+    with progress.step("read"):
+        data = (source or Source()).read()
+    if data.n_dropped or data.n_duplicates:
+        note(f"{data.n_dropped} malformed rows dropped, {data.n_duplicates} duplicates merged")
+    print(build(data, store, settings or BuildSettings(), progress))
+
+
+@app.command(name="fetch")
+def fetch_command(name: str, *, into: Path = Path("data")) -> None:
+    """Download a MovieLens data set from GroupLens and verify it; its README has the terms of use.
+
+    Parameters
+    ----------
+    name
+        Such as ml-latest-small, ml-latest, ml-32m, ml-25m, ml-20m, ml-10m, ml-1m or ml-100k.
+    into
+        Folder to download to.
+    """
+    print(fetch(name, into))
+
+
+@app.command(name="inspect")
+def inspect_command(*, store: Path = _STORE, version: str | None = None) -> None:
+    """Print what a bundle holds and how good it was measured to be.
+
+    Parameters
+    ----------
+    store
+        Folder of bundles.
+    version
+        Default: the live one.
+    """
+    inspect_bundle(store, version)
+
+
+if __name__ == "__main__":
+    sys.exit(exits.run(app))

@@ -1,0 +1,229 @@
+"""Knows the generic pair of tables: who did what, and what the items are.
+
+It refuses to know any published data set; columns are found by their names, in CSV, TSV (both also
+gzipped) and Parquet files alike.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ilk.errors import DataError, SettingsError
+from indexer.interactions import Interactions, Items
+from indexer.readers.columns import Column, IdColumn, TextColumn
+from indexer.readers.delimited import Delimited
+from indexer.readers.pairs import Events, to_interactions
+from indexer.readers.parquet import ParquetRows
+from indexer.readers.quantities import DatetimeColumn, NumberColumn, SecondsColumn
+from indexer.readers.rows import read_rows
+
+Table: TypeAlias = Delimited | ParquetRows
+
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+# Names by what they mean, the first found wins; case, spaces and underscores do not count.
+USER = ("user", "userid", "uid")
+ITEM = ("item", "itemid", "iid", "movie", "movieid", "film", "filmid", "product", "productid")
+RATING = ("rating", "ratings", "stars", "score")
+TIMESTAMP = ("timestamp", "time", "ts", "datetime", "date")
+ITEM_KEY = ("id", *ITEM[1:])
+TITLE = ("title", "name")
+GENRES = ("genres", "genre")
+YEAR = ("year", "releaseyear")
+TAGS = ("tags", "tag")
+
+_SNIFFED_ROWS = 100
+_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d\S*?(?P<offset>Z|[+-]\d\d(?::?\d\d)?)?)?")
+
+
+def read_tables(
+    interactions: Path,
+    items: Path,
+    *,
+    skip_bad_rows: bool = False,
+    rating_scale: tuple[float, float] | None = None,
+) -> Interactions:
+    """Read a table of interactions and a table of items.
+
+    Parameters
+    ----------
+    interactions
+        Columns ``user``, ``item`` and, optionally, ``rating`` and ``timestamp`` (Unix seconds, or
+        ISO 8601 times, UTC unless they say otherwise). Without ratings each row is a click.
+    items
+        Columns ``id``, ``title``, ``genres`` (between ``|``, or a list) and, optionally, ``year``
+        (may be blank). Other columns of text are kept as ``items.texts``, those of numbers are
+        not; of ``tags`` (between ``|``, or a list) each becomes a line of its own.
+    skip_bad_rows
+        Pass over and count malformed rows, where the default is to refuse the data.
+    rating_scale
+        ``(min, max)`` of the stars; taken from the data if not given.
+
+    Raises
+    ------
+    DataError
+        If a file or a column is missing, a row is malformed, names an item that the items do not
+        have, or has a rating outside the scale; or if all ratings are equal and no scale is given.
+    SettingsError
+        If ``rating_scale`` is not a range.
+    """
+    if rating_scale is not None and not -math.inf < rating_scale[0] < rating_scale[1] < math.inf:
+        raise SettingsError(f"rating_scale {rating_scale} must be (min, max) with min < max")
+    events_table, items_table = _table(interactions), _table(items)
+    catalogue, n_bad_items = _read_items(items_table, skip_bad_rows)
+    known = (pa.array(catalogue.item_ids, pa.string()), items.name)
+    columns = _event_columns(events_table, known, rating_scale)
+    rows = read_rows(events_table, columns, skip_bad_rows=skip_bad_rows)
+    values = rows.values
+    events = Events(
+        values["user"],
+        values["item"],
+        values.get("rating"),
+        values.get("timestamp"),
+        rows.n_dropped + n_bad_items,
+    )
+    if events.ratings is not None and rating_scale is None:
+        rating_scale = _scale_of(events.ratings, events_table.name)
+    source = f"{interactions.name} with {items.name} (on its owner's terms)"
+    return to_interactions(events, catalogue, rating_scale, source)
+
+
+def _table(path: Path) -> Table:
+    name = path.name.lower()
+    if not name.endswith(SUFFIXES):
+        raise DataError(path, f"is of an unknown format; expected one of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise DataError(path, "is a folder" if path.is_dir() else "does not exist")
+    if name.endswith(".parquet"):
+        return ParquetRows(path)
+    return Delimited(path, "\t" if ".tsv" in name[-7:] else ",", many_lines=True)
+
+
+def _event_columns(
+    table: Table, known: tuple[pa.Array, str], rating_scale: tuple[float, float] | None
+) -> list[Column]:
+    columns: list[Column] = [
+        IdColumn("user", _position(table, "user", USER)),
+        IdColumn("item", _position(table, "item", ITEM), known),
+    ]
+    rating, timestamp = _find(table, RATING), _find(table, TIMESTAMP)
+    if rating is not None:
+        columns.append(NumberColumn("rating", rating, rating_scale))
+    elif rating_scale is not None:
+        raise DataError(
+            table.name, "has no column of ratings, so its rows are clicks: give no rating scale"
+        )
+    if timestamp is not None:
+        columns.append(_time_column(table, timestamp))
+    return columns
+
+
+def _time_column(table: Table, position: int) -> Column:
+    for record in islice(table.records(), _SNIFFED_ROWS):
+        if position < len(record.cells):
+            match = _ISO_TIME.fullmatch(record.cells[position])
+            if match:
+                return DatetimeColumn("timestamp", position, zoned=bool(match["offset"]))
+            if record.cells[position].strip().lstrip("-").replace(".", "", 1).isdigit():
+                break
+    return SecondsColumn("timestamp", position, fractional=True)
+
+
+def _scale_of(ratings: npt.NDArray[np.float32], name: str) -> tuple[float, float]:
+    # By way of their shortest texts, or 4.7 would come back as 4.699999809.
+    low, high = float(str(ratings.min())), float(str(ratings.max()))
+    if low == high:
+        raise DataError(
+            name,
+            f"every rating is {low:g}: give the rating scale, or leave the column out for clicks",
+        )
+    return low, high
+
+
+def _read_items(table: Table, skip_bad_rows: bool) -> tuple[Items, int]:
+    found = {
+        "title": _position(table, "title", TITLE),
+        "genres": _position(table, "genres", GENRES),
+        "item id": _position(table, "item id", ITEM_KEY),
+    }
+    year = _find(table, YEAR)
+    columns: list[Column] = [TextColumn(name, found[name]) for name in ("title", "genres")]
+    if year is not None:
+        columns.append(TextColumn("year", year, r"(?:\d{1,4}(?:\.0+)?)?", "a year, or blank"))
+    further = _further_texts(table, {*found.values(), year})
+    columns += [TextColumn(_text_key(name), position) for name, position in further.items()]
+    columns.append(IdColumn("item id", found["item id"], unique=True))
+    rows = read_rows(table, columns, skip_bad_rows=skip_bad_rows)
+    values = rows.values
+    item_ids = values["item id"].ids.to_pylist()
+    years = [int(float(text or 0)) for text in values.get("year", [""] * len(item_ids))]
+    items = Items(
+        item_ids=item_ids,
+        titles=values["title"],
+        years=np.array(years, np.int16),
+        genres=[_split(text) for text in values["genres"]],
+        texts=_texts({name: values[_text_key(name)] for name in further}),
+    )
+    return items, rows.n_dropped
+
+
+def _further_texts(table: Table, taken: set[int | None]) -> dict[str, int]:
+    return {
+        name: position
+        for position, name in enumerate(table.column_names)
+        if position not in taken
+        and name
+        and not (isinstance(table, ParquetRows) and not table.is_text(position))
+    }
+
+
+def _text_key(name: str) -> str:
+    # Further columns may be called anything, also what this module calls its own.
+    return f"text {name!r}"
+
+
+def _texts(columns: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {
+        name: ["\n".join(_split(t)) for t in texts] if _normal(name) in TAGS else texts
+        for name, texts in columns.items()
+        if not all(_is_number_or_blank(text) for text in texts)
+    }
+
+
+def _split(text: str) -> tuple[str, ...]:
+    parts = (" ".join(part.split()) for part in text.split("|"))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def _is_number_or_blank(text: str) -> bool:
+    try:
+        float(text or 0)
+    except ValueError:
+        return not text.strip()
+    return True
+
+
+def _position(table: Table, what: str, aliases: Sequence[str]) -> int:
+    position = _find(table, aliases)
+    if position is None:
+        raise DataError(
+            table.name,
+            f"has no column for the {what}: found {', '.join(map(repr, table.column_names))}; "
+            f"expected one of {', '.join(aliases)}",
+        )
+    return position
+
+
+def _find(table: Table, aliases: Sequence[str]) -> int | None:
+    names = [_normal(name) for name in table.column_names]
+    return next((names.index(alias) for alias in aliases if alias in names), None)
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("_", "").replace(" ", "")

@@ -1,0 +1,96 @@
+"""Settings of the clients, and what they need to be installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+import ilk
+from ilk import SimilarityClient, errors
+from ilk.v1 import similarity_pb2 as pb
+
+if TYPE_CHECKING:
+    from tests.client.conftest import Ask, Listening, ScriptedService
+
+
+def test_credentials_make_the_connection_secure(
+    ask: "Ask", listening: "Listening", service: "ScriptedService"
+) -> None:
+    service.replies["GetBundle"] = pb.GetBundleResponse(bundle_version="v1")
+    secure = {
+        "target": listening.secure_target,
+        "credentials": grpc.local_channel_credentials(),
+    }
+    assert ask(lambda client: client.get_bundle(), **secure).version == "v1"
+
+
+def test_a_channel_given_stays_the_callers_to_close(
+    target: str, service: "ScriptedService"
+) -> None:
+    service.replies["GetBundle"] = pb.GetBundleResponse(bundle_version="v1")
+    with grpc.insecure_channel(target) as channel:
+        for _ in range(2):
+            with SimilarityClient(channel=channel) as client:
+                assert client.get_bundle().version == "v1"
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_timeout_that_is_no_time_is_refused(timeout_s: float) -> None:
+    with pytest.raises(errors.SettingsError, match="timeout_s"):
+        SimilarityClient(timeout_s=timeout_s)
+
+
+def test_credentials_beside_a_channel_are_refused() -> None:
+    credentials = grpc.local_channel_credentials()
+    with (
+        grpc.insecure_channel("127.0.0.1:1") as channel,
+        pytest.raises(errors.SettingsError, match="not both"),
+    ):
+        SimilarityClient(channel=channel, credentials=credentials)
+
+
+def run_python(program: str) -> None:
+    command = [sys.executable, "-W", "error", "-c", program]
+    root = Path(ilk.__file__).parents[1]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=root)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_clients_and_command_line_need_only_grpcio_and_protobuf() -> None:
+    # typing_extensions is grpcio's own requirement.
+    run_python("""
+import sys
+
+class OnlyWhatCallersInstall:
+    allowed = {"ilk", "grpc", "google", "typing_extensions", *sys.stdlib_module_names}
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] not in self.allowed or name.startswith("google.rpc"):
+            raise ModuleNotFoundError(f"{name} is not there", name=name)
+
+sys.meta_path.insert(0, OnlyWhatCallersInstall())
+import ilk.__main__
+from ilk import AsyncSimilarityClient, SimilarityClient, errors
+assert AsyncSimilarityClient
+try:
+    SimilarityClient("127.0.0.1:1").get_bundle()
+except errors.Unavailable:
+    pass
+assert not {"numpy", "rich", "google.rpc", "server", "indexer"} & sys.modules.keys()
+""")
+
+
+def test_errors_and_types_import_no_grpc() -> None:
+    run_python("""
+import sys
+import ilk, ilk.errors, ilk.types
+assert not [name for name in sys.modules if name.split(".")[0] in ("grpc", "google")]
+""")
+
+
+def test_the_package_lists_its_clients_and_refuses_other_names() -> None:
+    assert {"SimilarityClient", "AsyncSimilarityClient"} <= set(dir(ilk))
+    with pytest.raises(AttributeError, match="no attribute 'Similarity'"):
+        _ = ilk.Similarity
