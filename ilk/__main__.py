@@ -189,7 +189,10 @@ def _neighbors(
         shown = tables.render_neighbors(answer, known, simulated=simulated)
     if not args.json:
         return shown
-    return _json(dataclasses.asdict(answer) | {"items": known, "simulated": simulated})
+    # A named tuple is a list to JSON, where a neighbor's fields should keep their names.
+    neighbors = [n._asdict() for n in answer.neighbors]
+    told = dataclasses.asdict(dataclasses.replace(answer, neighbors=()))
+    return _json(told | {"neighbors": neighbors, "items": known, "simulated": simulated})
 
 
 def _film(client: SimilarityClient, typed: str) -> str:

@@ -62,7 +62,7 @@ def allowed_rows(bundle: Bundle, seeker: Seeker, target: Target, wanted: Filter)
         If a condition does not fit the target, or a genre is unknown.
     """
     side = bundle.side(target)
-    excluded = set(seeker.own_rows.tolist()) if seeker.kind is target else set()
+    excluded = set(seeker.own_rows) if seeker.kind is target else set()
     if wanted.exclude_seen:
         excluded.update(_seen(bundle, seeker, target))
     if wanted.exclude_ids:
@@ -85,7 +85,7 @@ def _seen(bundle: Bundle, seeker: Seeker, target: Target) -> Sequence[int]:
         )
     if target is Target.ITEMS:
         return seeker.rated_rows.tolist()  # type: ignore[no-any-return]
-    raters = [bundle.ratings_by_item.others_of(row) for row in seeker.own_rows.tolist()]
+    raters = [bundle.ratings_by_item.others_of(row) for row in seeker.own_rows]
     return np.concatenate(raters).tolist() if raters else []
 
 

@@ -7,10 +7,11 @@ what was found becomes an answer.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from ilk.ann import RowNeighbors, top_rows
+from ilk.ann import top_rows
 from ilk.bundle import Bundle
 from ilk.bundle.contents import ContentGroups
 from ilk.errors import IlkError, InvalidRequest
@@ -19,7 +20,7 @@ from ilk.filters import Allowed, allowed_rows
 from ilk.rerank import rerank
 from ilk.space import Space, SpaceKey, likeness_vectors
 from ilk.types import Neighbor, Neighbors, Query, Shortfall, ShortfallReason, Target
-from ilk.vectors import Float32Matrix, Float32Vector, Rows, blend
+from ilk.vectors import Float32Vector, Rows, blend
 from ilk.whom import Seeker, seek
 
 # Scores this close to zero are rounding, not likeness.
@@ -31,6 +32,10 @@ _EXACT_CANDIDATES = 2048
 _EXACT_SHARE = 0.05
 # Re-ranking chooses from this many times the neighbors wanted.
 _POOL_FACTOR, _MIN_POOL = 10, 200
+
+
+# Rows and scores, best first.
+Found: TypeAlias = tuple[list[int], list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,7 @@ def _through_index(bundle: Bundle, plan: Plan) -> bool:
     return plan.content_weight < 1 and bool(plan.seeker.collaborative.any())
 
 
-def _search(space: Space, plans: Sequence[Plan]) -> list[tuple[Rows, Float32Vector]]:
+def _search(space: Space, plans: Sequence[Plan]) -> list[Found]:
     """Search the index once for plans of one effort and fetch count (one plan if it has a bitmap)."""
     first = plans[0]
     queries = [blend(p.seeker.collaborative, p.seeker.content, p.content_weight) for p in plans]
@@ -150,42 +155,46 @@ def _search(space: Space, plans: Sequence[Plan]) -> list[tuple[Rows, Float32Vect
         first.effort or 0,
         bitmap,
     )
-    return [_keep_allowed(found, at, plan) for at, plan in enumerate(plans)]
+    return [
+        _keep_allowed(rows, scores, plan)
+        for rows, scores, plan in zip(
+            found.rows.tolist(), found.scores.tolist(), plans, strict=True
+        )
+    ]
 
 
 def _fetch_count(plan: Plan) -> int:
     return min(plan.n_wanted + len(plan.allowed.excluded), len(plan.space))
 
 
-def _keep_allowed(found: RowNeighbors, at: int, plan: Plan) -> tuple[Rows, Float32Vector]:
+def _keep_allowed(rows: list[int], scores: list[float], plan: Plan) -> Found:
     """Drop excluded rows and padding, and put equal scores in the order of rows."""
-    rows, scores = found.rows[at], found.scores[at]
     excluded = plan.allowed.excluded
-    listed = rows.tolist()
-    kept = [p for p, row in enumerate(listed) if row >= 0 and row not in excluded]
-    if len(kept) < len(listed) or len(kept) > plan.n_wanted:
-        rows, scores = rows[kept[: plan.n_wanted]], scores[kept[: plan.n_wanted]]
-    if len(set(scores.tolist())) < len(scores):
-        order = np.lexsort((rows, -scores))
-        rows, scores = rows[order], scores[order]
-    return rows, scores
+    if -1 in rows or not excluded.isdisjoint(rows):
+        kept = [p for p, row in enumerate(rows) if row >= 0 and row not in excluded]
+        rows, scores = [rows[p] for p in kept], [scores[p] for p in kept]
+    if len(set(scores)) < len(scores):
+        pairs = sorted(zip(rows, scores, strict=True), key=lambda pair: (-pair[1], pair[0]))
+        rows, scores = [row for row, _ in pairs], [score for _, score in pairs]
+    return rows[: plan.n_wanted], scores[: plan.n_wanted]
 
 
-def _search_exactly(bundle: Bundle, plan: Plan) -> tuple[Rows, Float32Vector]:
+def _search_exactly(bundle: Bundle, plan: Plan) -> Found:
     """Compare with every allowed row; equal scores come in the order of rows."""
-    nothing: Rows = np.empty(0, dtype=np.int64)
     if not plan.n_wanted:
-        return nothing, nothing.astype(np.float32)
+        return [], []
     pure_content = plan.content_weight == 1 or not plan.seeker.collaborative.any()
     on_items = plan.query.target is Target.ITEMS
     if pure_content and on_items and plan.allowed.bitmap is None:
-        return _search_groups(bundle.content_groups, plan)
-    rows = plan.allowed.rows(len(plan.space))
-    scores = plan.space.scores(
-        rows, plan.seeker.collaborative, plan.seeker.content, plan.content_weight
-    )
-    best = top_rows(scores, plan.n_wanted)
-    return rows[best], scores[best]
+        rows, scores = _search_groups(bundle.content_groups, plan)
+    else:
+        allowed = plan.allowed.rows(len(plan.space))
+        scores = plan.space.scores(
+            allowed, plan.seeker.collaborative, plan.seeker.content, plan.content_weight
+        )
+        best = top_rows(scores, plan.n_wanted)
+        rows, scores = allowed[best], scores[best]
+    return rows.tolist(), scores.tolist()
 
 
 def _search_groups(groups: ContentGroups, plan: Plan) -> tuple[Rows, Float32Vector]:
@@ -207,56 +216,52 @@ def _search_groups(groups: ContentGroups, plan: Plan) -> tuple[Rows, Float32Vect
     return rows[best], by_row[best]
 
 
-def _finish(bundle: Bundle, plan: Plan, rows: Rows, scores: Float32Vector) -> Neighbors:
+def _finish(bundle: Bundle, plan: Plan, rows: list[int], scores: list[float]) -> Neighbors:
     query = plan.query
-    n_returned = max(0, min(query.offset + query.neighbor_count, len(rows)) - query.offset)
-    if (query.diversity or query.popularity_penalty) and len(rows):
-        chosen = _rerank(bundle, plan, rows, scores, query.offset + n_returned)
-        rows, scores = rows[chosen], scores[chosen]
-    page = slice(query.offset, query.offset + n_returned)
+    if (query.diversity or query.popularity_penalty) and rows:
+        rows, scores = _rerank(bundle, plan, rows, scores)
+    page = slice(query.offset, query.offset + query.neighbor_count)
+    neighbors = _neighbors(bundle, plan, rows[page], scores[page])
+    n_missing = query.neighbor_count - len(neighbors)
     return Neighbors(
-        neighbors=_neighbors(bundle, plan, rows[page], scores[page]),
-        bundle_version=bundle.version,
-        content_weight=plan.content_weight,
-        shortfall=_shortfall(plan, n_returned) if n_returned < query.neighbor_count else None,
-        ignored_ids=plan.seeker.ignored_ids,
+        neighbors,
+        bundle.version,
+        plan.content_weight,
+        _shortfall(plan, len(neighbors)) if n_missing else None,
+        plan.seeker.ignored_ids,
     )
 
 
-def _rerank(bundle: Bundle, plan: Plan, rows: Rows, scores: Float32Vector, n_chosen: int) -> Rows:
-    side = bundle.side(plan.query.target)
-    likeness: Float32Matrix = likeness_vectors(
-        side.factors[rows], side.content[rows], plan.content_weight
-    )
-    return rerank(
-        scores,
+def _rerank(bundle: Bundle, plan: Plan, rows: list[int], scores: list[float]) -> Found:
+    query, side = plan.query, bundle.side(plan.query.target)
+    chosen = rerank(
+        np.array(scores, dtype=np.float32),
         side.popularity[rows],
-        likeness,
-        n_chosen,
-        diversity=plan.query.diversity,
-        popularity_penalty=plan.query.popularity_penalty,
-    )
+        likeness_vectors(side.factors[rows], side.content[rows], plan.content_weight),
+        min(query.offset + query.neighbor_count, len(rows)),
+        diversity=query.diversity,
+        popularity_penalty=query.popularity_penalty,
+    ).tolist()
+    return [rows[at] for at in chosen], [scores[at] for at in chosen]
 
 
-def _neighbors(bundle: Bundle, plan: Plan, rows: Rows, scores: Float32Vector) -> Sequence[Neighbor]:
+def _neighbors(bundle: Bundle, plan: Plan, rows: list[int], scores: list[float]) -> list[Neighbor]:
     side = bundle.side(plan.query.target)
-    id_of, inferred = side.vocabulary.id_of, side.inferred
+    id_of, inferred = side.vocabulary.ids.__getitem__, side.inferred.item
     plain = [
-        Neighbor(id_of(row), score, None, None, score <= _NOTHING, inferred.item(row))
-        for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+        Neighbor(id_of(row), score, None, None, score <= _NOTHING, inferred(row))
+        for row, score in zip(rows, scores, strict=True)
     ]
-    if not len(rows) or not (plan.query.include_components or plan.query.include_explanation):
+    query = plan.query
+    if not rows or not (query.include_components or query.include_explanation):
         return plain
-    by_factors, by_content = plan.space.components(
-        rows, plan.seeker.collaborative, plan.seeker.content
-    )
-    reasons = (
-        explain(bundle, plan.seeker, rows) if plan.query.include_explanation else [None] * len(rows)
-    )
+    at = np.array(rows, dtype=np.int64)
+    parts = plan.space.components(at, plan.seeker.collaborative, plan.seeker.content)
+    reasons = explain(bundle, plan.seeker, at) if query.include_explanation else [None] * len(rows)
     return [
-        Neighbor(n.id, n.score, a, b, n.unrelated, n.inferred, reason)
-        for n, a, b, reason in zip(
-            plain, by_factors.tolist(), by_content.tolist(), reasons, strict=True
+        n._replace(collaborative=by_factors, content=by_content, explanation=reason)
+        for n, by_factors, by_content, reason in zip(
+            plain, *(part.tolist() for part in parts), reasons, strict=True
         )
     ]
 

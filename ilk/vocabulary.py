@@ -4,8 +4,8 @@ It refuses to know whether the ids are users or items. Nothing is decoded at ope
 ids cost no private memory: an id is found by binary search over its hash and compared byte by byte.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -15,11 +15,10 @@ import numpy.typing as npt
 from ilk.errors import BundleCorrupt
 
 
-@dataclass(frozen=True, slots=True)
 class StringColumn:
     """``n`` strings as one block of UTF-8.
 
-    Attributes
+    Parameters
     ----------
     blob
         Shape ``(size_bytes,)``, uint8.
@@ -27,13 +26,16 @@ class StringColumn:
         Shape ``(n + 1,)``, int64; string ``row`` is ``blob[offsets[row]:offsets[row + 1]]``.
     """
 
-    blob: npt.NDArray[np.uint8]
-    offsets: npt.NDArray[np.int64]
+    __slots__ = ("_ends", "_text", "blob", "offsets")
 
-    def __post_init__(self) -> None:
-        ends_right = len(self.offsets) >= 1 and self.offsets[-1] == len(self.blob)
-        if not ends_right or self.offsets[0] != 0:
+    def __init__(self, blob: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> None:
+        if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(blob):
             raise BundleCorrupt("string offsets do not span their block of text")
+        self.blob = blob
+        self.offsets = offsets
+        # Single elements of a memoryview are read several times as fast as those of an array.
+        self._text = memoryview(blob)  # type: ignore[arg-type]
+        self._ends = memoryview(offsets)  # type: ignore[arg-type]
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> "StringColumn":
@@ -47,11 +49,12 @@ class StringColumn:
         return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> str:
-        return self.bytes_at(row).decode()
+        ends = self._ends
+        return str(self._text[ends[row] : ends[row + 1]], "utf-8")
 
     def bytes_at(self, row: int) -> bytes:
         """Return the UTF-8 bytes of string ``row``."""
-        return self.blob[self.offsets.item(row) : self.offsets.item(row + 1)].tobytes()
+        return bytes(self._text[self._ends[row] : self._ends[row + 1]])
 
     def to_list(self) -> list[str]:
         """Return every string, decoded."""
@@ -76,7 +79,7 @@ class Vocabulary:
     Two ids with one hash stand side by side and are told apart by their bytes.
     """
 
-    __slots__ = ("_hash_rows", "_hashes", "ids")
+    __slots__ = ("_hash_rows", "_hashes", "_sorted", "ids")
 
     def __init__(
         self,
@@ -90,6 +93,7 @@ class Vocabulary:
             )
         self.ids = ids
         self._hashes = hashes
+        self._sorted = memoryview(hashes)  # type: ignore[arg-type]
         self._hash_rows = hash_rows
 
     @classmethod
@@ -126,8 +130,9 @@ class Vocabulary:
         """Return the row of an id, or -1 if the vocabulary does not hold it."""
         encoded = external_id.encode()
         wanted = _hash(encoded)
-        at = int(self._hashes.searchsorted(np.uint64(wanted)))
-        while at < len(self._hashes) and self._hashes.item(at) == wanted:
+        hashes = self._sorted
+        at = bisect_left(hashes, wanted)
+        while at < len(hashes) and hashes[at] == wanted:
             row = self._hash_rows.item(at)
             if self.ids.bytes_at(row) == encoded:
                 return row

@@ -46,7 +46,7 @@ class Seeker:
     kind: Target
     collaborative: Float32Vector
     content: Float32Vector
-    own_rows: Rows = field(default_factory=_no_rows)
+    own_rows: tuple[int, ...] = ()
     rated_rows: Rows = field(default_factory=_no_rows)
     confidences: Float32Vector | None = None
     ignored_ids: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Seeker:
         """Return the confidence of each rated item; those of a known user are read now."""
         if self.confidences is not None:
             return self.confidences
-        (row,) = self.own_rows.tolist()
+        (row,) = self.own_rows
         return known_confidences(bundle, row)
 
 
@@ -87,7 +87,7 @@ def _item(bundle: Bundle, item_id: str, target: Target) -> Seeker:
         raise NotFound("item", item_id)
     items = bundle.items
     vectors = items.directions if target is Target.ITEMS else items.factors
-    return Seeker(Target.ITEMS, vectors[row], items.content[row], np.array([row], dtype=np.int64))
+    return Seeker(Target.ITEMS, vectors[row], items.content[row], (row,))
 
 
 def known_user(bundle: Bundle, user_id: str, target: Target) -> Seeker:
@@ -100,7 +100,7 @@ def known_user(bundle: Bundle, user_id: str, target: Target) -> Seeker:
         Target.USERS,
         (users.directions if target is Target.USERS else users.factors)[row],
         users.content[row],
-        np.array([row], dtype=np.int64),
+        (row,),
         # A view of the map: nothing is read unless seen items or reasons are asked for.
         bundle.ratings_by_user.others_of(row),  # type: ignore[arg-type]
     )
@@ -223,7 +223,7 @@ def _examples(bundle: Bundle, examples: Examples, query: Query) -> Seeker:
         Target.ITEMS,
         _pull(vectors, positive, negative),
         _pull(items.content, positive, negative),
-        own_rows=np.concatenate((positive, negative)),
+        own_rows=(*positive.tolist(), *negative.tolist()),
         ignored_ids=ignored + more,
     )
 

@@ -219,9 +219,9 @@ async def _fail(context: Context, error: Exception) -> NoReturn:
 
 def _cost(bundle: Bundle, query: Query) -> int:
     """Return a bound of the multiplications a search takes."""
-    space = next(s for k, s in bundle.spaces.items() if k.target is query.target)
-    side = bundle.items if query.target is Target.ITEMS else bundle.users
-    return len(side) * space.index.dim
+    manifest = bundle.manifest
+    n_rows = manifest.n_items if query.target is Target.ITEMS else manifest.n_users
+    return n_rows * (manifest.n_factors + manifest.dim_content)
 
 
 def _answer_batch(bundle: Bundle, queries: list[Query | InvalidRequest]) -> bytes:

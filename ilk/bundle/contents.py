@@ -159,6 +159,8 @@ def flatten(prefix: str, part: object) -> Arrays:
     """Return a part's arrays by dotted name: ``items.factors``, ``items.vocabulary.blob``..."""
     if isinstance(part, np.ndarray):
         return {prefix: part}
+    if isinstance(part, StringColumn):
+        return {f"{prefix}.blob": part.blob, f"{prefix}.offsets": part.offsets}
     if isinstance(part, Vocabulary):
         return {f"{prefix}.{name}": array for name, array in part.arrays().items()}
     arrays: Arrays = {}
@@ -172,6 +174,8 @@ def unflatten(prefix: str, kind: type, arrays: Mapping[str, npt.NDArray[Any]]) -
     if kind is Vocabulary:
         names = ("blob", "offsets", "hashes", "hash_rows")
         return Vocabulary.from_arrays({name: arrays[f"{prefix}.{name}"] for name in names})
+    if kind is StringColumn:
+        return StringColumn(arrays[f"{prefix}.blob"], arrays[f"{prefix}.offsets"])
     nested = {"vocabulary": Vocabulary, "titles": StringColumn}
     values = {
         name: unflatten(f"{prefix}.{name}", nested[name], arrays)
