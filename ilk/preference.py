@@ -33,6 +33,11 @@ class Preference:
         False: every positive weighs 1.
     half_life_s
         A rating this much older than the user's newest weighs half; None: age does not matter.
+    activity_discount
+        β: weights are multiplied by ``(typical_activity / n) ** β`` for a user with ``n`` positives, so
+        that those who like everything do not decide everything. 0: all users alike.
+    typical_activity
+        Geometric mean of the users' numbers of positives in training.
     """
 
     scale: tuple[float, float] | None
@@ -40,6 +45,8 @@ class Preference:
     alpha: float
     graded: bool = False
     half_life_s: float | None = None
+    activity_discount: float = 0.0
+    typical_activity: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.alpha > 0:
@@ -62,12 +69,32 @@ class Preference:
         liked: npt.NDArray[np.bool_] = ratings >= np.float32(self.liked_from)
         return liked
 
-    def confidences(self, ratings: Float32Array, age_weights: Float32Array | None) -> Float32Array:
+    def confidences(
+        self,
+        ratings: Float32Array,
+        age_weights: Float32Array | None,
+        activity: npt.NDArray[np.int64] | None = None,
+    ) -> Float32Array:
         """Return ``c`` of each rating, 0 for one that is no positive; shape as given, float32.
 
+        Parameters
+        ----------
+        ratings, age_weights
+            Shape ``(n,)``.
+        activity
+            Shape ``(n,)``: positives of each rating's user. None: all ratings are of one user.
+
+        Notes
+        -----
         Hu, Koren & Volinsky 2008, equation 2 (linear) and 6 (logarithmic, for counts).
         """
-        weights = self.liked(ratings).astype(np.float32)
+        liked = self.liked(ratings)
+        weights = liked.astype(np.float32)
+        if self.activity_discount:
+            n_positives = np.count_nonzero(liked) if activity is None else activity
+            weights *= (
+                self.typical_activity / np.maximum(n_positives, 1)
+            ) ** self.activity_discount
         if self.graded:
             weights *= self._grades(ratings)
         if age_weights is not None:

@@ -58,6 +58,11 @@ class Plan:
     n_wanted: int
     effort: int | None
 
+    @property
+    def needs_bitmap(self) -> bool:
+        """Whether exclusions cannot be met by fetching a few rows more and dropping them."""
+        return self.allowed.bitmap is not None or len(self.allowed.excluded) > _MAX_OVERFETCH
+
 
 def answer(bundle: Bundle, query: Query) -> Neighbors:
     """Return the answer to one query.
@@ -70,7 +75,7 @@ def answer(bundle: Bundle, query: Query) -> Neighbors:
         If it does not fit the bundle.
     """
     plan = make_plan(bundle, query)
-    if _through_index(bundle, plan):
+    if _through_index(plan):
         return _finish(bundle, plan, *_search(plan.space, [plan])[0])
     return _finish(bundle, plan, *_search_exactly(bundle, plan))
 
@@ -85,7 +90,7 @@ def answer_many(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | Il
     for at, query in enumerate(queries):
         try:
             plan = make_plan(bundle, query)
-            if _through_index(bundle, plan) and plan.allowed.bitmap is None:
+            if _through_index(plan) and not plan.needs_bitmap:
                 groups[plan.space.key, plan.effort, _fetch_count(plan)].append((at, plan))
             else:
                 outcomes[at] = answer(bundle, query)
@@ -130,11 +135,11 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
     )
 
 
-def _through_index(bundle: Bundle, plan: Plan) -> bool:
+def _through_index(plan: Plan) -> bool:
     """Whether the index answers best: not for tiny sets, nor where everything ties."""
     if plan.effort is None or not plan.n_wanted:
         return False
-    if plan.allowed.bitmap is not None or len(plan.allowed.excluded) > _MAX_OVERFETCH:
+    if plan.needs_bitmap:
         few = max(_EXACT_CANDIDATES, _EXACT_SHARE * len(plan.space))
         if plan.allowed.n_allowed <= few or plan.space.index.exhaustive_effort != plan.effort:
             return False
@@ -147,7 +152,7 @@ def _search(space: Space, plans: Sequence[Plan]) -> list[Found]:
     queries = [blend(p.seeker.collaborative, p.seeker.content, p.content_weight) for p in plans]
     bitmap = None
     n_fetched = _fetch_count(first)
-    if first.allowed.bitmap is not None or len(first.allowed.excluded) > _MAX_OVERFETCH:
+    if first.needs_bitmap:
         bitmap, n_fetched = first.allowed.with_bitmap(len(space)), first.n_wanted
     found = space.index.nearest(
         queries[0] if len(queries) == 1 else np.concatenate(queries),

@@ -9,6 +9,8 @@ from cyclopts.config import Env, Toml
 
 from ilk import exits
 from indexer.build import build
+from indexer.evaluation import present
+from indexer.evaluation.report import EvaluationSettings, evaluate, summary
 from indexer.inspection import inspect_bundle
 from indexer.progress import Progress, note
 from indexer.readers import fetch
@@ -51,6 +53,41 @@ def build_command(
     if data.n_dropped or data.n_duplicates:
         note(f"{data.n_dropped} malformed rows dropped, {data.n_duplicates} duplicates merged")
     print(build(data, store, settings or BuildSettings(), progress))
+
+
+@app.command(name="evaluate")
+def evaluate_command(
+    *,
+    source: Annotated[Source | None, Parameter(name="*")] = None,
+    settings: Annotated[BuildSettings | None, Parameter(name="*")] = None,
+    evaluation: Annotated[EvaluationSettings | None, Parameter(name="*")] = None,
+    json: Path | None = None,
+    plots: Path | None = None,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Measure how well what is served ranks, full-catalogue, beside the usual baselines.
+
+    Parameters
+    ----------
+    json
+        File for every figure, with intervals.
+    plots
+        Folder for PNG plots.
+    quiet
+        No progress on stderr.
+    """
+    build_settings = settings or BuildSettings()
+    data = (source or Source()).read()
+    figures = evaluate(
+        data, build_settings, evaluation or EvaluationSettings(), Progress(quiet=quiet)
+    )
+    told = summary(figures, build_settings.seed)
+    present.print_table(told)
+    if json is not None:
+        present.write_json(told, json)
+    if plots is not None:
+        for file in present.draw(told, plots):
+            note(f"drawn: {file}")
 
 
 @app.command(name="fetch")

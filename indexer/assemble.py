@@ -3,7 +3,7 @@
 It refuses to know files on either side: readers come before it, publishing after.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,10 @@ def assemble(data: Interactions, settings: BuildSettings, progress: Progress) ->
     """Return the parts of the bundle of ``data``, whose rows are as `indexer.order` leaves them."""
     preference = preference_of(data, settings)
     ages = _age_weights(data, preference)
-    confidences = _matrix(data, preference.confidences(data.ratings, ages))
+    activity = np.bincount(data.user_rows[preference.liked(data.ratings)], minlength=data.n_users)
+    confidences = _matrix(
+        data, preference.confidences(data.ratings, ages, activity[data.user_rows])
+    )
     confidences.eliminate_zeros()
     with progress.step("train", settings.iterations) as advance:
         factors = fit(confidences, settings, advance)
@@ -94,13 +97,19 @@ def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
     if liked_from is None:
         liked_from = Preference.usual_threshold(data.rating_scale)
     half_life = settings.half_life_days
-    return Preference(
+    preference = Preference(
         scale=data.rating_scale,
         liked_from=liked_from,
         alpha=settings.alpha,
         graded=settings.graded,
         half_life_s=None if half_life is None else half_life * _SECONDS_PER_DAY,
+        activity_discount=settings.activity_discount,
     )
+    activity = np.bincount(data.user_rows[preference.liked(data.ratings)])
+    if not activity.any():
+        return preference
+    typical = float(np.exp(np.mean(np.log(activity[activity > 0]))))
+    return replace(preference, typical_activity=round(typical, 6))
 
 
 def _index_vectors(key: SpaceKey, side: Side) -> Float32Matrix:

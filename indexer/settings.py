@@ -32,6 +32,8 @@ class BuildSettings:
         Stars from which a rating is a positive. Default: the upper quarter of the scale.
     graded
         Let a positive's weight rise with its stars, or with the logarithm of its clicks.
+    activity_discount
+        How much less each positive of a very active user weighs: 0 not at all, 1 in proportion.
     half_life_days
         A rating this much older than its user's newest weighs half. Default: age does not matter.
     min_user_ratings, min_item_ratings
@@ -51,11 +53,12 @@ class BuildSettings:
 
     factors: int = 64
     iterations: int = 16
-    regularization: float = 0.003
-    alpha: float = 5.0
+    regularization: float = 0.006
+    alpha: float = 3.0
     frequency_exponent: float = 1.0
     liked_from: float | None = None
     graded: bool = False
+    activity_discount: float = 0.25
     half_life_days: float | None = None
     min_user_ratings: int = 1
     min_item_ratings: int = 0
@@ -72,6 +75,8 @@ class BuildSettings:
         _check("alpha", self.alpha > 0, "positive", self.alpha)
         exponent = self.frequency_exponent
         _check("frequency-exponent", 0 <= exponent <= 1, "in [0, 1]", exponent)
+        discount = self.activity_discount
+        _check("activity-discount", 0 <= discount <= 1, "in [0, 1]", discount)
         half_life = self.half_life_days
         _check("half-life-days", half_life is None or half_life > 0, "positive", half_life)
         _check("min-user-ratings", self.min_user_ratings >= 1, "at least 1", self.min_user_ratings)

@@ -1,0 +1,212 @@
+"""How a server begins and ends: as a program with flags, exit codes and signals, and its health."""
+
+import math
+import queue
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from ilk import SimilarityClient, exits
+from ilk.errors import SettingsError, Unavailable
+from ilk.types import ItemId, Query
+from ilk.v1 import similarity_pb2 as pb
+from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
+from server.__main__ import app
+from server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Serve, Start
+
+MATRIX = "the-matrix-1999"
+
+
+class Conversation:
+    """A stream that is kept open from query to query."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._asked: queue.Queue[Any] = queue.Queue()
+        stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+        self.answers = stub.StreamFindNeighbors(iter(self._asked.get, None), timeout=30)
+
+    def ask(self, request_id: str) -> str:
+        query = pb.FindNeighborsRequest(item_id=MATRIX)
+        self._asked.put(pb.StreamFindNeighborsRequest(request_id=request_id, query=query))
+        return str(next(self.answers).request_id)
+
+    def end(self) -> None:
+        self._asked.put(None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_a_signal_lets_calls_under_way_finish_and_ends_with_0(
+    start: "Start", sample_store: Path, number: signal.Signals, wait_until: Any
+) -> None:
+    program = start("--store", str(sample_store), "--port", "0")
+    address = program.address()
+    with SimilarityClient(address) as client, grpc.insecure_channel(address) as channel:
+        assert len(client.find_neighbors(Query(ItemId(MATRIX))).neighbors) == 10
+        conversation = Conversation(channel)
+        assert conversation.ask("before") == "before"
+        program.process.send_signal(number)
+        wait_until(lambda: "stopping" in program.log.read_text())
+        assert conversation.ask("after") == "after"
+        with pytest.raises(Unavailable):
+            client.get_bundle()
+        conversation.end()
+        assert list(conversation.answers) == []
+    code, log = program.ended()
+    assert (code, "Traceback" in log) == (0, False), log
+    assert f"listening on {address}" in log
+
+
+def test_a_call_that_outlasts_the_grace_is_cut_off(start: "Start", sample_store: Path) -> None:
+    program = start("--store", str(sample_store), "--port", "0", "--grace-s", "0.2")
+    with grpc.insecure_channel(program.address()) as channel:
+        conversation = Conversation(channel)
+        conversation.ask("before")
+        program.process.terminate()
+        with pytest.raises(grpc.RpcError) as refusal:
+            next(conversation.answers)
+        conversation.end()
+    assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+    code, log = program.ended()
+    assert (code, "Traceback" in log) == (0, False), log
+
+
+def test_the_environment_chooses_the_port_and_a_second_server_is_told_that_it_is_taken(
+    start: "Start", sample_store: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    choices = {"ILK_SERVER_PORT": port, "ILK_SERVER_STORE": str(sample_store)}
+    first = start(**choices)
+    assert first.address() == f"127.0.0.1:{port}"
+    code, log = start(**choices).ended()
+    assert code == 2
+    assert f"127.0.0.1:{port}" in log
+    assert "is another server there" in log
+    assert "Traceback" not in log
+
+
+def test_a_store_without_a_bundle_ends_with_3_and_says_how_to_make_one(
+    start: "Start", tmp_path: Path
+) -> None:
+    code, log = start("--store", str(tmp_path / "nowhere")).ended()
+    assert code == 3
+    assert "nowhere holds no published bundle" in log
+    assert "python -m indexer build --store" in log
+    assert "Traceback" not in log
+
+
+# BUG: the OSError of writing the ready file is nobody's: exit 1 and a traceback, after the server has
+# already answered. It should be a SettingsError (exit 2) that names --ready-file.
+def test_a_ready_file_that_cannot_be_written_ends_with_2(
+    start: "Start", sample_store: Path, tmp_path: Path
+) -> None:
+    nowhere = tmp_path / "nowhere" / "ready"
+    program = start("--store", str(sample_store), "--port", "0", ILK_SERVER_READY_FILE=str(nowhere))
+    code, log = program.ended()
+    assert "nowhere" in log
+    assert (code, "Traceback" in log) == (2, False), log
+
+
+USAGE = {
+    "unknown flag": (["--nonsense"], "--nonsense"),
+    "port that is no number": (["--port", "http"], "--port"),
+    "port out of range": (["--port", "65536"], "--port must be in [0, 65535], got 65536"),
+    "no threads": (["--executor-threads", "0"], "--executor-threads must be at least 1"),
+    "negative grace": (["--grace-s", "-1"], "--grace-s must be positive, got -1"),
+    "no interval": (["--poll-interval-s", "0"], "--poll-interval-s must be positive"),
+    "interval NaN": (["--poll-interval-s", "nan"], "--poll-interval-s must be positive, got nan"),
+}
+
+
+@pytest.mark.parametrize(("flags", "says"), USAGE.values(), ids=USAGE)
+def test_wrong_usage_ends_with_2_and_says_why(
+    capsys: pytest.CaptureFixture[str], flags: list[str], says: str
+) -> None:
+    assert exits.run(app, flags) == exits.USAGE == 2
+    told = capsys.readouterr()
+    assert says in told.err
+    assert told.out == ""
+
+
+# BUG: an endless interval overflows in the watcher's wait: its thread dies, no new bundle is ever seen.
+def test_an_endless_poll_interval_is_refused() -> None:
+    with pytest.raises(SettingsError, match="--poll-interval-s"):
+        ServerSettings(poll_interval_s=math.inf)
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ilk.toml").write_text("[server]\nport = 1\ngrace-s = 1.5\npoll-interval-s = 1.5\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ILK_SERVER_PORT", "2")
+    monkeypatch.setenv("ILK_SERVER_GRACE_S", "2.5")
+    _, bound, _ = app.parse_args(["--port", "3"])
+    settings = bound.arguments["settings"]
+    assert (settings.port, settings.grace_s, settings.poll_interval_s) == (3, 2.5, 1.5)
+    assert settings.host == ServerSettings().host == "127.0.0.1"
+
+
+# BUG: an IPv6 address gets no brackets, so `::1` and port 50051 become the address `::1:50051`, and
+# the message asks whether another server is there.
+def test_an_ipv6_address_can_be_listened_on(serve: "Serve", sample_store: Path) -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    with serve(ServerSettings(sample_store, host="::1", port=0)) as address:
+        port = address.rpartition(":")[2]
+        with SimilarityClient(f"[::1]:{port}") as client:
+            assert client.get_bundle().version
+
+
+@pytest.mark.parametrize("name", ["", "ilk.v1.SimilarityService"])
+def test_health_turns_to_not_serving_while_the_server_stops(
+    serve: "Serve", sample_store: Path, name: str
+) -> None:
+    told: queue.Queue[int] = queue.Queue()
+
+    def watch(address: str) -> None:
+        with grpc.insecure_channel(address) as channel:
+            changes = health_pb2_grpc.HealthStub(channel).Watch(
+                health_pb2.HealthCheckRequest(service=name), timeout=30
+            )
+            try:
+                for change in changes:
+                    told.put(change.status)
+            except grpc.RpcError:
+                told.put(-1)
+
+    with serve(ServerSettings(sample_store, port=0, grace_s=0.2)) as address:
+        watcher = threading.Thread(target=watch, args=(address,))
+        watcher.start()
+        assert told.get(timeout=30) == health_pb2.HealthCheckResponse.SERVING
+    assert told.get(timeout=30) == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert told.get(timeout=30) == -1
+    watcher.join()
+
+
+def test_a_stopped_server_lets_its_port_go(serve: "Serve", sample_store: Path) -> None:
+    with serve(ServerSettings(sample_store, port=0)) as address:
+        port = int(address.rpartition(":")[2])
+    with serve(ServerSettings(sample_store, port=port)) as again:
+        assert again == address
+
+
+def test_a_taken_port_is_a_settings_error(serve: "Serve", sample_store: Path, target: str) -> None:
+    port = int(target.rpartition(":")[2])
+    with pytest.raises(SettingsError, match=f"127.0.0.1:{port}"):
+        serve(ServerSettings(sample_store, port=port)).__enter__()
+    with SimilarityClient(target) as client:
+        assert client.get_bundle().version

@@ -1,0 +1,308 @@
+"""Which bundle is served: the next one without a failed call, never one that is unsound."""
+
+import gc
+import json
+import logging
+import shutil
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ilk import SimilarityClient
+from ilk.bundle import Store
+from ilk.errors import BundleCorrupt, BundleMissing
+from ilk.types import ItemId, Neighbors, Query
+from server.live import Live
+from server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Serve
+
+MATRIX = Query(ItemId("the-matrix-1999"), neighbor_count=3)
+NEVER_S = 3600.0
+
+
+@pytest.fixture
+def versions(store: Store) -> tuple[str, str]:
+    """Return the version that is live at first, and the one to come."""
+    first, second = store.list_versions()
+    return first, second
+
+
+@pytest.fixture
+def live(store: Store) -> Iterator[Live]:
+    """Return what is live in ``store``; it looks at ``CURRENT`` only when told to."""
+    watched = Live(store.path, NEVER_S)
+    watched.start()
+    yield watched
+    watched.stop()
+
+
+def serving_version(live: Live) -> str:
+    return live.get().bundle.version
+
+
+def test_what_current_names_is_served(live: Live, store: Store, versions: tuple[str, str]) -> None:
+    first, second = versions
+    assert serving_version(live) == first
+    for version in (second, first):
+        store.point_current_at(version)
+        live.refresh()
+        assert serving_version(live) == version
+
+
+def test_an_unchanged_current_is_not_opened_again(live: Live) -> None:
+    served = live.get()
+    live.refresh()
+    assert live.get() is served
+
+
+def test_the_old_bundle_is_let_go_with_its_last_query(
+    live: Live, store: Store, versions: tuple[str, str]
+) -> None:
+    query_under_way = live.get()
+    factors = weakref.ref(query_under_way.bundle.items.factors)
+    store.point_current_at(versions[1])
+    live.refresh()
+    gc.collect()
+    assert factors() is not None
+    del query_under_way
+    gc.collect()
+    assert factors() is None
+
+
+def test_nothing_is_live_before_the_start(store: Store) -> None:
+    with pytest.raises(BundleMissing):
+        Live(store.path, NEVER_S).get()
+
+
+def test_a_server_does_not_start_without_a_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleMissing, match="python -m indexer build"):
+        Live(tmp_path / "nowhere", NEVER_S).start()
+
+
+def test_a_server_does_not_start_with_a_corrupt_bundle(
+    store: Store, versions: tuple[str, str]
+) -> None:
+    flip_a_byte(store.folder_of(versions[0]))
+    with pytest.raises(BundleCorrupt, match="not the file that was published"):
+        Live(store.path, NEVER_S).start()
+
+
+def flip_a_byte(folder: Path) -> None:
+    path = folder / "items.factors.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def cut_an_index_short(folder: Path) -> None:
+    path = folder / "items.likeness.faiss"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def remove_a_file(folder: Path) -> None:
+    (folder / "gram.npy").unlink()
+
+
+def add_a_file(folder: Path) -> None:
+    (folder / "extra.npy").write_bytes(b"")
+
+
+def empty_the_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_bytes(b"")
+
+
+def scramble_the_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_bytes(b"\xff\xfe{")
+
+
+def remove_the_folder(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def in_manifest(**changes: Any) -> Callable[[Path], None]:
+    """Return what changes fields of a manifest, which no checksum guards."""
+
+    def change(folder: Path) -> None:
+        path = folder / "manifest.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    change.__name__ = "manifest with " + ", ".join(f"{k}={v!r}" for k, v in changes.items())
+    return change
+
+
+CORRUPTIONS = [
+    flip_a_byte,
+    cut_an_index_short,
+    remove_a_file,
+    add_a_file,
+    empty_the_manifest,
+    scramble_the_manifest,
+    remove_the_folder,
+    in_manifest(format_version=99),
+    in_manifest(n_items=3),
+    in_manifest(n_items="many"),
+    in_manifest(indices={}),
+    in_manifest(files=[]),
+    in_manifest(preference=[]),
+    in_manifest(fold_in={}),
+    in_manifest(content_fields=[[1]]),
+    # BUG: opened as sound, and fail only when they are asked; the reader should check the types of
+    # the manifest's fields, and that the terms are as many as the array `content.idf`.
+    in_manifest(content_fields=[]),
+    in_manifest(content_fields=[["genres", ["Drama"], 1.0]]),
+    in_manifest(default_recall=None),
+    # BUG: the first answer raises TypeError, which `refresh` lets through: the watcher's thread dies
+    # and no later version is ever served. `refresh` should catch every Exception.
+    in_manifest(default_content_weight="none"),
+    # BUG: served under a name that is not its folder's, so every poll opens and swaps it in again.
+    in_manifest(version="another"),
+]
+
+
+@pytest.mark.parametrize("corrupt", CORRUPTIONS, ids=lambda corrupt: corrupt.__name__)
+def test_an_unsound_version_is_refused_and_the_old_one_goes_on(
+    live: Live,
+    store: Store,
+    versions: tuple[str, str],
+    caplog: pytest.LogCaptureFixture,
+    corrupt: Callable[[Path], None],
+) -> None:
+    first, second = versions
+    served = live.get()
+    store.point_current_at(second)
+    corrupt(store.folder_of(second))
+    for _ in range(3):
+        live.refresh()
+        assert live.get() is served
+    assert caplog.text.count("refused") == 1
+    store.point_current_at(first)
+    live.refresh()
+    assert live.get() is served
+
+
+UNREADABLE = {
+    "missing": None,
+    "empty": b"",
+    "not text": b"\xff\xfe",
+    "a path": b"../../elsewhere",
+    "a folder of no version": b"20200101T000000Z-00000000",
+}
+
+
+# BUG: only a CURRENT that names a version is remembered as refused; with any other the server logs a
+# traceback at every poll, 43,200 a day at the default interval.
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_current_is_complained_of_once(
+    live: Live, store: Store, caplog: pytest.LogCaptureFixture, content: bytes | None
+) -> None:
+    served = live.get()
+    if content is None:
+        store.current_file.unlink()
+    else:
+        store.current_file.write_bytes(content)
+    for _ in range(3):
+        live.refresh()
+        assert live.get() is served
+    assert caplog.text.count("refused") == 1
+
+
+class Caller(threading.Thread):
+    """Asks single queries and batches without a pause, and keeps the versions that answered."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self._client = SimilarityClient(address, timeout_s=30)
+        self._stop_asking = threading.Event()
+        self.versions: list[str] = []
+        self.failure: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            while not self._stop_asking.is_set():
+                self.versions.append(self._client.find_neighbors(MATRIX).bundle_version)
+                self.versions.append(self._of_one_batch())
+        except Exception as failure:  # noqa: BLE001 - raised by the test, in its own thread
+            self.failure = failure
+
+    def _of_one_batch(self) -> str:
+        outcomes = self._client.batch_find_neighbors([MATRIX] * 5)
+        (version,) = {o.bundle_version for o in outcomes if isinstance(o, Neighbors)}
+        return version
+
+    def stop(self) -> None:
+        self._stop_asking.set()
+        self.join()
+        self._client.close()
+        if self.failure is not None:
+            raise self.failure
+
+
+Wait = Callable[[Callable[[], bool]], None]
+
+
+def all_told(callers: list[Caller], version: str) -> bool:
+    """Return whether each caller was last answered from ``version``, or has failed."""
+    return all(c.versions[-1:] == [version] or not c.is_alive() for c in callers)
+
+
+def test_new_versions_are_swapped_in_without_a_failed_call(
+    serve: "Serve", store: Store, versions: tuple[str, str], wait_until: Wait
+) -> None:
+    first, second = versions
+    settings = ServerSettings(store.path, port=0, poll_interval_s=0.02)
+    with serve(settings) as address:
+        callers = [Caller(address) for _ in range(2)]
+        for caller in callers:
+            caller.start()
+        wait_until(partial(all_told, callers, first))
+        for version in (second, first, second):
+            store.point_current_at(version)
+            wait_until(partial(all_told, callers, version))
+        for caller in callers:
+            caller.stop()
+            assert set(caller.versions) == {first, second}
+            swaps = sum(a != b for a, b in zip(caller.versions, caller.versions[1:], strict=False))
+            assert swaps == 3
+
+
+def test_a_corrupt_version_is_refused_rolled_back_and_followed_by_a_sound_one(
+    serve: "Serve",
+    store: Store,
+    versions: tuple[str, str],
+    wait_until: Wait,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = versions
+    spoiled = f"{second}-spoiled"
+    shutil.copytree(store.folder_of(second), store.folder_of(spoiled))
+    flip_a_byte(store.folder_of(spoiled))
+    caplog.set_level(logging.INFO, "ilk.server")
+    settings = ServerSettings(store.path, port=0, poll_interval_s=0.02)
+    with serve(settings) as address, SimilarityClient(address) as client:
+        store.point_current_at(spoiled)
+        wait_until(lambda: "refused" in caplog.text)
+        assert client.find_neighbors(MATRIX).bundle_version == first
+        store.point_current_at(first)
+        assert client.find_neighbors(MATRIX).bundle_version == first
+        store.point_current_at(second)
+        wait_until(lambda: client.get_bundle().version == second)
+        assert f"serving bundle {second}" in caplog.text
+        assert spoiled in caplog.text
+
+
+def test_titles_and_items_come_from_the_same_bundle_as_neighbors(
+    serve: "Serve", store: Store, versions: tuple[str, str], wait_until: Wait
+) -> None:
+    settings = ServerSettings(store.path, port=0, poll_interval_s=0.02)
+    with serve(settings) as address, SimilarityClient(address) as client:
+        before = client.search_titles("The Matrix", 1)
+        store.point_current_at(versions[1])
+        wait_until(lambda: client.get_bundle().version == versions[1])
+        assert client.search_titles("The Matrix", 1) == before

@@ -1,0 +1,233 @@
+"""Which status each error becomes, and that nothing but documented text leaves the server."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import grpc
+import pytest
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from ilk import errors
+from ilk.v1 import similarity_pb2 as pb
+from ilk.wire.refusals import error_from_query, error_from_status
+from server import status
+from server.service import SimilarityService
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Answer, Ask, Stream
+
+PROTO = Path(__file__).parents[2] / "proto" / "ilk" / "v1" / "similarity.proto"
+PRINTABLE = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
+TABLE: dict[type[errors.IlkError], str] = {
+    errors.IlkError: "INTERNAL",
+    errors.InvalidRequest: "INVALID_ARGUMENT",
+    errors.NotFound: "NOT_FOUND",
+    errors.DataError: "INTERNAL",
+    errors.SettingsError: "INTERNAL",
+    errors.BundleError: "INTERNAL",
+    errors.BundleMissing: "UNAVAILABLE",
+    errors.BundleCorrupt: "INTERNAL",
+    errors.BundleUnsupported: "INTERNAL",
+    errors.ServiceError: "INTERNAL",
+    errors.Unavailable: "UNAVAILABLE",
+    errors.Overloaded: "RESOURCE_EXHAUSTED",
+    errors.DeadlineExceeded: "DEADLINE_EXCEEDED",
+    errors.PermissionDenied: "PERMISSION_DENIED",
+}
+
+
+def tree(kind: type[errors.IlkError]) -> Iterator[type[errors.IlkError]]:
+    if kind.__module__ == errors.__name__:
+        yield kind
+    for below in kind.__subclasses__():
+        yield from tree(below)
+
+
+def made(kind: type[errors.IlkError]) -> errors.IlkError:
+    """Return an error of a class, with text that may not leave unless the caller is to blame."""
+    if kind is errors.InvalidRequest:
+        return errors.InvalidRequest("whom.which", "the secret")
+    if kind is errors.NotFound:
+        return errors.NotFound("item", "the secret")
+    return (
+        errors.DataError("here", "the secret") if kind is errors.DataError else kind("the secret")
+    )
+
+
+every_class = pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.__name__)
+
+
+def test_the_table_holds_the_whole_tree() -> None:
+    assert set(tree(errors.IlkError)) == TABLE.keys()
+
+
+@every_class
+def test_each_error_has_its_status(kind: type[errors.IlkError]) -> None:
+    error = made(kind)
+    assert code_pb2.Code.Name(status.code_of(error)) == TABLE[kind]
+    assert status.is_ours(error) == (TABLE[kind] == "INTERNAL")
+
+
+# BUG: PERMISSION_DENIED is in the server's table but not in the contract's comments.
+@pytest.mark.parametrize("code", sorted(set(TABLE.values())))
+def test_each_status_is_documented_in_the_contract(code: str) -> None:
+    assert f"  {code}  " in PROTO.read_text(encoding="utf-8")
+
+
+def test_an_error_made_later_takes_the_status_of_its_parent() -> None:
+    class Younger(errors.NotFound):
+        pass
+
+    assert status.code_of(Younger("item", "x")) == code_pb2.NOT_FOUND
+
+
+@every_class
+def test_the_error_of_one_query_hides_only_what_is_ours(kind: type[errors.IlkError]) -> None:
+    error = made(kind)
+    told = status.to_query_error(error)
+    assert code_pb2.Code.Name(told.code) == TABLE[kind]
+    assert ("the secret" in told.message) != status.is_ours(error)
+    assert told.field == ("whom.which" if kind is errors.InvalidRequest else "")
+
+
+@every_class
+def test_the_client_reads_each_status_back_as_its_error(kind: type[errors.IlkError]) -> None:
+    error = made(kind)
+    told = status.to_status(error)
+    back = error_from_status(told.code.value[0], told.details)
+    of_query = error_from_query(status.to_query_error(error))
+    mapped = {"INTERNAL": errors.ServiceError, "UNAVAILABLE": errors.Unavailable}
+    expected = mapped.get(TABLE[kind], kind)
+    assert type(back) is type(of_query) is expected
+    if not status.is_ours(error):
+        assert str(back) == str(of_query) == str(error)
+
+
+@every_class
+def test_only_a_bad_field_has_details_and_they_name_it(kind: type[errors.IlkError]) -> None:
+    ((_, packed),) = status.to_status(made(kind)).trailing_metadata
+    details = status_pb2.Status.FromString(packed).details
+    if kind is not errors.InvalidRequest:
+        assert not details
+        return
+    bad_request = error_details_pb2.BadRequest()
+    assert details[0].Unpack(bad_request)
+    (violation,) = bad_request.field_violations
+    assert (violation.field, violation.description) == ("whom.which", "the secret")
+
+
+def of_longest_ids(character: str) -> errors.NotFound:
+    longest = character * (256 // len(character.encode()))
+    return errors.NotFound("item", *[longest] * 10_000)
+
+
+LONG = {
+    **{ascii(c): of_longest_ids(c) for c in ("x", "é", "\x01", "\U0001f600", "'", "%")},
+    "many genres": errors.InvalidRequest("filter.any_genres", ", ".join(["some genre"] * 500)),
+}
+
+
+# BUG: gRPC refuses at random what has over 8 KiB of metadata and always what has over 16 KiB: the
+# caller sees RESOURCE_EXHAUSTED, "Stream removed", in place of the error. The text is sent twice, in
+# the status and in its details (a bad field's three times). `NotFound` spells five whole ids, where a
+# control character is 1 byte in the id and 4 in its repr; an unknown genre's message lists all that
+# are known. `to_status` should cut the text, to 1,000 characters say.
+@pytest.mark.parametrize("error", LONG.values(), ids=LONG)
+def test_the_longest_text_leaves_a_status_that_grpc_delivers(error: errors.IlkError) -> None:
+    told = status.to_status(error)
+    ((_, details),) = told.trailing_metadata
+    # gRPC percent-encodes the message; the rest is the names of the headers.
+    assert len(quote(told.details, safe=PRINTABLE)) + len(details) + 256 < 8192
+
+
+QUERY = pb.FindNeighborsRequest(item_id="the-matrix-1999")
+CALLS = {
+    "FindNeighbors": ("ilk.query.make_plan", QUERY),
+    "BatchFindNeighbors": ("ilk.query.make_plan", pb.BatchFindNeighborsRequest(queries=[QUERY])),
+    "PredictRatings": (
+        "server.service.predict",
+        pb.PredictRatingsRequest(user_id="x", item_ids=["the-matrix-1999"]),
+    ),
+    "SearchTitles": ("server.titles.TitleIndex.search", pb.SearchTitlesRequest(text="matrix")),
+    "GetItems": ("server.service.catalogue.find_items", pb.GetItemsRequest(ids=["x"])),
+    "GetBundle": ("server.service.catalogue.describe", pb.GetBundleRequest()),
+    "StreamFindNeighbors": (
+        "ilk.query.make_plan",
+        pb.StreamFindNeighborsRequest(request_id="7", query=QUERY),
+    ),
+}
+
+
+@pytest.fixture
+def broken(
+    monkeypatch: pytest.MonkeyPatch, ask: "Ask", stream: "Stream"
+) -> Callable[[str, Exception], "Answer"]:
+    """Call an rpc whose work raises, and return how the call ended."""
+
+    def call(rpc: str, failure: Exception) -> "Answer":
+        def fail(*_: Any, **__: Any) -> None:
+            raise failure
+
+        place, message = CALLS[rpc]
+        monkeypatch.setattr(place, fail)
+        data = message.SerializeToString()
+        return stream([data])[-1] if rpc == "StreamFindNeighbors" else ask(rpc, data)
+
+    return call
+
+
+@pytest.mark.parametrize("rpc", CALLS)
+def test_no_text_of_an_unforeseen_exception_leaves(
+    broken: Callable[[str, Exception], "Answer"], caplog: pytest.LogCaptureFixture, rpc: str
+) -> None:
+    answer = broken(rpc, RuntimeError("the secret"))
+    assert answer.code == "INTERNAL"
+    assert "secret" not in answer.message
+    assert "the secret" in caplog.text
+    request_id = answer.message.split()[-1]
+    assert f"request {request_id} failed" in caplog.text
+
+
+@pytest.mark.parametrize("rpc", ["FindNeighbors", "GetItems"])
+def test_no_text_of_an_error_of_ours_leaves(
+    broken: Callable[[str, Exception], "Answer"], caplog: pytest.LogCaptureFixture, rpc: str
+) -> None:
+    answer = broken(rpc, errors.BundleCorrupt("the secret"))
+    assert answer.code == "INTERNAL"
+    assert "secret" not in answer.message
+    assert f"request {answer.message.split()[-1]} failed" in caplog.text
+    assert "the secret" in caplog.text
+
+
+@pytest.mark.parametrize("rpc", ["BatchFindNeighbors", "StreamFindNeighbors"])
+def test_no_text_of_an_error_of_ours_leaves_with_one_query(
+    broken: Callable[[str, Exception], "Answer"], caplog: pytest.LogCaptureFixture, rpc: str
+) -> None:
+    answer = broken(rpc, errors.BundleCorrupt("the secret"))
+    assert answer.code == "OK"
+    if rpc == "BatchFindNeighbors":
+        error = pb.BatchFindNeighborsResponse.FromString(answer.body).outcomes[0].error
+    else:
+        error = pb.StreamFindNeighborsResponse.FromString(answer.body).error
+    assert error.code == code_pb2.INTERNAL
+    assert "secret" not in error.message
+    assert "the secret" in caplog.text
+
+
+def test_a_call_without_time_left_is_refused_before_any_work() -> None:
+    class Late:
+        def time_remaining(self) -> float:
+            return 0.0
+
+        async def abort_with_status(self, told: grpc.Status) -> None:
+            raise RuntimeError(told.code)
+
+    nothing: Any = None
+    details: Any = SimpleNamespace(method="/ilk.v1.SimilarityService/GetBundle")
+    handler: Any = SimilarityService(nothing, nothing).handlers().service(details)
+    with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED"):
+        asyncio.run(handler.unary_unary(b"", Late()))
