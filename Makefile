@@ -48,6 +48,7 @@ stubs: $(READY)  ## Generate ilk/v1 from proto/
 	$(RUN) $(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=.
 
 lock: $(READY)  ## Pin every dependency anew, with hashes, for all systems and Pythons
+	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header \
 	  --no-annotate --no-emit-index-url --all-extras --group dev --upgrade -q pyproject.toml -o requirements.lock
 

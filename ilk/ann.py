@@ -5,6 +5,7 @@ the order they were given.
 """
 
 import enum
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from ilk.vectors import Float32Matrix, Rows
 
 _HNSW_LINKS: Final = 32
 _HNSW_BUILD_EFFORT: Final = 200
+_WRITE_BYTES: Final = 1 << 20
 
 
 class IndexKind(str, enum.Enum):
@@ -104,8 +106,20 @@ class Index:
         return cls(spec.kind, inner)
 
     def save(self, path: Path) -> None:
-        """Write the index to ``path``."""
-        faiss.write_index(self._inner, str(path))
+        """Write the index to ``path`` and make it survive a power cut; OSError if the disk refuses.
+
+        Notes
+        -----
+        faiss's own file writer only prints a word where the last block of a file cannot be written.
+        """
+        with path.open("wb") as file:
+            writer = faiss.PyCallbackIOWriter(file.write, _WRITE_BYTES)
+            try:
+                faiss.write_index(self._inner, writer)
+            except RuntimeError as error:
+                raise OSError(f"cannot write {path.name}: {error}") from error
+            file.flush()
+            os.fsync(file.fileno())
 
     @classmethod
     def open(cls, path: Path, kind: IndexKind, n_rows: int, dim: int) -> "Index":
@@ -156,6 +170,7 @@ class Index:
             scores, rows = self._inner.search(queries, k)
         else:
             scores, rows = self._inner.search(queries, k, params=self._parameters(effort, allowed))
+            scores[rows < 0] = -np.inf
         return RowNeighbors(rows, scores)
 
     def _parameters(self, effort: int, allowed: npt.NDArray[np.uint8] | None) -> Any:

@@ -91,8 +91,9 @@ class ContentModel:
 
     def genre_codes(self, names: Sequence[str], field_name: str) -> list[int]:
         """Return the code of each genre, whatever its case; ``field_name`` is blamed for unknown ones."""
-        codes = {normalized(genre): code for code, genre in enumerate(self.genres)}
-        found = [codes.get(normalized(name), -1) for name in names]
+        exact = {genre: code for code, genre in enumerate(self.genres)}
+        alike = {normalized(genre): code for code, genre in enumerate(self.genres)}
+        found = [exact.get(name, alike.get(normalized(name), -1)) for name in names]
         if -1 in found:
             known = ", ".join(self.genres)
             name = names[found.index(-1)]
@@ -131,7 +132,8 @@ class ContentModel:
 
 def normalized(term: str) -> str:
     """Return a term's letters and digits in lower case without accents: ``Sci-Fi`` is ``scifi``."""
-    bare = unicodedata.normalize("NFKD", term.casefold())
+    # Folding can leave what wants decomposing, and decomposing what wants folding.
+    bare = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", term).casefold())
     kept = "".join(c for c in bare if c.isalnum())
     # A term of symbols alone keeps them: it must not become the empty string.
     return kept or bare

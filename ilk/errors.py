@@ -55,7 +55,7 @@ class NotFound(IlkError):
     """
 
     def __init__(self, kind: str, *ids: str) -> None:
-        shown = ", ".join(repr(i) for i in ids[:5])
+        shown = ", ".join(repr(i if len(i) <= 80 else i[:77] + "...") for i in ids[:5])
         more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
         plural = "s" if len(ids) > 1 else ""
         super().__init__(f"unknown {kind}{plural} {shown}{more}")

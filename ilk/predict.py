@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ilk.baseline import user_bias
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest, NotFound
-from ilk.types import PredictionMethod, Profile, RatingPrediction, UserId
+from ilk.types import PredictionMethod, Profile, RatingPrediction, UserId, check_id
 from ilk.vectors import Rows
 from ilk.whom import read_profile
 
@@ -57,6 +57,8 @@ def predict(
         raise InvalidRequest("", "this bundle holds clicks, which predict no stars")
     if not 1 <= len(item_ids) <= MAX_ITEMS:
         raise InvalidRequest("item_ids", f"needs 1 to {MAX_ITEMS} items, got {len(item_ids)}")
+    for item_id in item_ids:
+        check_id("item_ids", item_id)
     rows = bundle.items.vocabulary.rows_of(item_ids)
     if (rows < 0).any():
         raise NotFound("item", *(item_ids[at] for at in np.flatnonzero(rows < 0).tolist()))
@@ -74,6 +76,8 @@ def predict(
 def _rater(bundle: Bundle, rater: UserId | Profile) -> Rater:
     if isinstance(rater, Profile):
         read = read_profile(bundle, rater, ignore_unknown=False)
+        # Genres say nothing of stars here, but a wrong one is still the caller's mistake.
+        bundle.content_model.genre_codes(rater.favorite_genres, "profile.favorite_genres")
         low, high = bundle.preference.scale or (0.0, 0.0)
         stars = np.clip(read.stars, low, high)
         order = np.argsort(read.rows)

@@ -51,7 +51,7 @@ class ItemId:
     item_id: str
 
     def __post_init__(self) -> None:
-        _check_id("item_id", self.item_id)
+        check_id("item_id", self.item_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class UserId:
     user_id: str
 
     def __post_init__(self) -> None:
-        _check_id("user_id", self.user_id)
+        check_id("user_id", self.user_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Rating:
     rated_at_s: float | None = None
 
     def __post_init__(self) -> None:
-        _check_id("profile.ratings.item_id", self.item_id)
+        check_id("profile.ratings.item_id", self.item_id)
         if not math.isfinite(self.stars):
             raise InvalidRequest("profile.ratings.stars", f"must be finite, got {self.stars}")
 
@@ -99,7 +99,7 @@ class Profile:
             raise InvalidRequest("profile", f"has {entries} entries; at most {MAX_PROFILE_ENTRIES}")
         for name, ids in (("liked", self.liked_item_ids), ("disliked", self.disliked_item_ids)):
             for item_id in ids:
-                _check_id(f"profile.{name}_item_ids", item_id)
+                check_id(f"profile.{name}_item_ids", item_id)
         if self.half_life_s is not None and not 0 < self.half_life_s < math.inf:
             raise InvalidRequest("profile.half_life", f"must be positive, got {self.half_life_s} s")
 
@@ -119,7 +119,7 @@ class Examples:
             raise InvalidRequest("examples", f"has {n_examples} items; at most {MAX_EXAMPLES}")
         for name in ("positive_item_ids", "negative_item_ids"):
             for item_id in getattr(self, name):
-                _check_id(f"examples.{name}", item_id)
+                check_id(f"examples.{name}", item_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +354,8 @@ class BundleInfo:
     settings: dict[str, str] = field(default_factory=dict)
 
 
-def _check_id(name: str, value: str) -> None:
+def check_id(name: str, value: str) -> None:
+    """Refuse an empty or over-long id; ``name`` is the field to blame."""
     # Characters bound bytes from both sides, so the encoding is only paid near the limit.
     if not value:
         raise InvalidRequest(name, "is empty")

@@ -30,8 +30,8 @@ def unit_rows(rows: Float32Matrix) -> Float32Matrix:
 
 def unit(vector: Float32Vector) -> Float32Vector:
     """Return the vector at length 1, shape ``(dim,)``; a zero vector stays zero."""
-    length = float(np.sqrt(np.dot(vector, vector)))
-    return vector / np.float32(length) if length > 0 else vector
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    return (vector / length).astype(np.float32) if length > 0 else vector
 
 
 def support(n_positives: npt.NDArray[np.int64] | int) -> npt.NDArray[np.float32]:

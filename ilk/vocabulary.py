@@ -128,7 +128,8 @@ class Vocabulary:
 
     def row_of(self, external_id: str) -> int:
         """Return the row of an id, or -1 if the vocabulary does not hold it."""
-        encoded = external_id.encode()
+        # A lone surrogate is no text and no id; encoded like this it matches none.
+        encoded = external_id.encode("utf-8", "surrogatepass")
         wanted = _hash(encoded)
         hashes = self._sorted
         at = bisect_left(hashes, wanted)

@@ -112,7 +112,7 @@ def known_confidences(bundle: Bundle, user_row: int) -> Float32Vector:
     ages = None
     if preference.half_life_s is not None and len(ratings.times_s):
         times = ratings.times_s[ratings.span(user_row)].astype(np.float64)
-        ages = age_weights(times, times.max(initial=0), preference.half_life_s)
+        ages = age_weights(times, times.max(initial=-np.inf), preference.half_life_s)
     return preference.confidences(ratings.stars_of(user_row), ages)
 
 

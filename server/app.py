@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -82,11 +83,22 @@ async def serving(
 
 
 def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
-    address = f"{settings.host}:{settings.port}"
+    address = _address(settings.host, settings.port)
     try:
         return server.add_insecure_port(address)
     except RuntimeError as error:
         raise SettingsError(f"cannot listen on {address}: is another server there?") from error
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"--ready-file {path} cannot be written: {error}") from error
 
 
 async def run(
@@ -99,9 +111,9 @@ async def run(
         if sys.platform != "win32":
             loop.add_signal_handler(number, stopping.set)
     async with serving(settings, service_type) as running:
-        address = f"{settings.host}:{running.port}"
+        address = _address(settings.host, running.port)
         log.info("listening on %s", address)
         if settings.ready_file is not None:
-            settings.ready_file.write_text(address + "\n", encoding="utf-8")
+            _write(settings.ready_file, address + "\n")
         await stopping.wait()
         log.info("stopping: calls under way have %g s", settings.grace_s)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ilk.bundle import Bundle, Store, open_bundle
-from ilk.errors import BundleMissing, IlkError
+from ilk.errors import BundleMissing
 from ilk.query import answer
 from ilk.types import ItemId, Query
 from server.titles import TitleIndex
@@ -64,20 +64,18 @@ class Live:
 
     def refresh(self) -> None:
         """Swap in what ``CURRENT`` names, if that is new and sound; else go on serving."""
+        named = "CURRENT"
         try:
-            version = self._store.current_version()
-            if version not in (self.get().bundle.version, self._refused):
+            named = version = self._store.current_version()
+            if version == self.get().bundle.version:
+                self._refused = None
+            elif version != self._refused:
                 self._swap_in(version)
                 self._refused = None
-        except (IlkError, OSError):
-            log.exception("the new bundle is refused; the old one goes on serving")
-            self._refused = self._named()
-
-    def _named(self) -> str | None:
-        try:
-            return self._store.current_version()
-        except IlkError:
-            return None
+        except Exception:  # whatever is wrong with a new bundle, the old one must go on serving
+            if self._refused != named:
+                log.exception("%s is refused; the old bundle goes on serving", named)
+            self._refused = named
 
     def _watch(self) -> None:
         while not self._stop.wait(self._poll_interval_s):

@@ -4,7 +4,7 @@ It refuses to know bundles. Ranges are the values' own business (`ilk.types`); h
 wire can get wrong: malformed messages, two answers to "to whom", numbers that mean "default".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -13,6 +13,7 @@ from ilk.errors import InvalidRequest
 from ilk.types import (
     DEFAULT_NEIGHBORS,
     EXACT,
+    MAX_ID_BYTES,
     MAX_PROFILE_ENTRIES,
     NO_FILTER,
     Accuracy,
@@ -53,9 +54,7 @@ def parse(kind: type[MessageT], data: bytes) -> MessageT:
 def parse_query(data: bytes) -> Query:
     """Return the query in the bytes of a FindNeighborsRequest."""
     message = parse(pb.FindNeighborsRequest, data)
-    # A second member of the oneof overwrites the first without a word, but not without a trace: the
-    # message read is then shorter than the message sent.
-    if message.ByteSize() != len(data):
+    if _may_have_lost(message, data) or message.HasField("filter"):
         _refuse_two("whom", _WHOM_FIELDS, data)
     return to_query(message)
 
@@ -63,27 +62,38 @@ def parse_query(data: bytes) -> Query:
 def parse_batch(data: bytes) -> list[Query | InvalidRequest]:
     """Return each query in the bytes of a BatchFindNeighborsRequest, or what is wrong with it."""
     message = parse(pb.BatchFindNeighborsRequest, data)
-    raw: list[bytes | None] = [None] * len(message.queries)
-    if message.ByteSize() != len(data):
-        raw = [body for number, body in _fields(data) if number == 1]
+    raw: Sequence[bytes | None] = [None] * len(message.queries)
+    if _may_have_lost(message, data) or any(q.HasField("filter") for q in message.queries):
+        raw = [body for number, body in _bodies(data) if number == 1]
     return [_query_or_error(q, body) for q, body in zip(message.queries, raw, strict=True)]
 
 
 def parse_stream_message(data: bytes) -> tuple[str, Query | InvalidRequest]:
     """Return the request id and the query of one message of a stream."""
     message = parse(pb.StreamFindNeighborsRequest, data)
-    if len(message.request_id.encode()) > 256:
-        return message.request_id[:64], InvalidRequest("request_id", "is longer than 256 bytes")
+    if len(message.request_id.encode()) > MAX_ID_BYTES:
+        return message.request_id[:64], InvalidRequest(
+            "request_id", f"is longer than {MAX_ID_BYTES} bytes"
+        )
     body = None
-    if message.ByteSize() != len(data):
-        body = b"".join(part for number, part in _fields(data) if number == 2)
+    if _may_have_lost(message, data) or message.query.HasField("filter"):
+        body = b"".join(part for number, part in _bodies(data) if number == 2)
     return message.request_id, _query_or_error(message.query, body)
+
+
+def _may_have_lost(message: Message, data: bytes) -> bool:
+    """Whether reading dropped bytes, as it does when a second member of a oneof overwrites the first.
+
+    Equal lengths prove that nothing was lost, but where a filter is: a negative year may have been
+    sent in fewer bytes than it is written back in, which hides a loss.
+    """
+    return message.ByteSize() != len(data)
 
 
 def parse_prediction(data: bytes) -> tuple[UserId | Profile, pb.PredictRatingsRequest]:
     """Return the rater and the message in the bytes of a PredictRatingsRequest."""
     message = parse(pb.PredictRatingsRequest, data)
-    if message.ByteSize() != len(data):
+    if _may_have_lost(message, data):
         _refuse_two("rater", _RATER_FIELDS, data)
     rater = message.WhichOneof("rater")
     if rater is None:
@@ -184,30 +194,28 @@ def _accuracy(message: pb.Accuracy) -> Accuracy | None:
 
 
 def _refuse_two(oneof: str, members: dict[int, str], data: bytes) -> None:
-    present = {members[number] for number, _ in _fields(data) if number in members}
+    present = sorted(members[number] for number, _ in _bodies(data) if number in members)
     if len(present) > 1:
-        raise InvalidRequest(oneof, f"give one, not {len(present)}: {', '.join(sorted(present))}")
+        raise InvalidRequest(oneof, f"give one, not {len(present)}: {', '.join(present)}")
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield number and body of each top-level field of a message known to be well-formed.
-
-    Only length-delimited bodies are returned; others come empty.
-    """
-    at = 0
+def _bodies(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield number and body of each length-delimited field at the top of a well-formed message."""
+    at = depth = 0
     while at < len(data):
         tag, at = _varint(data, at)
-        wire_type, body = tag & 7, b""
+        wire_type = tag & 7
         if wire_type == 0:
             _, at = _varint(data, at)
-        elif wire_type == 2:
-            size, at = _varint(data, at)
-            body, at = data[at : at + size], at + size
         elif wire_type in (1, 5):
             at += 8 if wire_type == 1 else 4
-        else:  # a group: no field of ours, and none that protobuf still writes
-            return
-        yield tag >> 3, body
+        elif wire_type == 2:
+            size, at = _varint(data, at)
+            if not depth:
+                yield tag >> 3, data[at : at + size]
+            at += size
+        else:  # the start or the end of a group, which no field of ours is
+            depth += 1 if wire_type == 3 else -1
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

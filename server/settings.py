@@ -3,6 +3,7 @@
 It refuses to know where choices come from; the command line reads files, environment and flags.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,9 +49,11 @@ class ServerSettings:
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"--port must be in [0, 65535], got {self.port}")
         for name in ("poll_interval_s", "grace_s"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 flag = name.replace("_", "-")
-                raise SettingsError(f"--{flag} must be positive, got {getattr(self, name)}")
+                raise SettingsError(
+                    f"--{flag} must be positive and finite, got {getattr(self, name)}"
+                )
         if self.executor_threads < 1:
             raise SettingsError(
                 f"--executor-threads must be at least 1, got {self.executor_threads}"

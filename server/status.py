@@ -11,6 +11,9 @@ from grpc_status import rpc_status
 from ilk import errors
 from ilk.v1 import similarity_pb2 as pb
 
+# Metadata holds 8 KiB, and the text goes out three times, each character in up to three bytes.
+_MAX_TEXT = 600
+
 CODES: dict[type[errors.IlkError], int] = {
     errors.InvalidRequest: code_pb2.INVALID_ARGUMENT,
     errors.NotFound: code_pb2.NOT_FOUND,
@@ -37,10 +40,10 @@ def is_ours(error: errors.IlkError) -> bool:
 
 def to_status(error: errors.IlkError) -> grpc.Status:
     """Return the error as a rich status; a bad field is named in a BadRequest detail."""
-    status = status_pb2.Status(code=code_of(error), message=str(error))
+    status = status_pb2.Status(code=code_of(error), message=_short(str(error)))
     if isinstance(error, errors.InvalidRequest):
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=error.problem
+            field=error.field, description=_short(error.problem)
         )
         detail = any_pb2.Any()
         detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
@@ -54,4 +57,9 @@ def to_query_error(error: errors.IlkError) -> pb.QueryError:
     if is_ours(error):
         return pb.QueryError(code=code_pb2.INTERNAL, message="internal error")
     field = error.field if isinstance(error, errors.InvalidRequest) else ""
-    return pb.QueryError(code=code_of(error), message=str(error), field=field)
+    return pb.QueryError(code=code_of(error), message=_short(str(error)), field=field)
+
+
+def _short(text: str) -> str:
+    """Cut what an answer's metadata cannot carry: gRPC drops calls whose status is too long."""
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."

@@ -14,6 +14,7 @@ from ilk.ann import top_rows
 
 _MIN_SCORE = 60.0
 _HOLDS_ALL_SCORE = 90.0
+_LACKS_A_WORD = 0.95
 _ARTICLES = {"a", "an", "the", "le", "la", "les", "il", "el", "der", "die", "das"}
 
 
@@ -46,10 +47,12 @@ class TitleIndex:
             process.cdist([wanted], self._names, scorer=scorer, dtype=np.float32)[0]
             for scorer in (fuzz.ratio, fuzz.token_sort_ratio, fuzz.token_set_ratio)
         )
-        # Of the titles that hold every word asked for, the best known comes first.
         holds_all = (part > 99.9) & (self._lengths > len(wanted))
         by_name = np.maximum(np.maximum(whole, words), 0.6 * part + 0.4 * words)
-        by_name[holds_all & (by_name < 100)] = _HOLDS_ALL_SCORE
+        # Of the titles that hold every word asked for, the best known comes first, save for those
+        # that hold little else; a title that lacks a word comes after them.
+        by_name[(~holds_all) & (whole < 100) & (words < 100)] *= _LACKS_A_WORD
+        by_name[holds_all] = np.maximum(by_name[holds_all], _HOLDS_ALL_SCORE)
         scores = np.zeros(self._n_titles, dtype=np.float32)
         np.maximum.at(scores, self._rows, by_name)
         best = top_rows(scores, min(n_matches, len(scores)))

@@ -3,6 +3,7 @@
 It refuses to know arrays. The manifest is JSON with sorted keys, so equal builds give equal bytes.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -78,9 +79,8 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> bytes:
-        """Return the manifest as UTF-8 JSON."""
-        text = json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False)
-        return (text + "\n").encode()
+        """Return the manifest as UTF-8 JSON, sealed by a digest of itself."""
+        return sealed(asdict(self))
 
     @classmethod
     def from_json(cls, data: bytes) -> "Manifest":
@@ -96,7 +96,7 @@ class Manifest:
         try:
             values = json.loads(data)
             found = values["format_version"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleCorrupt(f"{MANIFEST_NAME} is not a manifest: {error}") from error
         if found != FORMAT_VERSION:
             raise BundleUnsupported(
@@ -113,6 +113,19 @@ class Manifest:
                 for name, record in values["indices"].items()
             }
             values["files"] = {name: FileRecord(**rec) for name, rec in values["files"].items()}
-            return cls(**values)
+            del values["digest"]
+            manifest = cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleCorrupt(f"{MANIFEST_NAME} lacks or mistypes a field: {error}") from error
+        if manifest.to_json() != data:
+            raise BundleCorrupt(f"{MANIFEST_NAME} is not the one that was published")
+        return manifest
+
+
+def sealed(values: dict[str, Any]) -> bytes:
+    """Return a manifest's values as JSON with a digest that vouches for them."""
+    return _dump(values | {"digest": hashlib.sha256(_dump(values)).hexdigest()})
+
+
+def _dump(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -17,7 +17,7 @@ from ilk.bundle.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest
 from ilk.bundle.store import Store
 from ilk.bundle.writer import sha256_of
 from ilk.content import ContentField, ContentModel
-from ilk.errors import BundleCorrupt, BundleMissing
+from ilk.errors import BundleCorrupt, BundleMissing, SettingsError
 from ilk.foldin import FoldIn
 from ilk.preference import Preference
 from ilk.space import SPACE_KEYS, Space, SpaceKey
@@ -86,10 +86,12 @@ def open_bundle(path: Path, version: str | None = None) -> Bundle:
 def open_folder(folder: Path) -> Bundle:
     """Open the bundle in ``folder``; errors as :func:`open_bundle`."""
     manifest = read_manifest(folder)
+    if manifest.version != folder.name:
+        raise BundleCorrupt(f"{folder.name} holds the bundle {manifest.version!r}; rename it back")
     _verify(folder, manifest)
     try:
         return _assemble(folder, manifest, _map_arrays(folder, manifest))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, SettingsError) as error:
         raise BundleCorrupt(f"{folder.name}: {error}; build it again") from error
 
 
@@ -102,6 +104,8 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.from_json(path.read_bytes())
     except FileNotFoundError as error:
         raise BundleMissing(f"{folder} holds no {MANIFEST_NAME}") from error
+    except OSError as error:
+        raise BundleCorrupt(f"{path} cannot be read: {error}") from error
     return manifest
 
 
@@ -125,14 +129,19 @@ def _verify(folder: Path, manifest: Manifest) -> None:
 
 
 def _map_arrays(folder: Path, manifest: Manifest) -> MappedArrays:
-    # A plain ndarray over the map: slicing np.memmap costs several times as much.
     return {
-        name.removesuffix(".npy"): np.asarray(
-            np.load(folder / name, mmap_mode="r", allow_pickle=False)
-        ).view(np.ndarray)
+        name.removesuffix(".npy"): _map_array(folder / name)
         for name in manifest.files
         if name.endswith(".npy")
     }
+
+
+def _map_array(path: Path) -> npt.NDArray[Any]:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise BundleCorrupt(f"{path.name} is not an array")
+    # A plain ndarray over the map: slicing np.memmap costs several times as much.
+    return np.asarray(array).view(np.ndarray)
 
 
 def _assemble(folder: Path, manifest: Manifest, arrays: MappedArrays) -> Bundle:
@@ -157,6 +166,9 @@ def _assemble(folder: Path, manifest: Manifest, arrays: MappedArrays) -> Bundle:
 
 
 def _check_shapes(manifest: Manifest, users: Side, items: Side) -> None:
+    shares = (manifest.default_content_weight, manifest.default_recall)
+    if not all(isinstance(share, float) and 0 <= share <= 1 for share in shares):
+        raise BundleCorrupt(f"the default blend and recall must be in [0, 1], found {shares}")
     for name, side, n in (("users", users, manifest.n_users), ("items", items, manifest.n_items)):
         shapes = (len(side), side.factors.shape, side.content.shape)
         expected = (n, (n, manifest.n_factors), (n, manifest.dim_content))
@@ -165,8 +177,12 @@ def _check_shapes(manifest: Manifest, users: Side, items: Side) -> None:
 
 
 def _content_model(manifest: Manifest, arrays: MappedArrays) -> ContentModel:
+    fields = tuple(ContentField(n, tuple(terms), w) for n, terms, w in manifest.content_fields)
+    n_terms = sum(len(field.terms) for field in fields)
+    if not fields or n_terms != len(arrays["content.idf"]):
+        raise BundleCorrupt(f"{n_terms} terms have {len(arrays['content.idf'])} weights")
     return ContentModel(
-        fields=tuple(ContentField(n, tuple(terms), w) for n, terms, w in manifest.content_fields),
+        fields=fields,
         idf=arrays["content.idf"],
         projection=arrays.get("content.projection"),
         to_factors=arrays["content.to_factors"],

@@ -72,8 +72,12 @@ class Store:
             file.write(version + "\n")
             file.flush()
             os.fsync(file.fileno())
-        staged.replace(self.current_file)
+        # All that can fail comes before the rename. After it the new version is live; a power cut
+        # before the system writes the folder back would at worst bring the old one back.
         sync_folder(self.path)
+        staged.replace(self.current_file)
+        with contextlib.suppress(OSError):
+            sync_folder(self.path)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

@@ -81,10 +81,7 @@ def _write_files(folder: Path, arrays: Arrays, indices: dict[str, Index]) -> Non
             file.flush()
             os.fsync(file.fileno())
     for name, index in indices.items():
-        path = folder / f"{name}.faiss"
-        index.save(path)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        index.save(folder / f"{name}.faiss")
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

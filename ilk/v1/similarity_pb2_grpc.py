@@ -31,8 +31,9 @@ class SimilarityServiceStub(object):
     Every rpc may also end with:
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
-    RESOURCE_EXHAUSTED  the server sheds load, or the message is over 4 MiB; retry with back-off
+    RESOURCE_EXHAUSTED  the server sheds load (retry with back-off), or the message is over 4 MiB
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
+    PERMISSION_DENIED   the caller may not ask this
     INTERNAL            a fault of the server's; the log holds the cause under the request's id
 
     INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
@@ -87,8 +88,9 @@ class SimilarityServiceServicer(object):
     Every rpc may also end with:
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
-    RESOURCE_EXHAUSTED  the server sheds load, or the message is over 4 MiB; retry with back-off
+    RESOURCE_EXHAUSTED  the server sheds load (retry with back-off), or the message is over 4 MiB
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
+    PERMISSION_DENIED   the caller may not ask this
     INTERNAL            a fault of the server's; the log holds the cause under the request's id
 
     INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
@@ -214,8 +216,9 @@ class SimilarityService(object):
     Every rpc may also end with:
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
-    RESOURCE_EXHAUSTED  the server sheds load, or the message is over 4 MiB; retry with back-off
+    RESOURCE_EXHAUSTED  the server sheds load (retry with back-off), or the message is over 4 MiB
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
+    PERMISSION_DENIED   the caller may not ask this
     INTERNAL            a fault of the server's; the log holds the cause under the request's id
 
     INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.

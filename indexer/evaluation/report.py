@@ -5,6 +5,7 @@ It refuses to know how a comparison is shown; `present` does.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -126,9 +127,13 @@ def _splits(
     if settings.protocol == "temporal":
         yield split_temporal(data, positive)
         return
-    split = {"strong": split_strong, "weak": split_weak, "cold_items": split_cold_items}
-    for number in range(settings.splits):
-        yield split[settings.protocol](data, positive, seed + number)
+    for number in range(seed, seed + settings.splits):
+        if settings.protocol == "strong":
+            yield split_strong(data, positive, number)
+        elif settings.protocol == "weak":
+            yield split_weak(data, positive, number)
+        else:
+            yield split_cold_items(data, positive, number)
 
 
 def _rankings(
@@ -236,7 +241,7 @@ def _by_activity(model: ModelFigures) -> dict[str, float]:
 
 
 def _group_names(bounds: Sequence[int]) -> list[str]:
-    between = [f"{low + 1} to {high}" for low, high in zip(bounds, bounds[1:], strict=False)]
+    between = [f"{low + 1} to {high}" for low, high in pairwise(bounds)]
     return [f"up to {bounds[0]}", *between, f"over {bounds[-1]}"]
 
 

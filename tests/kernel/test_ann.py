@@ -152,7 +152,6 @@ def test_unfilled_places_come_last_with_the_lowest_score(
     assert np.all(found.scores[:, 3:] <= np.finfo(np.float32).min)
 
 
-@pytest.mark.xfail(strict=True, reason="faiss pads with the lowest float32, not with -inf")
 @kinds
 def test_unfilled_places_hold_the_score_that_row_neighbors_promises(
     kind: IndexKind, folder: Path, queries: Scores

@@ -150,11 +150,6 @@ def test_fold_in_reads_clicks_as_training_did(tmp_path: Path) -> None:
     assert_training_is_reproduced(published(clicks, {"graded": True}, tmp_path))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="whom.known_confidences counts age from 1970 where all of a user's times are before it",
-)
 def test_fold_in_reads_ages_as_training_did_before_1970(tmp_path: Path) -> None:
     sample = load_sample(n_users=60)
     assert sample.timestamps is not None

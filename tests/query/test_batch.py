@@ -90,8 +90,7 @@ def test_a_hundred_questions_of_one_kind_are_answered_as_if_alone(
 
 @pytest.mark.parametrize("index", [IndexKind.FLAT, IndexKind.IVF])
 def test_long_lists_of_exclusions_do_not_spill_over(world: "World", index: IndexKind) -> None:
-    # Known fault: queries that fetch equally many share a search, and with it the bitmap of the
-    # first one's exclusions: the second is denied what the first one excluded, and comes short.
+    # Queries that fetch equally many share a search; what one excludes must not bind the others.
     oracle = world(f"crowd-{index.value}")
     ids = oracle.items.ids
     whom = UserId(oracle.users.ids[40])
@@ -105,7 +104,6 @@ def test_long_lists_of_exclusions_do_not_spill_over(world: "World", index: Index
 
 @pytest.mark.parametrize("target", Target)
 def test_what_many_have_seen_does_not_spill_over(crowd: "Oracle", target: Target) -> None:
-    # Known fault, as above: two who have each seen 600.
     kind = UserId if target is Target.ITEMS else ItemId
     ids = crowd.users.ids if target is Target.ITEMS else crowd.items.ids
     seen = crowd.rated if target is Target.ITEMS else crowd.raters
@@ -126,7 +124,7 @@ def test_what_many_have_seen_does_not_spill_over(crowd: "Oracle", target: Target
 
 
 def test_few_neighbors_of_many_and_many_of_few_do_not_mix(crowd: "Oracle") -> None:
-    # Known fault, as above: 10 neighbors beyond 600 exclusions fetch as many as 610 beyond none.
+    # 10 neighbors beyond 600 exclusions fetch as many as 610 beyond none.
     whom = UserId(crowd.users.ids[40])
     without = Filter(exclude_ids=tuple(crowd.items.ids[:600]))
     queries = [

@@ -37,7 +37,7 @@ PAGES = (
     (0.0, 10, 0),
     (0.0, 1000, 0),
     (0.1, 100, 7),
-    (0.3, 10, 0),
+    (0.3, 1, 0),
     (0.3, 600, 300),
     (0.7, 20, 90),
     (1.0, 10, 0),
@@ -269,7 +269,7 @@ def drawn_queries(draw: st.DrawFn, oracle: "Oracle") -> Query:
 
 
 @pytest.mark.parametrize("name", WORLDS)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_query_is_answered_as_brute_force_would(
     world: "World", name: str, data: st.DataObject

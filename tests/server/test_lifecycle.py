@@ -122,9 +122,12 @@ USAGE = {
     "port that is no number": (["--port", "http"], "--port"),
     "port out of range": (["--port", "65536"], "--port must be in [0, 65535], got 65536"),
     "no threads": (["--executor-threads", "0"], "--executor-threads must be at least 1"),
-    "negative grace": (["--grace-s", "-1"], "--grace-s must be positive, got -1"),
+    "negative grace": (["--grace-s", "-1"], "--grace-s must be positive and finite, got -1"),
     "no interval": (["--poll-interval-s", "0"], "--poll-interval-s must be positive"),
-    "interval NaN": (["--poll-interval-s", "nan"], "--poll-interval-s must be positive, got nan"),
+    "interval NaN": (
+        ["--poll-interval-s", "nan"],
+        "--poll-interval-s must be positive and finite, got nan",
+    ),
 }
 
 
