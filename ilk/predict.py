@@ -36,6 +36,11 @@ class Rater:
     stars: Stars
     user_row: int = -1
 
+    def without(self, item_row: int) -> "Rater":
+        """Return the same rater before they rated an item."""
+        kept = self.item_rows != item_row
+        return Rater(self.item_rows[kept], self.stars[kept], self.user_row)
+
 
 def predict(
     bundle: Bundle,
@@ -65,6 +70,10 @@ def predict(
     known = _rater(bundle, rater)
     by_method = cosine_knn if method is PredictionMethod.COSINE_KNN else baseline_knn
     stars, counts = by_method(bundle, known, rows)
+    # What the user gave to an item is no evidence for what they would give to it.
+    for at in np.flatnonzero(np.isin(rows, known.item_rows)).tolist():
+        one = rows[at : at + 1]
+        stars[at : at + 1], counts[at : at + 1] = by_method(bundle, known.without(one[0]), one)
     return [
         RatingPrediction(item_id, value, count)
         for item_id, value, count in zip(
@@ -160,8 +169,6 @@ def baseline_knn(
     baselines = mean + own + item_biases[rows]
     residuals = rater.stars - (mean + own + item_biases[rater.item_rows])
     likeness = items.directions[rows] @ items.directions[rater.item_rows].T
-    # An item is no evidence for itself: predicting a rating that is there must not read it.
-    likeness[rows[:, None] == rater.item_rows[None, :]] = 0
     weights = np.square(np.maximum(likeness, 0, dtype=np.float64))
     if weights.shape[1] > _BASELINE_NEIGHBORS:
         kth = np.partition(weights, -_BASELINE_NEIGHBORS, axis=1)[:, -_BASELINE_NEIGHBORS, None]

@@ -7,11 +7,11 @@ what was found becomes an answer.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 
-from ilk.ann import top_rows
 from ilk.bundle import Bundle
 from ilk.bundle.contents import ContentGroups
 from ilk.errors import IlkError, InvalidRequest
@@ -19,19 +19,21 @@ from ilk.explain import explain
 from ilk.filters import Allowed, allowed_rows
 from ilk.rerank import rerank
 from ilk.space import Space, SpaceKey, likeness_vectors
-from ilk.types import Neighbor, Neighbors, Query, Shortfall, ShortfallReason, Target
-from ilk.vectors import Float32Vector, Rows, blend
+from ilk.types import MAX_NEIGHBORS, Neighbor, Neighbors, Query, Shortfall, ShortfallReason, Target
+from ilk.vectors import Rows, blend
 from ilk.whom import Seeker, seek
 
 # Scores this close to zero are rounding, not likeness.
 _NOTHING = 1e-6
+# Sums of float32 products that differ by less may be equal.
+_ROUNDING = 4e-6
 # More exclusions than this are cheaper as a bitmap than as over-fetched neighbors.
 _MAX_OVERFETCH = 512
 # Candidate sets up to this size, or this share of the rows, are compared one by one.
 _EXACT_CANDIDATES = 2048
 _EXACT_SHARE = 0.05
-# Re-ranking chooses from this many times the neighbors wanted.
-_POOL_FACTOR, _MIN_POOL = 10, 200
+# Re-ranking chooses from this many: from more, diversity would choose what is like nothing.
+_POOL = 200
 
 
 # Rows and scores, best first.
@@ -75,9 +77,8 @@ def answer(bundle: Bundle, query: Query) -> Neighbors:
         If it does not fit the bundle.
     """
     plan = make_plan(bundle, query)
-    if _through_index(plan):
-        return _finish(bundle, plan, *_search(plan.space, [plan])[0])
-    return _finish(bundle, plan, *_search_exactly(bundle, plan))
+    found = _search(plan.space, [plan])[0] if _through_index(plan) else None
+    return _finish(bundle, plan, *(found or _search_exactly(bundle, plan)))
 
 
 def answer_many(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | IlkError]:
@@ -99,7 +100,7 @@ def answer_many(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | Il
     for members in groups.values():
         plans = [plan for _, plan in members]
         for (at, plan), found in zip(members, _search(plans[0].space, plans), strict=True):
-            outcomes[at] = _finish(bundle, plan, *found)
+            outcomes[at] = _finish(bundle, plan, *(found or _search_exactly(bundle, plan)))
     return outcomes  # type: ignore[return-value]
 
 
@@ -123,7 +124,8 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
         effort = space.effort(weight, recall)
     wanted = query.offset + query.neighbor_count
     if query.diversity or query.popularity_penalty:
-        wanted = max(_POOL_FACTOR * wanted, _MIN_POOL)
+        # One pool for all pages within it, or they would overlap.
+        wanted = _POOL if wanted <= _POOL else MAX_NEIGHBORS
     return Plan(
         query,
         space,
@@ -146,14 +148,18 @@ def _through_index(plan: Plan) -> bool:
     return plan.content_weight < 1 and bool(plan.seeker.collaborative.any())
 
 
-def _search(space: Space, plans: Sequence[Plan]) -> list[Found]:
-    """Search the index once for plans of one effort and fetch count (one plan if it has a bitmap)."""
+def _search(space: Space, plans: Sequence[Plan]) -> list[Found | None]:
+    """Search the index once for plans of one effort and fetch count (one plan if it has a bitmap).
+
+    None stands for a plan that the index could not answer as promised: see :func:`_keep_allowed`.
+    """
     first = plans[0]
     queries = [blend(p.seeker.collaborative, p.seeker.content, p.content_weight) for p in plans]
     bitmap = None
     n_fetched = _fetch_count(first)
     if first.needs_bitmap:
-        bitmap, n_fetched = first.allowed.with_bitmap(len(space)), first.n_wanted
+        bitmap = first.allowed.with_bitmap(len(space))
+        n_fetched = min(first.n_wanted + 1, len(space))
     found = space.index.nearest(
         queries[0] if len(queries) == 1 else np.concatenate(queries),
         n_fetched,
@@ -169,19 +175,46 @@ def _search(space: Space, plans: Sequence[Plan]) -> list[Found]:
 
 
 def _fetch_count(plan: Plan) -> int:
-    return min(plan.n_wanted + len(plan.allowed.excluded), len(plan.space))
+    # One more than wanted shows whether the last place is a tie.
+    return min(plan.n_wanted + len(plan.allowed.excluded) + 1, len(plan.space))
 
 
-def _keep_allowed(rows: list[int], scores: list[float], plan: Plan) -> Found:
-    """Drop excluded rows and padding, and put equal scores in the order of rows."""
+def _keep_allowed(rows: list[int], scores: list[float], plan: Plan) -> Found | None:
+    """Drop excluded rows and padding, and put equal scores in the order of rows.
+
+    None if fewer are left than are wanted, or if the last place is a tie: the index keeps whichever
+    of equal rows it met, where the lower row is promised.
+    """
     excluded = plan.allowed.excluded
     if -1 in rows or not excluded.isdisjoint(rows):
         kept = [p for p, row in enumerate(rows) if row >= 0 and row not in excluded]
         rows, scores = [rows[p] for p in kept], [scores[p] for p in kept]
-    if len(set(scores)) < len(scores):
-        pairs = sorted(zip(rows, scores, strict=True), key=lambda pair: (-pair[1], pair[0]))
-        rows, scores = [row for row, _ in pairs], [score for _, score in pairs]
-    return rows[: plan.n_wanted], scores[: plan.n_wanted]
+    n_wanted = plan.n_wanted
+    if len(rows) < n_wanted:
+        return None
+    if len(rows) > n_wanted and scores[n_wanted - 1] - scores[n_wanted] < _ROUNDING:
+        return None
+    rows, scores = rows[:n_wanted], scores[:n_wanted]
+    if any(above - below < _ROUNDING for above, below in pairwise(scores)):
+        return _settle(plan, np.array(rows, dtype=np.int64))
+    return rows, scores
+
+
+def _settle(plan: Plan, rows: Rows) -> Found:
+    """Return the best of ``rows`` by scores summed in float64, equal ones by row.
+
+    Sums in float32 depend on the order of additions, which depends on what else is in the search;
+    sums in float64 round to the same float32, so that every page sees the same ties.
+    """
+    seeker = plan.seeker
+    scores = plan.space.scores(
+        rows,
+        seeker.collaborative.astype(np.float64),
+        seeker.content.astype(np.float64),
+        plan.content_weight,
+    )
+    order = np.lexsort((rows, -scores))[: plan.n_wanted]
+    return rows[order].tolist(), scores[order].tolist()
 
 
 def _search_exactly(bundle: Bundle, plan: Plan) -> Found:
@@ -191,18 +224,18 @@ def _search_exactly(bundle: Bundle, plan: Plan) -> Found:
     pure_content = plan.content_weight == 1 or not plan.seeker.collaborative.any()
     on_items = plan.query.target is Target.ITEMS
     if pure_content and on_items and plan.allowed.bitmap is None:
-        rows, scores = _search_groups(bundle.content_groups, plan)
-    else:
-        allowed = plan.allowed.rows(len(plan.space))
-        scores = plan.space.scores(
-            allowed, plan.seeker.collaborative, plan.seeker.content, plan.content_weight
-        )
-        best = top_rows(scores, plan.n_wanted)
-        rows, scores = allowed[best], scores[best]
-    return rows.tolist(), scores.tolist()
+        return _search_groups(bundle.content_groups, plan)
+    rows = plan.allowed.rows(len(plan.space))
+    scores = plan.space.scores(
+        rows, plan.seeker.collaborative, plan.seeker.content, plan.content_weight
+    )
+    if plan.n_wanted < len(rows):
+        floor = np.partition(scores, -plan.n_wanted)[-plan.n_wanted] - _ROUNDING
+        rows = rows[scores >= floor]
+    return _settle(plan, rows)
 
 
-def _search_groups(groups: ContentGroups, plan: Plan) -> tuple[Rows, Float32Vector]:
+def _search_groups(groups: ContentGroups, plan: Plan) -> Found:
     """Compare with each distinct content vector once, then open the best groups, ties together."""
     scores = np.float32(plan.content_weight) * (groups.vectors @ plan.seeker.content)
     n_needed = plan.n_wanted + len(plan.allowed.excluded)
@@ -218,7 +251,7 @@ def _search_groups(groups: ContentGroups, plan: Plan) -> tuple[Rows, Float32Vect
     if plan.allowed.excluded:
         order = order[~np.isin(rows[order], list(plan.allowed.excluded))]
     best = order[: plan.n_wanted]
-    return rows[best], by_row[best]
+    return rows[best].tolist(), by_row[best].tolist()
 
 
 def _finish(bundle: Bundle, plan: Plan, rows: list[int], scores: list[float]) -> Neighbors:
@@ -273,7 +306,8 @@ def _neighbors(bundle: Bundle, plan: Plan, rows: list[int], scores: list[float])
 
 def _shortfall(plan: Plan, n_returned: int) -> Shortfall:
     n_asked = plan.query.neighbor_count
-    filtered = plan.allowed.n_allowed < len(plan.space) - len(plan.seeker.own_rows)
+    own = set(plan.seeker.own_rows) if plan.seeker.kind is plan.query.target else ()
+    filtered = plan.allowed.n_allowed < len(plan.space) - len(own)
     what = plan.query.target.value
     if filtered:
         reason, why = ShortfallReason.FILTERED, f"the filter lets {plan.allowed.n_allowed} pass"

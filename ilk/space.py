@@ -6,6 +6,7 @@ It refuses to know who asks, filters and ids.
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,16 +78,20 @@ class Space:
     def scores(
         self,
         rows: Rows,
-        collaborative: Float32Vector,
-        content: Float32Vector,
+        collaborative: npt.NDArray[np.floating[Any]],
+        content: npt.NDArray[np.floating[Any]],
         content_weight: float,
     ) -> Float32Vector:
-        """Return the exact blended scores of ``rows``, in bounded memory; shape ``(n,)``, float32."""
+        """Return the blended scores of ``rows``, in bounded memory; shape ``(n,)``, float32.
+
+        Sums are as precise as the query's parts: float32 or float64.
+        """
         scores = np.empty(len(rows), dtype=np.float32)
         for start in range(0, len(rows), _CHUNK_ROWS):
-            part = slice(start, start + _CHUNK_ROWS)
-            by_factors, by_content = self.components(rows[part], collaborative, content)
-            scores[part] = (1 - content_weight) * by_factors + content_weight * by_content
+            part = rows[start : start + _CHUNK_ROWS]
+            scores[start : start + _CHUNK_ROWS] = (1 - content_weight) * (
+                self.factors[part] @ collaborative
+            ) + content_weight * (self.content[part] @ content)
         return scores
 
     def effort(self, content_weight: float, recall: float) -> int | None:

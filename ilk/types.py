@@ -76,6 +76,10 @@ class Rating:
         check_id("profile.ratings.item_id", self.item_id)
         if not math.isfinite(self.stars):
             raise InvalidRequest("profile.ratings.stars", f"must be finite, got {self.stars}")
+        if self.rated_at_s is not None and not math.isfinite(self.rated_at_s):
+            raise InvalidRequest(
+                "profile.ratings.rated_at", f"must be finite, got {self.rated_at_s}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

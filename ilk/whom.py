@@ -39,6 +39,9 @@ class Seeker:
         Rows of its own kind that must not be their own neighbors.
     rated_rows, confidences
         For users: rows of the items they rated, and the confidence of each in the fold-in.
+    wish
+        For newcomers with favorite genres: the factors of the item they would like, which stands in
+        the fold-in beside what they rated; shape ``(n_factors,)``.
     ignored_ids
         Unknown ids that were passed over because the query allowed it.
     """
@@ -49,6 +52,7 @@ class Seeker:
     own_rows: tuple[int, ...] = ()
     rated_rows: Rows = field(default_factory=_no_rows)
     confidences: Float32Vector | None = None
+    wish: Float32Vector | None = None
     ignored_ids: tuple[str, ...] = ()
 
     def confidences_in(self, bundle: Bundle) -> Float32Vector:
@@ -137,11 +141,12 @@ def newcomer(
 
     content = weights @ bundle.items.content[rows]
     factors = bundle.items.factors[rows]
-    all_confidences = confidences
+    all_confidences, wished = confidences, None
     if profile.favorite_genres:
         wish = bundle.content_model.of_genres(profile.favorite_genres, "profile.favorite_genres")
         content = unit(content) + wish if len(rows) else wish
-        factors = np.vstack((factors, bundle.content_model.infer_factors(wish)))
+        wished = bundle.content_model.infer_factors(wish)
+        factors = np.vstack((factors, wished))
         all_confidences = np.append(confidences, np.float32(1 + bundle.preference.alpha))
     solved = bundle.fold_in.solve(factors, all_confidences)
     if target is Target.USERS:
@@ -152,6 +157,7 @@ def newcomer(
         unit(content),
         rated_rows=rows,
         confidences=confidences,
+        wish=wished,
         ignored_ids=read.ignored_ids,
     )
 
@@ -206,7 +212,8 @@ def read_profile(bundle: Bundle, profile: Profile, *, ignore_unknown: bool) -> R
     rows, ignored = _known_items(bundle, tuple(said), ignore_unknown)
     if not len(rows) and not profile.favorite_genres:
         raise NotFound("item", *ignored)
-    values = [said[i] for i in said if i not in set(ignored)]
+    passed_over = set(ignored)
+    values = [said[i] for i in said if i not in passed_over]
     stars = np.array([s for s, _ in values], dtype=np.float32)
     times = np.array([t for _, t in values], dtype=np.float64)
     return ReadProfile(rows, stars, times, ignored)

@@ -66,14 +66,16 @@ def spellings(title: str) -> list[str]:
     what stands in each.
     """
     outside = re.sub(r"\([^()]*\)", " ", title)
-    inside = re.findall(r"\(([^()]*)\)", title)
+    inside = [re.sub(r"^a\.?k\.?a\.? ", "", name) for name in re.findall(r"\(([^()]*)\)", title)]
     names = (normalized(name) for name in (title, outside, *inside) if not name.isdigit())
     return list(dict.fromkeys(name for name in names if name)) or [""]
 
 
 def normalized(title: str) -> str:
     """Return lower-case words without accents, punctuation, a trailing year or a leading article."""
-    bare = unicodedata.normalize("NFKD", title.casefold())
+    # A raised number is a word of its own: Alien and its third part.
+    spaced = re.sub("(?=[\u00b2\u00b3\u00b9\u2070-\u2079])", " ", title.casefold())
+    bare = unicodedata.normalize("NFKD", spaced)
     bare = "".join(c for c in bare if not unicodedata.combining(c))
     bare = re.sub(r"\(\d{4}\)\s*$", "", bare)
     words = re.findall(r"\w+", bare.replace("'", "").replace("\u2019", ""))
