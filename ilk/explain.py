@@ -76,9 +76,14 @@ def term_contributions(bundle: Bundle, seeker: Seeker, rows: Rows) -> npt.NDArra
     ndarray
         Shape ``(n, n_terms)``, float64; each row sums to the content component.
     """
-    contributions: npt.NDArray[np.float64] = np.multiply(
-        bundle.items.content[rows], seeker.content, dtype=np.float64
-    )
+    model, terms = bundle.content_model, bundle.item_terms
+    wanted = seeker.content.astype(np.float64)
+    by_term = wanted if model.projection is None else model.projection @ wanted
+    contributions = np.zeros((len(rows), len(model.idf)))
+    for at, row in enumerate(rows.tolist()):
+        entries = slice(terms.indptr.item(row), terms.indptr.item(row + 1))
+        codes = terms.codes[entries]
+        contributions[at, codes] = terms.weights[entries] * by_term[codes]
     return contributions
 
 

@@ -1,5 +1,6 @@
 """Knows the command line of the indexer: ``python -m indexer build --sample --store store``."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,13 +17,17 @@ from indexer.progress import Progress, note
 from indexer.readers import fetch
 from indexer.settings import BuildSettings
 from indexer.source import Source
+from indexer.tuning import TuningSettings, tune, write_settings
+
+# Read for every command that is not told otherwise by environment or flags.
+CONFIG = Path(os.environ.get("ILK_CONFIG", "ilk.toml"))
 
 app = App(
     name="indexer",
     help="Build, evaluate and publish bundles of embeddings and indices.",
     config=[
         Env("ILK_INDEXER_", command=False),
-        Toml("ilk.toml", root_keys=["indexer"], use_commands_as_keys=False, allow_unknown=True),
+        Toml(CONFIG, root_keys=["indexer"], use_commands_as_keys=False, allow_unknown=True),
     ],
     version_flags=[],
 )
@@ -88,6 +93,39 @@ def evaluate_command(
     if plots is not None:
         for file in present.draw(told, plots):
             note(f"drawn: {file}")
+
+
+@app.command(name="tune")
+def tune_command(
+    *,
+    source: Annotated[Source | None, Parameter(name="*")] = None,
+    settings: Annotated[BuildSettings | None, Parameter(name="*")] = None,
+    tuning: Annotated[TuningSettings | None, Parameter(name="*")] = None,
+    output: Path = CONFIG,
+    journal: Path = Path(".cache/tune.journal"),
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Search for settings on held-out users, and write them where build finds them.
+
+    Parameters
+    ----------
+    output
+        Settings file to write; build reads ilk.toml, or what ILK_CONFIG names.
+    journal
+        File of all trials; a search started again with it goes on.
+    quiet
+        No progress on stderr.
+    """
+    data = (source or Source()).read()
+    best, ndcg = tune(
+        data,
+        settings or BuildSettings(),
+        tuning or TuningSettings(),
+        journal,
+        Progress(quiet=quiet),
+    )
+    write_settings(best, output)
+    print(f"validation NDCG@100 {ndcg:.4f}; settings written to {output}")
 
 
 @app.command(name="fetch")

@@ -11,7 +11,16 @@ import scipy.sparse as sp
 
 from ilk.ann import Index
 from ilk.baseline import fit_biases
-from ilk.bundle.contents import Arrays, Biases, Catalogue, ContentGroups, Ratings, Side, flatten
+from ilk.bundle.contents import (
+    Arrays,
+    Biases,
+    Catalogue,
+    ContentGroups,
+    Ratings,
+    Side,
+    TermWeights,
+    flatten,
+)
 from ilk.bundle.manifest import IndexRecord
 from ilk.content import ContentModel
 from ilk.foldin import FoldIn
@@ -57,10 +66,10 @@ def assemble(data: Interactions, settings: BuildSettings, progress: Progress) ->
     with progress.step("train", settings.iterations) as advance:
         factors = fit(confidences, settings, advance)
     with progress.step("content"):
-        content = vectorize(data.items)
+        content = vectorize(data.items, settings)
         weights = _matrix(data, preference.content_weights(data.ratings, ages))
         users, items, to_factors = _sides(data, factors, content, weights, confidences)
-    model = ContentModel(content.fields, content.idf, None, to_factors)
+    model = ContentModel(content.fields, content.idf, content.projection, to_factors)
     sides = {Target.USERS: users, Target.ITEMS: items}
     indices: dict[str, Index] = {}
     records: dict[str, IndexRecord] = {}
@@ -78,6 +87,9 @@ def assemble(data: Interactions, settings: BuildSettings, progress: Progress) ->
     arrays |= flatten("biases", _biases(data))
     arrays |= {"gram": factors.fold_in.gram, "content.idf": model.idf}
     arrays |= {"content.to_factors": model.to_factors}
+    if model.projection is not None:
+        arrays["content.projection"] = model.projection
+    arrays |= flatten("item_terms", _terms(content))
     return Parts(
         arrays,
         indices,
@@ -198,6 +210,15 @@ def _biases(data: Interactions) -> Biases:
             data.user_rows, data.item_rows, data.ratings, n_users, n_items
         )
     return Biases(np.array([mean]), users.astype(np.float32), items.astype(np.float32))
+
+
+def _terms(content: Content) -> TermWeights:
+    weights = content.weights.tocsr()
+    return TermWeights(
+        weights.indptr.astype(np.int64),
+        weights.indices.astype(np.int32),
+        weights.data.astype(np.float32),
+    )
 
 
 def _catalogue(data: Interactions, content: Content) -> Catalogue:

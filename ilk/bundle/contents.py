@@ -155,6 +155,22 @@ class ContentGroups:
         return cls(np.ascontiguousarray(vectors), indptr, members, group_of.astype(np.int32))
 
 
+@dataclass(frozen=True, slots=True)
+class TermWeights:
+    """What each item's content is made of, as compressed rows: what explanations are read from.
+
+    Attributes
+    ----------
+    indptr, codes, weights
+        int64 ``(n_items + 1,)``; int32 codes of terms and float32 weights, ``(n_weights,)`` each. An
+        item's content vector is what the content model's projection makes of its weights.
+    """
+
+    indptr: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
+
+
 def flatten(prefix: str, part: object) -> Arrays:
     """Return a part's arrays by dotted name: ``items.factors``, ``items.vocabulary.blob``..."""
     if isinstance(part, np.ndarray):

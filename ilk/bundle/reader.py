@@ -12,7 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ilk.ann import Index, IndexKind
-from ilk.bundle.contents import Biases, Catalogue, ContentGroups, Ratings, Side, unflatten
+from ilk.bundle.contents import (
+    Biases,
+    Catalogue,
+    ContentGroups,
+    Ratings,
+    Side,
+    TermWeights,
+    unflatten,
+)
 from ilk.bundle.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest
 from ilk.bundle.store import Store
 from ilk.bundle.writer import sha256_of
@@ -40,8 +48,8 @@ class Bundle:
         The ratings matrix in both directions.
     catalogue, content_model, fold_in, preference, biases
         What is known of the items; how words and ratings become vectors and stars.
-    content_groups
-        Items by equal content.
+    content_groups, item_terms
+        Items by equal content; what the content is made of.
     spaces
         The four spaces.
     """
@@ -54,6 +62,7 @@ class Bundle:
     catalogue: Catalogue
     content_model: ContentModel
     content_groups: ContentGroups
+    item_terms: TermWeights
     fold_in: FoldIn
     preference: Preference
     biases: Biases
@@ -158,6 +167,7 @@ def _assemble(folder: Path, manifest: Manifest, arrays: MappedArrays) -> Bundle:
         catalogue=unflatten("catalogue", Catalogue, arrays),
         content_model=_content_model(manifest, arrays),
         content_groups=unflatten("content_groups", ContentGroups, arrays),
+        item_terms=unflatten("item_terms", TermWeights, arrays),
         fold_in=FoldIn(gram=arrays["gram"], **manifest.fold_in),
         preference=Preference.from_json(manifest.preference),
         biases=unflatten("biases", Biases, arrays),

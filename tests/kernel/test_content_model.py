@@ -14,6 +14,7 @@ from ilk.content import GENRES, ContentField, ContentModel, normalized
 from ilk.errors import InvalidRequest
 from indexer.content import factors_from_content, vectorize
 from indexer.interactions import Interactions, Items
+from indexer.settings import BuildSettings
 
 quick = settings(deadline=None, max_examples=200)
 
@@ -51,7 +52,7 @@ def test_every_sample_films_vector_is_scikit_learns_row(
 
 def test_the_weights_are_term_frequency_times_smoothed_inverse_document_frequency() -> None:
     genres = [("Drama",), ("Drama", "War"), ("Film-Noir", "Drama"), ()]
-    content = vectorize(items_of(genres))
+    content = vectorize(items_of(genres), BuildSettings())
     in_films = Counter(name for names in genres for name in names)
     assert content.fields == (ContentField(GENRES, ("Drama", "Film-Noir", "War")),)
     for row, names in enumerate(genres):
@@ -62,7 +63,7 @@ def test_the_weights_are_term_frequency_times_smoothed_inverse_document_frequenc
 
 
 def test_items_of_which_nothing_is_known_have_vectors_without_entries() -> None:
-    content = vectorize(items_of([(), ()]))
+    content = vectorize(items_of([(), ()]), BuildSettings())
     assert content.vectors.shape == (2, 0)
     assert content.fields == (ContentField(GENRES, ()),)
 

@@ -8,6 +8,7 @@ import pytest
 from ilk.bundle import Bundle
 from ilk.catalogue import describe, find_items, item_at
 from indexer.interactions import Interactions
+from indexer.settings import BuildSettings
 
 if TYPE_CHECKING:
     from tests.query.oracle import Oracle
@@ -55,7 +56,10 @@ def test_the_bundle_says_what_it_was_built_from(bundle: Bundle, sample: Interact
     )
     assert info.genres == tuple(sorted({g for genres in sample.items.genres for g in genres}))
     assert info.rating_scale == sample.rating_scale
-    assert (info.default_content_weight, info.default_recall) == (0.3, 0.99)
+    assert (info.default_content_weight, info.default_recall) == (
+        BuildSettings().content_weight,
+        BuildSettings().recall_target,
+    )
     assert info.simulated
     assert info.source == sample.source
     assert info.settings["factors"] == "16"

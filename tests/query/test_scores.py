@@ -24,6 +24,7 @@ from ilk.types import (
     UserId,
     Whom,
 )
+from indexer.settings import BuildSettings
 
 if TYPE_CHECKING:
     from tests.query.conftest import World
@@ -173,7 +174,7 @@ def test_a_query_that_names_no_weight_or_accuracy_gets_those_of_the_bundle(
     query = Query(ItemId(item(oracle, 2)), target)
     found = answer(oracle.bundle, query)
     oracle.check(query, found)
-    assert found.content_weight == 0.3
+    assert found.content_weight == BuildSettings().content_weight
 
 
 @pytest.mark.parametrize("count", [10, 100, 1000])

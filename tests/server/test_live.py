@@ -293,7 +293,7 @@ def test_a_corrupt_version_is_refused_rolled_back_and_followed_by_a_sound_one(
         assert client.find_neighbors(MATRIX).bundle_version == first
         store.point_current_at(second)
         wait_until(lambda: client.get_bundle().version == second)
-        assert f"serving bundle {second}" in caplog.text
+        wait_until(lambda: f"serving bundle {second}" in caplog.text)
         assert spoiled in caplog.text
 
 

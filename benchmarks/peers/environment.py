@@ -1,0 +1,59 @@
+"""Knows how a peer is installed and run: in an environment of its own, as a process of its own.
+
+It refuses to know what peers do. Their requirements never meet ours, and the kernel never sees them.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ilk.errors import IlkError
+
+_VENVS = Path(__file__).resolve().parents[2] / ".cache" / "venvs"
+_SCRIPTS = Path(__file__).resolve().parent
+
+
+class PeerFailed(IlkError):
+    """A peer that could not be installed or did not finish; what it said is on stderr."""
+
+
+def installed(name: str, requirements: Sequence[str]) -> Path:
+    """Return the interpreter of the environment ``name``, made with pip where it is missing.
+
+    Raises
+    ------
+    PeerFailed
+        If the environment cannot be made or pip fails.
+    """
+    folder = _VENVS / name
+    python, ready = folder / "bin" / "python", folder / ".ready"
+    # Written last, so that an installation that was cut short is begun anew.
+    contents = "\n".join((platform.python_version(), *requirements))
+    if not (ready.exists() and ready.read_text(encoding="utf-8") == contents):
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        _run([*pip, *requirements])
+        ready.write_text(contents, encoding="utf-8")
+    return python
+
+
+def answer_of(python: Path, script: str, *arguments: str) -> Any:
+    """Run a script of this folder to its end and return the JSON that it printed.
+
+    Raises
+    ------
+    PeerFailed
+        If it ends with an error.
+    """
+    return json.loads(_run([str(python), str(_SCRIPTS / script), *arguments]))
+
+
+def _run(command: Sequence[str]) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise PeerFailed(f"{' '.join(command)} ended with {done.returncode}")
+    return done.stdout

@@ -1,0 +1,179 @@
+"""How well what is served ranks beside tuned EASE, and what its training costs beside plain ALS.
+
+It refuses to know how anything is trained or asked: `indexer.evaluation` builds, asks and measures.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from implicit.cpu.als import AlternatingLeastSquares
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+from indexer.assemble import preference_of
+from indexer.evaluation import metrics
+from indexer.evaluation.baselines import EASE, Ranked
+from indexer.evaluation.report import DEPTH, EvaluationSettings, evaluate
+from indexer.evaluation.splits import Split, split_strong
+from indexer.factors import fit
+from indexer.interactions import Interactions
+from indexer.order import kept_and_ordered
+from indexer.progress import Progress
+from indexer.settings import BuildSettings
+
+_EASE_REGULARIZATIONS = (50.0, 100.0, 200.0, 400.0, 800.0)
+_DEPTHS = {"ndcg@100": DEPTH, "ndcg@10": 10}
+_FOLD_IN_FACTORS, _FOLD_IN_RATINGS, _FOLD_INS = 64, 20, 2000
+
+# By figure: one value per test user, over all splits.
+PerUser = dict[str, npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What training and fold-in cost; ratios are medians of rounds that ran side by side.
+
+    Attributes
+    ----------
+    cpu_s, wall_s
+        Of one training.
+    cpu_ratio, wall_ratio
+        Those over plain ``implicit``'s with as many factors and sweeps, on the same matrix.
+    fold_in_cpu_us
+        CPU of solving for a user of 20 ratings at 64 factors.
+    """
+
+    cpu_s: float
+    wall_s: float
+    cpu_ratio: float
+    wall_ratio: float
+    fold_in_cpu_us: float
+
+
+def compare(
+    data: Interactions, settings: BuildSettings, progress: Progress, *, n_splits: int = 5
+) -> dict[str, PerUser]:
+    """Rank for users held out of training, by what is served and by baselines, on the same splits.
+
+    EASE comes at each of its λ: to take the best of them by these very figures flatters it.
+
+    Raises
+    ------
+    DataError
+        If the data has too few users to hold any out.
+    """
+    evaluation = EvaluationSettings(splits=n_splits, blends=(0.0, 0.3), baselines=True)
+    models = evaluate(data, settings, evaluation, progress)
+    figures = {name: {f: model.values(f) for f in _DEPTHS} for name, model in models.items()}
+    # The evaluation has EASE once, at a λ that is among those below.
+    figures.pop("EASE", None)
+    with progress.step("EASE"):
+        return figures | _ease(data, settings, n_splits)
+
+
+def _ease(data: Interactions, settings: BuildSettings, n_splits: int) -> dict[str, PerUser]:
+    positive = preference_of(data, settings).liked(data.ratings)
+    figures: dict[str, dict[str, list[npt.NDArray[np.float64]]]] = {}
+    for seed in range(settings.seed, settings.seed + n_splits):
+        split = split_strong(data, positive, seed)
+        for regularization in _EASE_REGULARIZATIONS:
+            ranked = _ranked_by_ease(split, regularization)
+            model = figures.setdefault(f"EASE λ={regularization:g}", {f: [] for f in _DEPTHS})
+            for figure, depth in _DEPTHS.items():
+                model[figure].append(metrics.ndcg_at(ranked, split.held_out_matrix(), depth))
+    return {
+        name: {figure: np.concatenate(values) for figure, values in model.items()}
+        for name, model in figures.items()
+    }
+
+
+def _ranked_by_ease(split: Split, regularization: float) -> Ranked:
+    """Rank the items that training has positives of; EASE can tell nothing of the others."""
+    train = split.train_matrix()
+    known = np.unique(train.indices)
+    ease = EASE.fit(train[:, known], regularization=regularization)
+    fold_in, seen = split.fold_in_matrix()[:, known], split.seen_matrix()[:, known]
+    ranked = ease.rank(fold_in, min(DEPTH, split.interactions.n_items), seen=seen)
+    return np.where(ranked >= 0, known[ranked], -1).astype(np.int64)
+
+
+def table(figures: dict[str, PerUser], seed: int) -> Iterator[str]:
+    """Yield the lines that show a comparison; each figure is held against the λ best by it."""
+    best = {
+        figure: max((n for n in figures if n.startswith("EASE")), key=_mean_by(figures, figure))
+        for figure in _DEPTHS
+    }
+    heads = "".join(f" {f:>9} {'/ EASE':>7} {'less EASE, 95%':>20}" for f in _DEPTHS)
+    yield f"{'model':<12}{heads}"
+    for name, model in figures.items():
+        line = f"{name:<12}"
+        for figure, values in model.items():
+            peer = figures[best[figure]][figure]
+            gap = metrics.mean_with_interval(values - peer, seed)
+            interval = f"[{gap.low:+.4f}, {gap.high:+.4f}]"
+            line += f" {values.mean():9.4f} {values.mean() / peer.mean():7.3f} {interval:>20}"
+        yield line
+    n_users = len(next(iter(figures.values()))["ndcg@10"])
+    yield f"{n_users} test users; held against {best['ndcg@100']} and, by NDCG@10, {best['ndcg@10']}"
+
+
+def _mean_by(figures: dict[str, PerUser], figure: str) -> Callable[[str], float]:
+    return lambda name: float(figures[name][figure].mean())
+
+
+def cost(data: Interactions, settings: BuildSettings, *, n_rounds: int = 3) -> Cost:
+    """Train by ours and by plain ``implicit`` in turn, then fold users in."""
+    confidences = _confidences(data, settings)
+    ours, plain = [], []
+    for _ in range(n_rounds):
+        ours.append(_spent(lambda: fit(confidences, settings)))
+        plain.append(_spent(lambda: _fit_plainly(confidences, settings)))
+    ratios = np.median(np.divide(ours, plain), axis=0)
+    cpu_s, wall_s = np.median(ours, axis=0)
+    fold_in_us = _fold_in_us(confidences, settings)
+    return Cost(float(cpu_s), float(wall_s), float(ratios[0]), float(ratios[1]), fold_in_us)
+
+
+def _confidences(data: Interactions, settings: BuildSettings) -> "sparse.csr_matrix[np.float32]":
+    """Return what training gets, but for the ratings' age: that changes values, not the work."""
+    preference = preference_of(data, settings)
+    data = kept_and_ordered(data, preference.liked(data.ratings), settings)
+    liked = preference.liked(data.ratings)
+    users, items = data.user_rows[liked], data.item_rows[liked]
+    activity = np.bincount(users, minlength=data.n_users)
+    values = preference.confidences(data.ratings[liked], None, activity[users])
+    return sparse.csr_matrix((values, (users, items)), shape=(data.n_users, data.n_items))
+
+
+def _fit_plainly(
+    confidences: "sparse.csr_matrix[np.float32]", settings: BuildSettings
+) -> AlternatingLeastSquares:
+    with threadpool_limits(1, "blas"):
+        model = AlternatingLeastSquares(
+            factors=settings.factors, iterations=settings.iterations, random_state=settings.seed
+        )
+        model.fit(confidences, show_progress=False)
+    return model
+
+
+def _spent(work: Callable[[], object]) -> tuple[float, float]:
+    """Return CPU and wall seconds of one call."""
+    cpu_s, wall_s = time.process_time(), time.perf_counter()
+    work()
+    return time.process_time() - cpu_s, time.perf_counter() - wall_s
+
+
+def _fold_in_us(confidences: "sparse.csr_matrix[np.float32]", settings: BuildSettings) -> float:
+    """Return CPU microseconds of one fold-in, of items drawn among those that were trained."""
+    factors = fit(confidences, replace(settings, factors=_FOLD_IN_FACTORS))
+    trained = np.flatnonzero(np.any(factors.items, axis=1))
+    rng = np.random.default_rng(settings.seed)
+    n_ratings = min(_FOLD_IN_RATINGS, len(trained))
+    given = np.full(n_ratings, 1 + settings.alpha, dtype=np.float32)
+    rated = [factors.items[rng.choice(trained, n_ratings, replace=False)] for _ in range(_FOLD_INS)]
+    factors.fold_in.solve(rated[0], given)
+    cpu_s, _ = _spent(lambda: [factors.fold_in.solve(items, given) for items in rated])
+    return 1e6 * cpu_s / _FOLD_INS

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from ilk.content import ContentModel
+from indexer.content import vectorize
+from indexer.interactions import Items
+from indexer.settings import BuildSettings
+
+GENRES = [("Sci-Fi",), ("Sci-Fi", "Horror"), ("Comedy",), ("Comedy",), ()]
+TAGS = ["time travel\nrobots", "Time Travel\naliens", "robots\nfunny", "funny", ""]
+PLOTS = ["A robot travels", "The robot returns", "a wedding", "another wedding", ""]
+
+
+def items(**texts: list[str]) -> Items:
+    ids = [f"i{row}" for row in range(len(GENRES))]
+    return Items(ids, ids, np.zeros(len(ids), dtype=np.int16), list(GENRES), texts)
+
+
+def test_items_without_texts_have_genres_only() -> None:
+    content = vectorize(items(), BuildSettings())
+    assert [field.name for field in content.fields] == ["genres"]
+    assert content.projection is None
+
+
+def test_a_text_weight_of_zero_leaves_texts_out() -> None:
+    content = vectorize(items(tags=TAGS), BuildSettings(text_weight=0))
+    assert [field.name for field in content.fields] == ["genres"]
+
+
+def test_tags_are_whole_terms_in_any_case_and_plots_are_words() -> None:
+    content = vectorize(items(tags=TAGS, plot=PLOTS), BuildSettings())
+    terms = {field.name: field.terms for field in content.fields}
+    # Of one item alone nothing can be learnt: "aliens" is no term.
+    assert terms["tags"] == ("funny", "robots", "time travel")
+    assert terms["plot"] == ("robot", "wedding")
+
+
+def test_vectors_are_weighted_fields_side_by_side_at_length_one() -> None:
+    content = vectorize(items(tags=TAGS), BuildSettings(text_weight=0.5))
+    genres = TfidfVectorizer(analyzer=lambda names: names).fit_transform(GENRES).toarray()
+    tags = TfidfVectorizer(analyzer=lambda names: names, min_df=2)
+    of_tags = tags.fit_transform([text.lower().splitlines() for text in TAGS]).toarray()
+    expected = np.hstack((genres, 0.5 * of_tags))
+    lengths = np.linalg.norm(expected, axis=1, keepdims=True)
+    expected = np.divide(expected, lengths, out=np.zeros_like(expected), where=lengths > 0)
+    np.testing.assert_allclose(content.vectors, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("text_dims", [2, 64])
+def test_weights_and_projection_make_the_vectors(text_dims: int) -> None:
+    content = vectorize(items(tags=TAGS, plot=PLOTS), BuildSettings(text_dims=text_dims))
+    assert (content.projection is not None) == (text_dims == 2)
+    made = content.weights.toarray()
+    if content.projection is not None:
+        assert content.projection.shape == (len(content.idf), 3 + text_dims)
+        made = made @ content.projection
+    np.testing.assert_allclose(made, content.vectors, atol=1e-6)
+    lengths = np.linalg.norm(content.vectors, axis=1)
+    np.testing.assert_allclose(lengths, [1, 1, 1, 1, 0], atol=1e-6)
+
+
+def test_films_of_the_same_genres_and_no_text_stay_exactly_alike_when_texts_are_reduced() -> None:
+    alike = items(tags=[*TAGS[:2], "", "", ""], plot=[*PLOTS[:2], "", "", ""])
+    content = vectorize(alike, BuildSettings(text_dims=1))
+    assert np.array_equal(content.vectors[2], content.vectors[3])
+
+
+def test_a_query_for_an_items_terms_is_that_items_vector() -> None:
+    content = vectorize(items(tags=TAGS), BuildSettings(text_dims=2))
+    nothing = np.zeros((content.vectors.shape[1] + 1, 4), dtype=np.float32)
+    model = ContentModel(content.fields, content.idf, content.projection, nothing)
+    np.testing.assert_allclose(
+        model.of_text("sci-fi TIME TRAVEL robots"), content.vectors[0], atol=1e-6
+    )
