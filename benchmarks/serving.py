@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.processes import ServerProcess, running
 from ilk import ann
 from ilk.bundle import Bundle, open_bundle
-from ilk.query import make_plan
+from ilk.plan import make_plan
 from ilk.types import ItemId, Query
 from ilk.v1 import similarity_pb2 as pb
 from ilk.vectors import blend

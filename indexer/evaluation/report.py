@@ -20,6 +20,7 @@ from indexer.evaluation.baselines import EASE, ItemKNN, Popularity, RandomRankin
 from indexer.evaluation.served import built_from, rank
 from indexer.evaluation.splits import (
     Split,
+    show_only,
     split_cold_items,
     split_strong,
     split_temporal,
@@ -56,6 +57,8 @@ class EvaluationSettings:
         Content weights to measure.
     diversities, popularity_penalties
         Re-ranking settings to measure, each with every blend.
+    shown
+        Show only so many positives of each test user, drawn at random: newcomers. Default: all.
     baselines
         Measure popularity, item k-NN, EASE and random beside.
     ease_regularization
@@ -67,6 +70,7 @@ class EvaluationSettings:
     blends: tuple[float, ...] = (0.0, 0.3, 1.0)
     diversities: tuple[float, ...] = (0.0,)
     popularity_penalties: tuple[float, ...] = (0.0,)
+    shown: int | None = None
     baselines: bool = True
     ease_regularization: float = 200.0
 
@@ -75,6 +79,8 @@ class EvaluationSettings:
             raise SettingsError(f"--protocol must be one of {', '.join(PROTOCOLS)}")
         if self.splits < 1:
             raise SettingsError(f"--splits must be at least 1, got {self.splits}")
+        if self.shown is not None and (self.shown < 1 or self.protocol != "strong"):
+            raise SettingsError("--shown must be at least 1, and needs the strong protocol")
 
 
 @dataclass(slots=True)
@@ -129,7 +135,8 @@ def _splits(
         return
     for number in range(seed, seed + settings.splits):
         if settings.protocol == "strong":
-            yield split_strong(data, positive, number)
+            split = split_strong(data, positive, number)
+            yield split if settings.shown is None else show_only(split, settings.shown, number)
         elif settings.protocol == "weak":
             yield split_weak(data, positive, number)
         else:

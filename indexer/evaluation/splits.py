@@ -250,6 +250,22 @@ def split_cold_items(
     return _assemble("cold_items", interactions, positive, warm, warm, ~warm & positive)
 
 
+def show_only(split: Split, n_shown: int, seed: int) -> Split:
+    """Return the split with at most ``n_shown`` random entries of each test user folded in.
+
+    What is to be predicted stays as it was: only how much is known of the users changes.
+    """
+    data = split.interactions
+    entries = np.flatnonzero(split.fold_in)
+    users = data.user_rows[entries]
+    order = np.lexsort((np.random.default_rng(seed).random(len(entries)), users))
+    counts = np.bincount(users, minlength=data.n_users)
+    place = np.arange(len(entries)) - (np.cumsum(counts) - counts)[users[order]]
+    fold_in = np.zeros(len(data), dtype=np.bool_)
+    fold_in[entries[order[place < n_shown]]] = True
+    return replace(split, fold_in=fold_in)
+
+
 def check_no_leak(split: Split) -> None:
     """Raise if anything to be predicted, or that the protocol forbids, could have been learned.
 

@@ -16,6 +16,7 @@ from indexer.evaluation.splits import (
     Mask,
     Split,
     check_no_leak,
+    show_only,
     split_cold_items,
     split_given,
     split_strong,
@@ -420,3 +421,18 @@ def test_protocols_part_movielens_without_a_leak(
     assert not pairs(data, split.held_out) & pairs(data, split.train | split.fold_in)
     assert split.held_out.sum() > 0
     assert len(split.train_interactions()) > 30_000
+
+
+def test_newcomers_show_no_more_than_they_are_let_and_predict_the_same() -> None:
+    rng = np.random.default_rng(3)
+    users, items = (m.ravel() for m in np.meshgrid(np.arange(40), np.arange(30), indexing="ij"))
+    kept = rng.random(len(users)) < 0.6
+    data = interactions_of(users[kept], items[kept], np.full(kept.sum(), 5.0), None)
+    split = split_strong(data, np.ones(len(data), dtype=np.bool_), 1)
+    few = show_only(split, 3, 1)
+    assert [len(e) for e in few.entries_by_test_user(few.fold_in)] == [3] * len(
+        split.test_user_rows
+    )
+    assert not (few.fold_in & ~split.fold_in).any()
+    assert np.array_equal(few.held_out, split.held_out)
+    assert np.array_equal(show_only(split, 1000, 1).fold_in, split.fold_in)

@@ -1,0 +1,77 @@
+"""Knows how a query is resolved: where it stands, which space it looks in, what may come back.
+
+It refuses to know how the space is searched; `search` does.
+"""
+
+from dataclasses import dataclass
+
+from ilk.bundle import Bundle
+from ilk.errors import InvalidRequest
+from ilk.filters import Allowed, allowed_rows
+from ilk.space import Space, SpaceKey
+from ilk.types import MAX_NEIGHBORS, Query, Target
+from ilk.whom import Seeker, seek
+
+# More exclusions than this are cheaper as a bitmap than as over-fetched neighbors.
+_MAX_OVERFETCH = 512
+# Re-ranking chooses from this many: from more, diversity would choose what is like nothing.
+_POOL = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One query, resolved: where it stands, where it looks, what may come back.
+
+    Attributes
+    ----------
+    n_wanted
+        Neighbors to find before paging: fewer than asked for if fewer may come back.
+    effort
+        The index's search setting; None: compare with every row.
+    """
+
+    query: Query
+    space: Space
+    seeker: Seeker
+    content_weight: float
+    allowed: Allowed
+    n_wanted: int
+    effort: int | None
+
+    @property
+    def needs_bitmap(self) -> bool:
+        """Whether exclusions cannot be met by fetching a few rows more and dropping them."""
+        return self.allowed.bitmap is not None or len(self.allowed.excluded) > _MAX_OVERFETCH
+
+
+def make_plan(bundle: Bundle, query: Query) -> Plan:
+    """Return how the query will be answered; errors as :func:`ilk.query.answer`."""
+    seeker = seek(bundle, query)
+    space = bundle.spaces[SpaceKey(query.target, seeker.kind is query.target)]
+    if query.include_explanation and (
+        seeker.kind is not Target.USERS or query.target is not Target.ITEMS
+    ):
+        raise InvalidRequest("include_explanation", "only recommendations to users have reasons")
+    weight = query.content_weight
+    if weight is None:
+        weight = bundle.manifest.default_content_weight
+    allowed = allowed_rows(bundle, seeker, query.target, query.filter)
+    accuracy = query.accuracy
+    if accuracy is not None and accuracy.exact:
+        effort = space.index.exhaustive_effort
+    else:
+        recall = bundle.manifest.default_recall if accuracy is None else accuracy.recall
+        effort = space.effort(weight, recall)
+    wanted = query.offset + query.neighbor_count
+    if query.diversity or query.popularity_penalty:
+        # One pool for all pages within it, or they would overlap.
+        wanted = _POOL if wanted <= _POOL else MAX_NEIGHBORS
+    return Plan(
+        query,
+        space,
+        seeker,
+        weight,
+        allowed,
+        min(wanted, allowed.n_allowed),
+        effort,
+    )
