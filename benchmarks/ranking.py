@@ -68,10 +68,14 @@ def compare(
     evaluation = EvaluationSettings(splits=n_splits, blends=(0.0, 0.3), baselines=True)
     models = evaluate(data, settings, evaluation, progress)
     figures = {name: {f: model.values(f) for f in _DEPTHS} for name, model in models.items()}
-    # The evaluation has EASE once, at a λ that is among those below.
-    figures.pop("EASE", None)
+    once = figures.pop("EASE")
     with progress.step("EASE"):
-        return figures | _ease(data, settings, n_splits)
+        ease = _ease(data, settings, n_splits)
+    # The evaluation has EASE at one of these λ: that they agree shows that the splits are the same.
+    again = ease[f"EASE λ={evaluation.ease_regularization:g}"]
+    if not all(np.allclose(once[figure], again[figure]) for figure in _DEPTHS):
+        raise RuntimeError("EASE was ranked on other splits than the served models")
+    return figures | ease
 
 
 def _ease(data: Interactions, settings: BuildSettings, n_splits: int) -> dict[str, PerUser]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -15,7 +16,10 @@ from server.settings import ServerSettings
 app = App(
     name="server",
     help="Answer nearest-neighbor queries over gRPC from the current bundle of a store.",
-    config=[Env("ILK_SERVER_", command=False), Toml("ilk.toml", root_keys=["server"])],
+    config=[
+        Env("ILK_SERVER_", command=False),
+        Toml(os.environ.get("ILK_CONFIG", "ilk.toml"), root_keys=["server"]),
+    ],
     version_flags=[],
 )
 
