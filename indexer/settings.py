@@ -77,14 +77,14 @@ class BuildSettings:
     def __post_init__(self) -> None:
         _check("factors", 1 <= self.factors <= 1024, "in [1, 1024]", self.factors)
         _check("iterations", 1 <= self.iterations <= 1000, "in [1, 1000]", self.iterations)
-        _check("regularization", self.regularization > 0, "positive", self.regularization)
-        _check("alpha", self.alpha > 0, "positive", self.alpha)
+        _check("regularization", 0 < self.regularization < 1e9, "positive", self.regularization)
+        _check("alpha", 0 < self.alpha < 1e9, "positive", self.alpha)
         exponent = self.frequency_exponent
         _check("frequency-exponent", 0 <= exponent <= 1, "in [0, 1]", exponent)
         discount = self.activity_discount
         _check("activity-discount", 0 <= discount <= 1, "in [0, 1]", discount)
         half_life = self.half_life_days
-        _check("half-life-days", half_life is None or half_life > 0, "positive", half_life)
+        _check("half-life-days", half_life is None or 0 < half_life < 1e9, "positive", half_life)
         _check("min-user-ratings", self.min_user_ratings >= 1, "at least 1", self.min_user_ratings)
         _check("min-item-ratings", self.min_item_ratings >= 0, "at least 0", self.min_item_ratings)
         _check("text-weight", 0 <= self.text_weight <= 100, "in [0, 100]", self.text_weight)

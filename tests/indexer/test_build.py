@@ -1,0 +1,164 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ilk import exits
+from ilk.bundle import Store, open_bundle
+from ilk.query import answer
+from ilk.types import Examples, Filter, ItemId, Profile, Query, Rating, Target, Text, UserId
+from indexer.__main__ import app
+from indexer.build import build
+from indexer.evaluation.quality import measure_quality
+from indexer.interactions import Interactions, Items
+from indexer.progress import Progress
+from indexer.settings import BuildSettings
+
+QUIET = Progress(quiet=True)
+QUICK = BuildSettings(factors=4, iterations=2, evaluate=False)
+
+
+def tables(folder: Path, ratings: str, films: str) -> list[str]:
+    (folder / "ratings.csv").write_text(ratings, encoding="utf-8")
+    (folder / "films.csv").write_text(films, encoding="utf-8")
+    return [
+        "build",
+        "--interactions",
+        str(folder / "ratings.csv"),
+        "--items",
+        str(folder / "films.csv"),
+        "--store",
+        str(folder / "store"),
+        "--factors",
+        "4",
+        "--quiet",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ratings", "films"),
+    [
+        ("user,item,rating\nu,1,5\nu,2,1\n", "id,title,genres\n1,A,Drama\n2,B,War\n"),
+        ("user,item,rating\nu,1,5\nv,1,1\n", "id,title,genres\n1,A,Drama\n"),
+        ("user,item\nu,1\n", "id,title,genres\n1,A,\n"),
+        ("user,item,rating\nu,1,5\nv,2,1\n", "id,title,genres\n1,A,\n2,B,\n"),
+        ("user,item\nu,1\nu,1\nv,2\n", "id,title,genres\n1,A,Drama\n2,B,\n3,C,War\n"),
+        ("user,item,rating\n😀 a,b c,5\nv,b c,1\n", "id,title,genres\nb c,Ä 😀,Sci-Fi|Film-Noir\n"),
+    ],
+    ids=["one user", "one film", "one click", "no genres", "clicks", "spaces and emoji"],
+)
+def test_the_smallest_data_makes_a_bundle_that_answers(
+    tmp_path: Path, ratings: str, films: str
+) -> None:
+    assert exits.run(app, tables(tmp_path, ratings, films)) == exits.DONE
+    bundle = open_bundle(tmp_path / "store")
+    item_id, user_id = bundle.items.vocabulary.id_of(0), bundle.users.vocabulary.id_of(0)
+    for target in Target:
+        for whom in (ItemId(item_id), UserId(user_id), Profile(liked_item_ids=(item_id,))):
+            for weight in (0.0, 0.3, 1.0):
+                found = answer(bundle, Query(whom, target, weight))
+                assert found.shortfall is not None
+                assert found.shortfall.returned == len(found.neighbors) < 10
+
+
+@pytest.mark.parametrize(
+    ("ratings", "films", "says"),
+    [
+        ("user,item,rating\n", "id,title,genres\n1,A,Drama\n", "ratings.csv"),
+        ("user,item,rating\nu,1,five\n", "id,title,genres\n1,A,Drama\n", "ratings.csv, line 2"),
+        ("user,item,rating\nu,9,5\nv,1,1\n", "id,title,genres\n1,A,Drama\n", "ratings.csv, line 2"),
+        ("user,item,rating\nu,1,1\nu,2,2\n", "id,title,genres\n1,A,D\n2,B,D\n", "liked-from"),
+    ],
+    ids=["empty", "no number", "unknown film", "no positive"],
+)
+def test_unusable_data_publishes_nothing_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ratings: str, films: str, says: str
+) -> None:
+    command = [*tables(tmp_path, ratings, films), "--rating-scale", "1", "5"]
+    if says == "ratings.csv":
+        command = command[:-3]
+    assert exits.run(app, command) == exits.FAILURE
+    assert says in capsys.readouterr().err
+    assert not Store(tmp_path / "store").list_versions()
+    assert not (tmp_path / "store" / "CURRENT").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--iterations", "0"], "--iterations must be in"),
+        (["--regularization", "inf"], "--regularization must be positive"),
+        (["--alpha", "nan"], "--alpha must be positive"),
+        (["--content-weight", "2"], "--content-weight must be in"),
+        (["--sample", "--movielens", "x"], "give one of"),
+        (["--no-such-flag"], "no-such-flag"),
+    ],
+)
+def test_wrong_flags_end_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], says: str
+) -> None:
+    command = tables(tmp_path, "user,item\nu,1\n", "id,title,genres\n1,A,\n")
+    assert exits.run(app, [*command, *flags]) == exits.USAGE
+    assert says in capsys.readouterr().err
+
+
+def test_a_build_measures_itself_on_users_it_did_not_train_on(sample: Interactions) -> None:
+    figures = measure_quality(sample, BuildSettings(factors=16, iterations=6), QUIET)
+    assert 0.05 < figures["ndcg@10,w=0"] < 0.9
+    assert figures["test_users"] > 10
+
+
+def test_equal_data_and_seed_make_equal_bundles(sample: Interactions, tmp_path: Path) -> None:
+    first, second = (build(sample, tmp_path / name, QUICK, QUIET) for name in ("a", "b"))
+    assert first.rpartition("-")[2] == second.rpartition("-")[2]
+    files = [open_bundle(tmp_path / name).manifest.files for name in ("a", "b")]
+    assert files[0] == files[1]
+
+
+def test_films_and_users_with_too_few_ratings_are_left_out(tmp_path: Path) -> None:
+    items = Items(["1", "2", "3"], ["A", "B", "C"], np.zeros(3, np.int16), [("D",)] * 3, {})
+    pairs = np.array([(0, 0), (0, 1), (1, 0), (1, 1), (2, 2)], dtype=np.int32)
+    data = Interactions(
+        ["u", "v", "w"],
+        items,
+        pairs[:, 0],
+        pairs[:, 1],
+        np.full(5, 5, dtype=np.float32),
+        None,
+        (1.0, 5.0),
+        "five ratings",
+    )
+    settings = BuildSettings(
+        factors=2, evaluate=False, min_item_ratings=2, min_user_ratings=2, iterations=2
+    )
+    build(data, tmp_path, settings, QUIET)
+    bundle = open_bundle(tmp_path)
+    assert sorted(bundle.items.vocabulary.ids.to_list()) == ["1", "2"]
+    assert sorted(bundle.users.vocabulary.ids.to_list()) == ["u", "v"]
+
+
+def test_movielens_looks_right_to_a_person(ml_latest_small: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    command = ["build", "--movielens", str(ml_latest_small), "--store", str(store)]
+    assert exits.run(app, [*command, "--quiet", "--no-evaluate"]) == exits.DONE
+    bundle = open_bundle(store)
+    titles = bundle.catalogue.titles
+    row_of = bundle.items.vocabulary.row_of
+
+    def near(item_id: str, weight: float) -> set[str]:
+        found = answer(bundle, Query(ItemId(item_id), content_weight=weight))
+        return {titles[row_of(n.id)] for n in found.neighbors}
+
+    assert {"Toy Story 2", "Aladdin", "The Lion King"} <= near("1", 0.0)
+    assert {"Toy Story 2", "Monsters, Inc.", "Shrek", "Finding Nemo"} <= near("1", 0.3)
+    assert {"Aliens", "Blade Runner"} <= near("1214", 0.0)
+    assert any(title.startswith("Princess Mononoke") for title in near("5618", 0.3))
+    someone = answer(bundle, Query(UserId("1"), Target.USERS)).neighbors[0].id
+    users = [bundle.users.vocabulary.row_of(u) for u in ("1", someone)]
+    mine, theirs = (set(bundle.ratings_by_user.others_of(u).tolist()) for u in users)
+    assert len(mine & theirs) > 20
+    newcomer = Profile(ratings=(Rating("1214", 5.0), Rating("2571", 5.0)))
+    unseen = Query(newcomer, filter=Filter(exclude_seen=True), content_weight=0.3)
+    assert "1200" in {n.id for n in answer(bundle, unseen).neighbors}
+    for whom in (Text("film noir"), Examples(("1",), ("1214",))):
+        assert answer(bundle, Query(whom)).neighbors
