@@ -8,6 +8,9 @@ import numpy.typing as npt
 
 from ilk.vectors import Float32Matrix, Float32Vector
 
+# The place, counted from 0, from which on popularity counts in full.
+_FULL_PENALTY_AT = 9
+
 
 def rerank(
     scores: Float32Vector,
@@ -33,25 +36,28 @@ def rerank(
     diversity
         λ of maximal marginal relevance, in [0, 1]: 0 keeps the order by relevance.
     popularity_penalty
-        In [0, 1]: how much of the relevance range the most popular candidate loses.
+        In [0, 1]: how much of the relevance range the most popular candidate loses in the end.
 
     Notes
     -----
     Relevance is the score brought to [0, 1] over the candidates, so that a setting means the same in
     every space. Carbonell & Goldstein, "The Use of MMR", SIGIR 1998; popularity as a linear penalty:
-    Abdollahpouri et al., "Managing Popularity Bias with Personalized Re-ranking", FLAIRS 2019.
+    Abdollahpouri et al., "Managing Popularity Bias with Personalized Re-ranking", FLAIRS 2019. The
+    penalty grows from nothing at the first place to its full size at the tenth: what is at the top
+    costs most if it is wrong (ADR 7).
     """
-    relevance = _unit_range(scores) - np.float32(popularity_penalty) * popularity
-    if diversity == 0:
-        return np.argsort(-relevance, kind="stable")[:n_chosen]
+    relevance = _unit_range(scores)
+    penalty = np.float32(popularity_penalty) * popularity
     chosen = np.empty(n_chosen, dtype=np.int64)
-    relevance = np.float32(1 - diversity) * relevance
-    nearest = np.zeros(len(scores), dtype=np.float32)
+    nearest, taken = np.zeros((2, len(scores)), dtype=np.float32)
     for place in range(n_chosen):
-        best = int(np.argmax(relevance - np.float32(diversity) * nearest))
+        worth = relevance - np.float32(min(place / _FULL_PENALTY_AT, 1.0)) * penalty
+        margin = np.float32(1 - diversity) * worth - np.float32(diversity) * nearest
+        best = int(np.argmax(margin + taken))
         chosen[place] = best
-        relevance[best] = -np.inf
-        np.maximum(nearest, likeness @ likeness[best], out=nearest)
+        taken[best] = -np.inf
+        if diversity:
+            np.maximum(nearest, likeness @ likeness[best], out=nearest)
     return chosen
 
 

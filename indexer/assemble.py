@@ -37,6 +37,10 @@ from indexer.progress import Progress
 from indexer.settings import BuildSettings
 
 _SECONDS_PER_DAY = 86_400
+# Of so many users, the best so many recommendations, found at this effort where effort matters.
+_EXPOSURE_USERS = 2_000
+_EXPOSURE_DEPTH = 100
+_EXPOSURE_EFFORT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ def assemble(data: Interactions, settings: BuildSettings, progress: Progress) ->
                 key, _index_vectors(key, found), _index_vectors(key, asking), settings
             )
             advance(done)
+        recommending = indices[SpaceKey(Target.ITEMS, by_likeness=False).name]
+        items = replace(items, popularity=_exposure(data, users, recommending, settings))
     arrays = flatten("users", users) | flatten("items", items) | _ratings_arrays(data)
     arrays |= flatten("catalogue", _catalogue(data, content))
     arrays |= flatten("content_groups", ContentGroups.of(items.content))
@@ -179,10 +185,35 @@ def _side(
     n_positives: npt.NDArray[np.int64],
     inferred: npt.NDArray[np.bool_],
 ) -> Side:
-    logs = np.log1p(np.bincount(rated, minlength=len(ids)))
-    popularity = (logs / logs.max()).astype(np.float32)
+    popularity = _log_share(np.bincount(rated, minlength=len(ids)))
     directions = unit_rows(factors) * support(n_positives)[:, None]
     return Side(Vocabulary.of(ids), factors, directions, content, popularity, inferred)
+
+
+def _log_share(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    logs: npt.NDArray[np.float32] = np.log1p(counts, dtype=np.float32)
+    logs /= max(float(logs.max()), 1e-9)
+    return logs
+
+
+def _exposure(
+    data: Interactions, users: Side, index: Index, settings: BuildSettings
+) -> npt.NDArray[np.float32]:
+    """Return how often each item is among the best unseen recommendations of a sample of users."""
+    rng = np.random.default_rng(settings.seed)
+    drawn = rng.permutation(data.n_users)[:_EXPOSURE_USERS]
+    weight = settings.content_weight
+    queries = concatenate(
+        np.float32(1 - weight) * users.factors[drawn], np.float32(weight) * users.content[drawn]
+    )
+    found = index.nearest(queries, min(3 * _EXPOSURE_DEPTH, data.n_items), _EXPOSURE_EFFORT)
+    seen = _matrix(data, np.ones(len(data), dtype=np.float32))[drawn]
+    shown = np.zeros(data.n_items, dtype=np.int64)
+    for at, rows in enumerate(found.rows):
+        own = seen.indices[seen.indptr[at] : seen.indptr[at + 1]]
+        unseen = rows[(rows >= 0) & ~np.isin(rows, own)]
+        shown[unseen[:_EXPOSURE_DEPTH]] += 1
+    return _log_share(shown)
 
 
 def _ratings_arrays(data: Interactions) -> Arrays:

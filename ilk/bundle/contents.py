@@ -33,8 +33,9 @@ class Side:
     content
         Content vectors of length 1 (or 0: no content is known), shape ``(n, dim_content)``, float32.
     popularity
-        Shape ``(n,)``, float32 in [0, 1]: logarithm of the number of ratings over that of the row
-        with most.
+        Shape ``(n,)``, float32 in [0, 1], on a logarithmic scale relative to the row with most. Of
+        users: their ratings. Of items: how often they are among what is recommended, which says
+        better than ratings who crowds out whom.
     inferred
         Shape ``(n,)``, bool: factors are predicted from content, for want of positives.
     """
