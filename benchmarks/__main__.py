@@ -70,12 +70,8 @@ def run_ranking(*, movielens: Path | None = None, splits: int = 5, rounds: int =
     data, settings = _read(movielens), BuildSettings()
     figures = ranking.compare(data, settings, Progress(), n_splits=splits)
     print("\n".join(ranking.table(figures, settings.seed)))
-    cost = ranking.cost(data, settings, n_rounds=rounds)
-    print(f"{'training: CPU s':<46} {cost.cpu_s:10.2f}")
-    print(f"{'training: wall s':<46} {cost.wall_s:10.2f}")
-    print(f"{'training CPU / plain implicit ALS':<46} {cost.cpu_ratio:10.2f}")
-    print(f"{'training wall / plain implicit ALS':<46} {cost.wall_ratio:10.2f}")
-    print(f"{'fold-in of 20 ratings, 64 factors: CPU us':<46} {cost.fold_in_cpu_us:10.1f}")
+    for name, figure in ranking.cost(data, settings, n_rounds=rounds).items():
+        print(f"{name:<46} {figure:10.2f}")
 
 
 def _read(movielens: Path | None) -> Interactions:
