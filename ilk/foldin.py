@@ -13,7 +13,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from ilk.vectors import Float32Matrix, Float32Vector
 
-_FREQUENCY_STEP: Final = 1.25
+_FREQUENCY_STEP: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,9 @@ def through_index(plan: Plan) -> bool:
         few = max(_EXACT_CANDIDATES, _EXACT_SHARE * len(plan.space))
         if plan.allowed.n_allowed <= few or plan.space.index.exhaustive_effort != plan.effort:
             return False
-    return plan.content_weight < 1 and bool(plan.seeker.collaborative.any())
+    # The first factor of a vector that is not zero is hardly ever zero: cheaper than asking all.
+    collaborative = plan.seeker.collaborative
+    return plan.content_weight < 1 and bool(collaborative.item(0) or collaborative.any())
 
 
 def search_index(space: Space, plans: Sequence[Plan]) -> list[Found | None]:

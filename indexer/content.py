@@ -53,7 +53,8 @@ class Content:
 def vectorize(items: Items, settings: BuildSettings) -> Content:
     """Return TF-IDF vectors of the items' genres and texts, each field weighted.
 
-    A genre or tag of several words is one term. Texts are reduced by truncated SVD where they have
+    A text that few items have is left out: it sets them apart from all others, alike or not. A genre or
+    tag of several words is one term. Texts are reduced by truncated SVD where they have
     more terms than ``settings.text_dims``; genres never are, so that films of the same genres and no
     text stay exactly alike. Deerwester et al., "Indexing by Latent Semantic Analysis", JASIS 1990.
     """
@@ -61,7 +62,7 @@ def vectorize(items: Items, settings: BuildSettings) -> Content:
     if settings.text_weight > 0:
         for name, texts in sorted(items.texts.items()):
             terms, idf, matrix = _text_tfidf(name, texts)
-            if terms:
+            if terms and np.mean(np.diff(matrix.indptr) > 0) >= settings.text_coverage:
                 parts.append((ContentField(name, terms, settings.text_weight), idf, matrix))
     weights = sp.hstack([m * np.float32(f.weight) for f, _, m in parts], format="csr")
     projection = _projection(weights, len(parts[0][0].terms), settings)

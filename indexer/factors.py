@@ -19,7 +19,7 @@ from ilk.vectors import Float32Matrix
 from indexer.settings import BuildSettings
 
 _CG_STEPS = 3
-_SHARED_FROM = 50_000
+_SHARED_FROM = 5_000
 _INITIAL_SPREAD = 0.1
 
 

@@ -41,6 +41,8 @@ class BuildSettings:
         the second is 0.
     text_weight
         How much tags, and each further text of the items, weigh in content beside genres; 0: not.
+    text_coverage
+        Share of the items that must have a text for it to count.
     text_dims
         Texts with more terms than this are reduced to so many dimensions.
     content_weight
@@ -66,8 +68,9 @@ class BuildSettings:
     half_life_days: float | None = None
     min_user_ratings: int = 1
     min_item_ratings: int = 0
-    text_weight: float = 0.3
-    text_dims: int = 64
+    text_weight: float = 0.5
+    text_coverage: float = 0.33
+    text_dims: int = 32
     content_weight: float = 0.1
     index: Annotated[IndexKind | None, Parameter(help="Kind of index. Default: by size.")] = None
     recall_target: float = 0.99
@@ -88,6 +91,7 @@ class BuildSettings:
         _check("min-user-ratings", self.min_user_ratings >= 1, "at least 1", self.min_user_ratings)
         _check("min-item-ratings", self.min_item_ratings >= 0, "at least 0", self.min_item_ratings)
         _check("text-weight", 0 <= self.text_weight <= 100, "in [0, 100]", self.text_weight)
+        _check("text-coverage", 0 <= self.text_coverage <= 1, "in [0, 1]", self.text_coverage)
         _check("text-dims", 1 <= self.text_dims <= 1024, "in [1, 1024]", self.text_dims)
         _check("content-weight", 0 <= self.content_weight <= 1, "in [0, 1]", self.content_weight)
         _check("recall-target", 0.5 <= self.recall_target <= 1, "in [0.5, 1]", self.recall_target)

@@ -62,7 +62,7 @@ def test_weights_and_projection_make_the_vectors(text_dims: int) -> None:
 
 def test_films_of_the_same_genres_and_no_text_stay_exactly_alike_when_texts_are_reduced() -> None:
     alike = items(tags=[*TAGS[:2], "", "", ""], plot=[*PLOTS[:2], "", "", ""])
-    content = vectorize(alike, BuildSettings(text_dims=1))
+    content = vectorize(alike, BuildSettings(text_dims=1, text_coverage=0))
     assert np.array_equal(content.vectors[2], content.vectors[3])
 
 
@@ -73,3 +73,11 @@ def test_a_query_for_an_items_terms_is_that_items_vector() -> None:
     np.testing.assert_allclose(
         model.of_text("sci-fi TIME TRAVEL robots"), content.vectors[0], atol=1e-6
     )
+
+
+def test_a_text_that_few_items_have_is_left_out() -> None:
+    few = items(tags=["robots", "robots", "", "", ""])
+    shares = {0.4: ["genres", "tags"], 0.5: ["genres"]}
+    for coverage, fields in shares.items():
+        content = vectorize(few, BuildSettings(text_coverage=coverage))
+        assert [field.name for field in content.fields] == fields

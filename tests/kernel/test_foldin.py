@@ -60,8 +60,8 @@ def solved_by_hand(fold_in: FoldIn, items: Matrix, rows: Matrix, confidences: Ma
 
 def slow_penalty(n_positives: int, fold_in: FoldIn) -> float:
     rounded = 1.0 if n_positives else 0.0
-    while rounded and rounded * 1.25 <= n_positives:
-        rounded *= 1.25
+    while rounded and rounded * 1.5 <= n_positives:
+        rounded *= 1.5
     return float(fold_in.regularization * (rounded + fold_in.unseen_weight) ** fold_in.exponent)
 
 

@@ -148,7 +148,7 @@ class Oracle:
             a += preference.alpha * np.outer(y, y)
             of_favorites = (1 + preference.alpha) * y
         n_all = len(liked) + bool(profile.favorite_genres)
-        step = 1.25 ** math.floor(math.log(n_all, 1.25) + 1e-9) if n_all else 0.0
+        step = 1.5 ** math.floor(math.log(n_all, 1.5) + 1e-9) if n_all else 0.0
         penalty = fold_in.regularization * (step + fold_in.unseen_weight) ** fold_in.exponent
         return Equations(a + penalty * np.eye(len(a)), of_ratings, of_favorites, len(liked))
 
