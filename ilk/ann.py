@@ -166,10 +166,23 @@ class Index:
         -----
         Releases the GIL. Equal scores keep no promised order.
         """
-        if allowed is None and self.kind is IndexKind.FLAT:
-            scores, rows = self._inner.search(queries, k)
-        else:
-            scores, rows = self._inner.search(queries, k, params=self._parameters(effort, allowed))
+        n_queries, dim = queries.shape
+        if dim != self.dim or not 1 <= k <= self.n_rows:
+            raise ValueError(f"{dim} dimensions for {self.dim}, or {k} neighbors of {self.n_rows}")
+        scores = np.empty((n_queries, k), dtype=np.float32)
+        rows = np.empty((n_queries, k), dtype=np.int64)
+        plain = allowed is None and self.kind is IndexKind.FLAT
+        parameters = None if plain else self._parameters(effort, allowed)
+        # faiss's own wrapper checks and copies what is known to be right here, at 8 us a call.
+        self._inner.search_c(
+            n_queries,
+            faiss.swig_ptr(queries),
+            k,
+            faiss.swig_ptr(scores),
+            faiss.swig_ptr(rows),
+            parameters,
+        )
+        if not plain:
             scores[rows < 0] = -np.inf
         return RowNeighbors(rows, scores)
 

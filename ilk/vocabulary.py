@@ -1,7 +1,8 @@
 """Knows which external id stands for which row, both ways, straight from mapped arrays.
 
-It refuses to know whether the ids are users or items. Nothing is decoded at opening, so ten million
-ids cost no private memory: an id is found by binary search over its hash and compared byte by byte.
+It refuses to know whether the ids are users or items. Large vocabularies are not decoded at opening, so
+ten million ids cost no private memory: an id is found by binary search over its hash and compared byte by
+byte. Small ones are held decoded, which makes an answer some microseconds cheaper.
 """
 
 from bisect import bisect_left
@@ -13,6 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ilk.errors import BundleCorrupt
+
+# Strings of up to so many rows are held decoded: about 30 MB a worker at the most.
+_HELD_IN_MEMORY = 200_000
 
 
 class StringColumn:
@@ -26,7 +30,7 @@ class StringColumn:
         Shape ``(n + 1,)``, int64; string ``row`` is ``blob[offsets[row]:offsets[row + 1]]``.
     """
 
-    __slots__ = ("_ends", "_text", "blob", "offsets")
+    __slots__ = ("_decoded", "_ends", "_text", "blob", "offsets")
 
     def __init__(self, blob: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> None:
         if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(blob):
@@ -36,6 +40,7 @@ class StringColumn:
         # Single elements of a memoryview are read several times as fast as those of an array.
         self._text = memoryview(blob)  # type: ignore[arg-type]
         self._ends = memoryview(offsets)  # type: ignore[arg-type]
+        self._decoded = self.to_list() if len(self) <= _HELD_IN_MEMORY else None
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> "StringColumn":
@@ -49,6 +54,8 @@ class StringColumn:
         return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> str:
+        if self._decoded is not None:
+            return self._decoded[row]
         ends = self._ends
         return str(self._text[ends[row] : ends[row + 1]], "utf-8")
 
@@ -79,7 +86,7 @@ class Vocabulary:
     Two ids with one hash stand side by side and are told apart by their bytes.
     """
 
-    __slots__ = ("_hash_rows", "_hashes", "_sorted", "ids")
+    __slots__ = ("_hash_rows", "_hashes", "_known", "_sorted", "ids")
 
     def __init__(
         self,
@@ -94,6 +101,8 @@ class Vocabulary:
         self.ids = ids
         self._hashes = hashes
         self._sorted = memoryview(hashes)  # type: ignore[arg-type]
+        small = len(ids) <= _HELD_IN_MEMORY
+        self._known = dict(zip(ids.to_list(), range(len(ids)), strict=True)) if small else None
         self._hash_rows = hash_rows
 
     @classmethod
@@ -128,6 +137,8 @@ class Vocabulary:
 
     def row_of(self, external_id: str) -> int:
         """Return the row of an id, or -1 if the vocabulary does not hold it."""
+        if self._known is not None:
+            return self._known.get(external_id, -1)
         # A lone surrogate is no text and no id; encoded like this it matches none.
         encoded = external_id.encode("utf-8", "surrogatepass")
         wanted = _hash(encoded)

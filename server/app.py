@@ -5,6 +5,7 @@ It refuses to know what is answered.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -75,6 +76,9 @@ async def serving(
             await server.start()
             for name in _NAMES:
                 await health.set(name, _SERVING)
+            # What is there now stays: no collection need look at it again.
+            gc.collect()
+            gc.freeze()
             yield Running(port, health)
         finally:
             await health.enter_graceful_shutdown()

@@ -25,9 +25,15 @@ _REASONS = {
 
 def neighbors_message(answer: Neighbors) -> pb.FindNeighborsResponse:
     """Return the answer as a message."""
-    message = pb.FindNeighborsResponse(
-        bundle_version=answer.bundle_version, content_weight=answer.content_weight
-    )
+    message = pb.FindNeighborsResponse()
+    write_neighbors(answer, message)
+    return message
+
+
+def write_neighbors(answer: Neighbors, message: pb.FindNeighborsResponse) -> None:
+    """Write the answer into an empty message, which may be part of another."""
+    message.bundle_version = answer.bundle_version
+    message.content_weight = answer.content_weight
     # Adding in place costs less than half of passing a list of messages.
     add = message.neighbors.add
     for neighbor in answer.neighbors:
@@ -45,7 +51,6 @@ def neighbors_message(answer: Neighbors) -> pb.FindNeighborsResponse:
         message.shortfall.CopyFrom(_shortfall(answer.shortfall))
     if answer.ignored_ids:
         message.ignored_ids.extend(answer.ignored_ids)
-    return message
 
 
 def _explanation(explanation: Explanation) -> pb.Explanation:

@@ -239,7 +239,9 @@ def _set_outcome(message: Any, outcome: Neighbors | IlkError) -> None:
             log.error("a query failed", exc_info=outcome)
         message.error.CopyFrom(status.to_query_error(outcome))
     else:
-        message.response.CopyFrom(responses.neighbors_message(outcome))
+        # The empty answer too must be told from none.
+        message.response.SetInParent()
+        responses.write_neighbors(outcome, message.response)
 
 
 def _search(served: Served, text: str, n_matches: int) -> list[TitleMatch]:

@@ -1,6 +1,6 @@
 """Ids and rows, against a plain dict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -26,6 +26,14 @@ AWKWARD = [
 ]
 quick = settings(deadline=None, max_examples=100)
 id_lists = st.lists(st.text(max_size=12), unique=True, max_size=30)
+
+
+@pytest.fixture(scope="module", params=[0, 200_000], ids=["mapped", "held"], autouse=True)
+def held_in_memory(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test runs on vocabularies that are searched where they are mapped, and on held ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ilk.vocabulary._HELD_IN_MEMORY", request.param)
+        yield
 
 
 def reread(vocabulary_: Vocabulary) -> Vocabulary:
