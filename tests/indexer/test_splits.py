@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from ilk.errors import DataError, SettingsError
 from indexer.evaluation import stars
+from indexer.evaluation.leaks import check_no_leak
 from indexer.evaluation.splits import (
     MIN_POSITIVES,
     Mask,
     Split,
-    check_no_leak,
     show_only,
     split_cold_items,
     split_given,
