@@ -126,7 +126,8 @@ def newcomer(
     """Return the place of someone who need not be in the bundle.
 
     Their factors are folded in from what they rated; a favorite genre counts as a liked item whose
-    factors are inferred from its content. Their content is the weighted mean of what they named.
+    factors are inferred from its content. Their content is the weighted mean of what they rated, at
+    length :func:`ilk.vectors.support` like that of the bundle's users, and of the genres they named.
     """
     read = read_profile(bundle, profile, ignore_unknown=ignore_unknown)
     rows, disliked = read.rows, np.isneginf(read.stars)
@@ -139,12 +140,13 @@ def newcomer(
     weights = bundle.preference.content_weights(known_stars, ages)
     weights[disliked] = -1
 
-    content = weights @ bundle.items.content[rows]
+    content = unit(weights @ bundle.items.content[rows]) * support(len(rows))
     factors = bundle.items.factors[rows]
     all_confidences, wished = confidences, None
     if profile.favorite_genres:
         wish = bundle.content_model.of_genres(profile.favorite_genres, "profile.favorite_genres")
-        content = unit(content) + wish if len(rows) else wish
+        # What somebody says of themselves needs no evidence beside it.
+        content = unit(content + wish)
         wished = bundle.content_model.infer_factors(wish)
         factors = np.vstack((factors, wished))
         all_confidences = np.append(confidences, np.float32(1 + bundle.preference.alpha))
@@ -154,7 +156,7 @@ def newcomer(
     return Seeker(
         Target.USERS,
         solved,
-        unit(content),
+        content,
         rated_rows=rows,
         confidences=confidences,
         wish=wished,

@@ -167,6 +167,7 @@ def _sides(
     item_factors = factors.items.copy()
     item_factors[inferred] = content.vectors[inferred] @ to_factors[:-1] + to_factors[-1]
     user_content = unit_rows(np.asarray(weights @ content.vectors, dtype=np.float32))
+    user_content *= support(np.diff(weights.indptr))[:, None]
     nobody = np.zeros(data.n_users, dtype=np.bool_)
     n_of_user = np.diff(confidences.indptr)
     n_of_item = np.bincount(confidences.indices, minlength=data.n_items)

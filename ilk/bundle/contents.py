@@ -31,7 +31,9 @@ class Side:
         Shape ``(n, n_factors)``, float32: the factors at length :func:`ilk.vectors.support`, so that
         inner products are cosines shrunk by the evidence behind both rows.
     content
-        Content vectors of length 1 (or 0: no content is known), shape ``(n, dim_content)``, float32.
+        Content vectors, shape ``(n, dim_content)``, float32. Of items: of length 1, or 0 where none is
+        known. Of users: of length :func:`ilk.vectors.support` of their ratings, for the genres of one
+        film are not yet a taste.
     popularity
         Shape ``(n,)``, float32 in [0, 1], on a logarithmic scale relative to the row with most. Of
         users: their ratings. Of items: how often they are among what is recommended, which says

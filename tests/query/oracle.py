@@ -167,9 +167,11 @@ class Oracle:
         for item_id, stars in self._said(profile).items():
             weight = -1.0 if stars is None else stars / scale[1]
             content += weight * self.items.content[self.items.row_of[item_id]]
+        n_said = len(self._said(profile))
+        content = _unit(content) * (n_said + 1) / (n_said + 6)
         if profile.favorite_genres:
-            content = _unit(content) + self._of_genres(profile.favorite_genres)
-        return _unit(content)
+            return _unit(content + self._of_genres(profile.favorite_genres))
+        return content
 
     def _of_genres(self, names: Iterable[str]) -> Float64Array:
         model = self.bundle.content_model
