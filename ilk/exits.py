@@ -4,7 +4,7 @@ It refuses to know what the program does.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cyclopts import App, CycloptsError
 
@@ -13,9 +13,18 @@ from ilk.errors import IlkError, SettingsError
 DONE, USAGE, FAILURE = 0, 2, 3
 
 
-def run(app: App, arguments: Sequence[str] | None = None) -> int:
-    """Run a command line (``sys.argv`` if None) and return its exit code."""
+def run(
+    app: App,
+    arguments: Sequence[str] | None = None,
+    *,
+    before: Callable[[], None] = lambda: None,
+) -> int:
+    """Run a command line (``sys.argv`` if None) and return its exit code.
+
+    ``before`` is called first; what it raises ends the program as what the command raises does.
+    """
     try:
+        before()
         app(
             sys.argv[1:] if arguments is None else list(arguments),
             exit_on_error=False,

@@ -1,7 +1,7 @@
 """Knows the command line of the indexer: ``python -m indexer build --sample --store store``."""
 
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
 from ilk import exits
+from indexer import config
 from indexer.build import build
 from indexer.evaluation import present
 from indexer.evaluation.report import EvaluationSettings, evaluate, summary
@@ -19,15 +20,12 @@ from indexer.settings import BuildSettings
 from indexer.source import Source
 from indexer.tuning import TuningSettings, tune, write_settings
 
-# Read for every command that is not told otherwise by environment or flags.
-CONFIG = Path(os.environ.get("ILK_CONFIG", "ilk.toml"))
-
 app = App(
     name="indexer",
     help="Build, evaluate and publish bundles of embeddings and indices.",
     config=[
         Env("ILK_INDEXER_", command=False),
-        Toml(CONFIG, root_keys=["indexer"], use_commands_as_keys=False, allow_unknown=True),
+        Toml(config.PATH, root_keys=["indexer"], use_commands_as_keys=False, allow_unknown=True),
     ],
     version_flags=[],
 )
@@ -101,7 +99,7 @@ def tune_command(
     source: Annotated[Source | None, Parameter(name="*")] = None,
     settings: Annotated[BuildSettings | None, Parameter(name="*")] = None,
     tuning: Annotated[TuningSettings | None, Parameter(name="*")] = None,
-    output: Path = CONFIG,
+    output: Path = config.PATH,
     journal: Path = Path(".cache/tune.journal"),
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -156,5 +154,10 @@ def inspect_command(*, store: Path = _STORE, version: str | None = None) -> None
     inspect_bundle(store, version)
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    return exits.run(app, arguments, before=lambda: config.check(config.PATH))
+
+
 if __name__ == "__main__":
-    sys.exit(exits.run(app))
+    sys.exit(main())

@@ -5,8 +5,10 @@ import pytest
 
 from ilk import exits
 from ilk.bundle import Store, open_bundle
+from ilk.errors import SettingsError
 from ilk.query import answer
 from ilk.types import Examples, Filter, ItemId, Profile, Query, Rating, Target, Text, UserId
+from indexer import config
 from indexer.__main__ import app
 from indexer.build import build
 from indexer.evaluation.quality import measure_quality
@@ -162,3 +164,16 @@ def test_movielens_looks_right_to_a_person(ml_latest_small: Path, tmp_path: Path
     assert "1200" in {n.id for n in answer(bundle, unseen).neighbors}
     for whom in (Text("film noir"), Examples(("1",), ("1214",))):
         assert answer(bundle, Query(whom)).neighbors
+
+
+def test_an_unknown_key_of_the_settings_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ilk.toml"
+    config.check(path)
+    path.write_text("[indexer]\nfactors = 32\nmin-user-ratings = 2\n[server]\nport = 1\n")
+    config.check(path)
+    path.write_text("[indexer]\nfaktors = 32\n")
+    with pytest.raises(SettingsError, match="faktors"):
+        config.check(path)
+    path.write_text("[indexer\n")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        config.check(path)
