@@ -5,8 +5,8 @@ It refuses to know who asks, filters and ids.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ import numpy.typing as npt
 from ilk.ann import Index
 from ilk.types import MeasuredRecall, Target
 from ilk.vectors import Float32Matrix, Float32Vector, Rows, concatenate, unit_rows
+
+Efforts: TypeAlias = tuple[tuple[int, tuple[tuple[float, float], ...]], ...]
 
 _CHUNK_ROWS = 65_536
 
@@ -50,6 +52,9 @@ class Space:
         Over ``[factors ‖ content]``.
     recall
         Measured recall, by effort and content weight.
+    efforts
+        The same as looked up by queries, made once: each effort, cheapest first, with its worst recall
+        by content weight.
     """
 
     key: SpaceKey
@@ -57,6 +62,10 @@ class Space:
     content: Float32Matrix
     index: Index
     recall: tuple[MeasuredRecall, ...] = ()
+    efforts: Efforts = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "efforts", _by_effort(self.recall))
 
     def __len__(self) -> int:
         return len(self.factors)
@@ -102,12 +111,8 @@ class Space:
         exhaustive = self.index.exhaustive_effort
         if exhaustive == 0:
             return 0
-        by_effort: dict[int, list[tuple[float, float]]] = {}
-        for row in self.recall:
-            worst = min(row.recall_at_10, row.recall_at_100)
-            by_effort.setdefault(row.effort, []).append((row.content_weight, worst))
-        for effort in sorted(by_effort):
-            if _holds(sorted(by_effort[effort]), content_weight, recall):
+        for effort, measured in self.efforts:
+            if _holds(measured, content_weight, recall):
                 return effort
         return exhaustive
 
@@ -118,6 +123,14 @@ def likeness_vectors(
     """Return vectors whose inner products are blended likeness: of rows with each other."""
     by_factors = np.float32(np.sqrt(1 - content_weight)) * unit_rows(factors)
     return concatenate(by_factors, np.float32(np.sqrt(content_weight)) * content)
+
+
+def _by_effort(recall: Sequence[MeasuredRecall]) -> Efforts:
+    by_effort: dict[int, list[tuple[float, float]]] = {}
+    for row in recall:
+        worst = min(row.recall_at_10, row.recall_at_100)
+        by_effort.setdefault(row.effort, []).append((row.content_weight, worst))
+    return tuple((effort, tuple(sorted(rows))) for effort, rows in sorted(by_effort.items()))
 
 
 def _holds(measured: Sequence[tuple[float, float]], weight: float, recall: float) -> bool:

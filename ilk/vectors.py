@@ -35,7 +35,7 @@ def unit(vector: Float32Vector) -> Float32Vector:
 
 
 def support(n_positives: npt.NDArray[np.int64] | int) -> npt.NDArray[np.float32]:
-    """Return how far a row's direction is trusted, in (0, 1), from the positives it was learnt from.
+    """Return how far a row is trusted, in (0, 1), from the positives or ratings it was learnt from.
 
     A film that one person liked points exactly where that person does; its cosine with what else they
     liked is near 1 and means little. Shrinkage as Bell & Koren, "Scalable Collaborative Filtering with

@@ -3,6 +3,7 @@
 It refuses to know files on either side: readers come before it, publishing after.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,9 +54,6 @@ class Parts:
     preference: Preference
     fold_in: FoldIn
     content_model: ContentModel
-    n_users: int
-    n_items: int
-    n_ratings: int
 
 
 def assemble(data: Interactions, settings: BuildSettings, progress: Progress) -> Parts:
@@ -75,38 +73,17 @@ def assemble(data: Interactions, settings: BuildSettings, progress: Progress) ->
         users, items, to_factors = _sides(data, factors, content, weights, confidences)
     model = ContentModel(content.fields, content.idf, content.projection, to_factors)
     sides = {Target.USERS: users, Target.ITEMS: items}
-    indices: dict[str, Index] = {}
-    records: dict[str, IndexRecord] = {}
     with progress.step("index", len(SPACE_KEYS)) as advance:
-        for done, key in enumerate(SPACE_KEYS, start=1):
-            found, other = sides[key.target], sides[_other(key.target)]
-            asking = found if key.by_likeness else other
-            indices[key.name], records[key.name] = build_index(
-                key, _index_vectors(key, found), _index_vectors(key, asking), settings
-            )
-            advance(done)
+        indices, records = _build_indices(sides, settings, advance)
         recommending = indices[SpaceKey(Target.ITEMS, by_likeness=False).name]
         items = replace(items, popularity=_exposure(data, users, recommending, settings))
     arrays = flatten("users", users) | flatten("items", items) | _ratings_arrays(data)
     arrays |= flatten("catalogue", _catalogue(data, content))
     arrays |= flatten("content_groups", ContentGroups.of(items.content))
     arrays |= flatten("biases", _biases(data))
-    arrays |= {"gram": factors.fold_in.gram, "content.idf": model.idf}
-    arrays |= {"content.to_factors": model.to_factors}
-    if model.projection is not None:
-        arrays["content.projection"] = model.projection
-    arrays |= flatten("item_terms", _terms(content))
-    return Parts(
-        arrays,
-        indices,
-        records,
-        preference,
-        factors.fold_in,
-        model,
-        data.n_users,
-        data.n_items,
-        len(data),
-    )
+    arrays |= flatten("item_terms", _terms(content)) | _model_arrays(model)
+    arrays["gram"] = factors.fold_in.gram
+    return Parts(arrays, indices, records, preference, factors.fold_in, model)
 
 
 def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
@@ -128,6 +105,29 @@ def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
         return preference
     typical = float(np.exp(np.mean(np.log(activity[activity > 0]))))
     return replace(preference, typical_activity=round(typical, 6))
+
+
+def _build_indices(
+    sides: dict[Target, Side], settings: BuildSettings, advance: Callable[[int], None]
+) -> tuple[dict[str, Index], dict[str, IndexRecord]]:
+    """Return the index and the record of each space, by its name."""
+    indices: dict[str, Index] = {}
+    records: dict[str, IndexRecord] = {}
+    for done, key in enumerate(SPACE_KEYS, start=1):
+        found, other = sides[key.target], sides[_other(key.target)]
+        asking = found if key.by_likeness else other
+        indices[key.name], records[key.name] = build_index(
+            key, _index_vectors(key, found), _index_vectors(key, asking), settings
+        )
+        advance(done)
+    return indices, records
+
+
+def _model_arrays(model: ContentModel) -> Arrays:
+    arrays: Arrays = {"content.idf": model.idf, "content.to_factors": model.to_factors}
+    if model.projection is not None:
+        arrays["content.projection"] = model.projection
+    return arrays
 
 
 def _index_vectors(key: SpaceKey, side: Side) -> Float32Matrix:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ilk.bundle import Store, publish
 from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import Manifest
-from indexer.assemble import assemble, preference_of
+from indexer.assemble import Parts, assemble, preference_of
 from indexer.interactions import Interactions
 from indexer.order import kept_and_ordered
 from indexer.progress import Progress
@@ -46,14 +46,23 @@ def assemble_and_publish(
     liked = preference_of(data, settings).liked(data.ratings)
     data = kept_and_ordered(data, liked, settings)
     parts = assemble(data, settings, progress)
+    manifest = _manifest(data, parts, settings, quality)
+    with progress.step("publish"):
+        publish(Store(store), manifest, parts.arrays, parts.indices)
+    return manifest.version
+
+
+def _manifest(
+    data: Interactions, parts: Parts, settings: BuildSettings, quality: dict[str, float]
+) -> Manifest:
     created_at_s = float(int(time.time()))
     moment = datetime.fromtimestamp(created_at_s, tz=timezone.utc)
-    manifest = Manifest(
+    return Manifest(
         version=f"{moment:%Y%m%dT%H%M%SZ}-{_digest(parts.arrays)}",
         created_at_s=created_at_s,
-        n_users=parts.n_users,
-        n_items=parts.n_items,
-        n_ratings=parts.n_ratings,
+        n_users=data.n_users,
+        n_items=data.n_items,
+        n_ratings=len(data),
         n_factors=settings.factors,
         dim_content=parts.content_model.dim,
         preference=parts.preference.to_json(),
@@ -72,9 +81,6 @@ def assemble_and_publish(
         provenance=_provenance(data),
         quality=quality,
     )
-    with progress.step("publish"):
-        publish(Store(store), manifest, parts.arrays, parts.indices)
-    return manifest.version
 
 
 def _digest(arrays: Arrays) -> str:

@@ -213,12 +213,6 @@ def by_item_group(
     return estimates
 
 
-def activity_groups(counts: npt.NDArray[Any], n_groups: int = 3) -> Groups:
-    """Return groups of about equal numbers by count, 0 the least; equal counts stay together."""
-    edges = np.quantile(counts, np.arange(1, n_groups) / n_groups)
-    return np.searchsorted(edges, counts, side="left").astype(np.int64)
-
-
 def popularity_groups(counts: npt.NDArray[Any], n_groups: int = 3) -> Groups:
     """Return groups that hold about equal shares of all entries, 0 the tail; ties stay together."""
     ordered = np.sort(np.asarray(counts, dtype=np.int64))

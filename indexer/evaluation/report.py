@@ -226,7 +226,7 @@ def summary(figures: dict[str, ModelFigures], seed: int) -> dict[str, Any]:
         name: {
             **{figure: _interval(model.values(figure), seed) for figure in model.per_user},
             **{figure: float(np.mean(values)) for figure, values in model.per_list.items()},
-            "ndcg@10 by activity": _by_activity(model),
+            "ndcg@10 by activity": _by_activity(model, seed),
             "recall@20 by item popularity": {
                 str(group): float(np.mean(values)) for group, values in model.by_popularity.items()
             },
@@ -239,12 +239,13 @@ def summary(figures: dict[str, ModelFigures], seed: int) -> dict[str, Any]:
 _ACTIVITY_BOUNDS = (5, 20, 100)
 
 
-def _by_activity(model: ModelFigures) -> dict[str, float]:
+def _by_activity(model: ModelFigures, seed: int) -> dict[str, float]:
     """Return NDCG@10 of users by how many positives they showed."""
     shown, values = np.concatenate(model.activity), model.values("ndcg@10")
     group = np.digitize(shown, [b + 1 for b in _ACTIVITY_BOUNDS])
     names = _group_names(_ACTIVITY_BOUNDS)
-    return {names[g]: float(values[group == g].mean()) for g in np.unique(group).tolist()}
+    by_group = metrics.by_user_group(values, group.astype(np.int64), seed)
+    return {names[g]: estimate.mean for g, estimate in by_group.items()}
 
 
 def _group_names(bounds: Sequence[int]) -> list[str]:

@@ -303,13 +303,6 @@ def test_group_arrays_of_the_wrong_length_are_refused() -> None:
         metrics.by_user_group(np.ones(2), np.zeros(3, np.int64), 0)
 
 
-def test_activity_groups_have_like_sizes_and_keep_equals_together() -> None:
-    groups = metrics.activity_groups(np.arange(30))
-    assert np.bincount(groups).tolist() == [10, 10, 10]
-    assert (np.diff(groups) >= 0).all()
-    assert set(metrics.activity_groups(np.array([5, 5, 5, 5, 9])).tolist()) == {0, 2}
-
-
 def test_popularity_groups_share_out_the_entries() -> None:
     # A head of one item with a third of all entries, a torso of two, a tail of six.
     counts = np.array([30, 15, 15, *[5] * 6, 0])
