@@ -263,9 +263,13 @@ def _read(path: Path, kind: IndexKind) -> Any:
     faiss.set_deserialization_loop_limit(path.stat().st_size)
     flag = faiss.IO_FLAG_MMAP if kind is IndexKind.IVF else faiss.IO_FLAG_MMAP_IFC
     try:
-        return faiss.read_index(str(path), flag)
+        inner = faiss.read_index(str(path), flag)
     except RuntimeError as error:
         raise BundleCorrupt(f"{path.name}: faiss cannot read it; build again") from error
+    if kind is IndexKind.IVF:
+        # Mapped lists are fetched ahead by 32 threads, which every search would start anew.
+        faiss.downcast_InvertedLists(inner.invlists).prefetch_nthread = 0
+    return inner
 
 
 _FAISS_TYPES: Final[dict[IndexKind, Any]] = {
