@@ -96,6 +96,7 @@ class TestLeases:
 
     @pytest.mark.skipif(not hasattr(os, "fork") or os.getuid() != 0, reason="needs to be root")
     def test_a_store_that_cannot_be_written_can_be_opened(self, store: Store) -> None:
+        store.path.chmod(0o755)
         opening = (
             "import os, sys, pathlib\n"
             "from ilk.bundle import open_bundle, stamp\n"
