@@ -9,10 +9,12 @@ from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
 from ilk import exits
-from indexer import config
+from ilk.bundle import Store
+from indexer import config, upkeep
 from indexer.build import build
 from indexer.evaluation import present
 from indexer.evaluation.report import EvaluationSettings, evaluate, summary
+from indexer.gate import GateSettings
 from indexer.inspection import inspect_bundle
 from indexer.progress import Progress, note
 from indexer.readers import fetch
@@ -38,10 +40,11 @@ def build_command(
     *,
     source: Annotated[Source | None, Parameter(name="*")] = None,
     settings: Annotated[BuildSettings | None, Parameter(name="*")] = None,
+    asked: Annotated[GateSettings | None, Parameter(name="*")] = None,
     store: Path = _STORE,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Read interactions, train, index, evaluate, and publish a bundle.
+    """Read interactions, train, index, evaluate, check, and publish a bundle.
 
     Parameters
     ----------
@@ -55,7 +58,7 @@ def build_command(
         data = (source or Source()).read()
     if data.n_dropped or data.n_duplicates:
         note(f"{data.n_dropped} malformed rows dropped, {data.n_duplicates} duplicates merged")
-    print(build(data, store, settings or BuildSettings(), progress))
+    print(build(data, store, settings or BuildSettings(), progress, asked))
 
 
 @app.command(name="evaluate")
@@ -152,6 +155,34 @@ def inspect_command(*, store: Path = _STORE, version: str | None = None) -> None
         Default: the live one.
     """
     inspect_bundle(store, version)
+
+
+@app.command(name="verify")
+def verify_command(*, store: Path = _STORE, version: str | None = None) -> None:
+    """Read a bundle to the last byte: checksums, index layouts, every value.
+
+    Parameters
+    ----------
+    store
+        Folder of bundles.
+    version
+        Default: the live one.
+    """
+    print(f"{upkeep.verify(Store(store), version)} is sound")
+
+
+@app.command(name="rollback")
+def rollback_command(*, store: Path = _STORE, to: str | None = None) -> None:
+    """Make an earlier version the live one again, after verifying it; servers change over by themselves.
+
+    Parameters
+    ----------
+    store
+        Folder of bundles.
+    to
+        Version to go back (or forward) to. Default: the newest one older than the live one.
+    """
+    print(f"{upkeep.roll_back(Store(store), to)} is live")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
