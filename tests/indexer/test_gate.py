@@ -256,15 +256,16 @@ class TestPublishing:
             GateSettings(**wrong)
 
 
-class TestUpkeep:
-    @pytest.fixture(scope="class")
-    def three(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """A store of three versions."""
-        path = tmp_path_factory.mktemp("three")
-        for seed in (1, 2, 3):
-            build(five_users(), path, replace(SETTINGS, seed=seed), QUIET)
-        return path
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of three versions."""
+    path = tmp_path_factory.mktemp("three")
+    for seed in (1, 2, 3):
+        build(five_users(), path, replace(SETTINGS, seed=seed), QUIET)
+    return path
 
+
+class TestUpkeep:
     @pytest.fixture
     def store(self, three: Path, tmp_path: Path) -> Store:
         """A store of its own with three versions."""
