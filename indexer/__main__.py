@@ -14,6 +14,7 @@ from indexer import config, upkeep
 from indexer.build import build
 from indexer.evaluation import present
 from indexer.evaluation.report import EvaluationSettings, evaluate, summary
+from indexer.forgetting import forget
 from indexer.gate import GateSettings
 from indexer.inspection import inspect_bundle
 from indexer.progress import Progress, note
@@ -183,6 +184,31 @@ def rollback_command(*, store: Path = _STORE, to: str | None = None) -> None:
         Version to go back (or forward) to. Default: the newest one older than the live one.
     """
     print(f"{upkeep.roll_back(Store(store), to)} is live")
+
+
+@app.command(name="forget")
+def forget_command(
+    *, user: Annotated[list[str], Parameter(negative="")], store: Path = _STORE, wait_s: float = 10
+) -> None:
+    """Take users out of the live bundle and of every later build, and see that they are gone.
+
+    What was learnt from them together with others stays until the next build: see docs/PRIVACY.md.
+
+    Parameters
+    ----------
+    user
+        A user's id; may be given several times.
+    store
+        Folder of bundles.
+    wait_s
+        How long to wait for servers to change over, so that older versions can be deleted.
+    """
+    outcome = forget(Store(store), user, wait_s)
+    print(
+        f"{outcome.n_users} users with {outcome.n_ratings} ratings were in the live bundle\n"
+        f"{outcome.version} is live; {outcome.n_files} files searched, none names them\n"
+        f"older versions deleted: {', '.join(outcome.deleted) or 'none held them'}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

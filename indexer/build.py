@@ -1,4 +1,4 @@
-"""Knows what ``build`` does: measure the settings on a held-out part, then train on everything.
+"""Knows what ``build`` does: leave out the forgotten, measure settings on a part, train on everything.
 
 It refuses to know formats and command lines.
 """
@@ -6,9 +6,10 @@ It refuses to know formats and command lines.
 from pathlib import Path
 
 from indexer.evaluation.quality import measure_quality
+from indexer.forgetting import without_forgotten
 from indexer.gate import GateSettings
 from indexer.interactions import Interactions
-from indexer.progress import Progress
+from indexer.progress import Progress, note
 from indexer.publishing import assemble_and_publish
 from indexer.settings import BuildSettings
 
@@ -34,6 +35,9 @@ def build(
     BundleError
         If the store or the gate refuses; what was live stays live.
     """
+    data, n_forgotten = without_forgotten(data, store)
+    if n_forgotten:
+        note(f"{n_forgotten} forgotten users are left out")
     quality = (
         measure_quality(data, settings, progress.within("evaluate")) if settings.evaluate else {}
     )

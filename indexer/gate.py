@@ -132,8 +132,8 @@ def check_drift(
         return
     raise BundleError(
         f"the new bundle answers too differently from the live one, {live_version}: "
-        f"{', '.join(told)}; see whether the data is whole, and publish it all the same with "
-        "--accept-drift"
+        f"{', '.join(told)}; see whether the data is whole. If it is, publish with --accept-drift; "
+        "if trainings differ by as much among themselves, measure that with --measure-noise"
     )
 
 

@@ -6,13 +6,16 @@ It refuses to know formats, command lines and how quality is measured.
 import platform
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from ilk.bundle import Bundle, Store, open_folder, publish
+from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import Manifest
+from ilk.bundle.writer import Savable
 from indexer import gate
 from indexer.assemble import Parts, assemble, preference_of
 from indexer.drift import overlap
@@ -57,18 +60,24 @@ def assemble_and_publish(
         noise = _noise(data, parts, manifest, settings, progress.within("other seed"))
         manifest = replace(manifest, quality=quality | noise)
     with progress.step("publish"):
-        return publish_checked(Store(store), manifest, parts, asked, settings.seed)
+        return publish_checked(
+            Store(store), manifest, parts.arrays, parts.indices, asked, settings.seed
+        )
 
 
 def publish_checked(
-    store: Store, manifest: Manifest, parts: Parts, asked: GateSettings | None, seed: int
+    store: Store,
+    manifest: Manifest,
+    arrays: Arrays,
+    indices: Mapping[str, Savable],
+    asked: GateSettings | None,
+    seed: int,
 ) -> str:
-    """Publish one bundle, return its version, and tell which old ones could not be deleted."""
+    """Publish one bundle, if it shows what is asked, and return its version; errors as above."""
     if asked is None:
-        return publish(store, manifest, parts.arrays, parts.indices).name
+        return publish(store, manifest, arrays, indices).name
     check = partial(gate.check, store=store, settings=asked, seed=seed)
-    folder = publish(store, manifest, parts.arrays, parts.indices, check=check, keep=asked.keep)
-    return folder.name
+    return publish(store, manifest, arrays, indices, check=check, keep=asked.keep).name
 
 
 def _noise(
