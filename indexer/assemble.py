@@ -40,7 +40,7 @@ from indexer.settings import BuildSettings
 _SECONDS_PER_DAY = 86_400
 # Of so many users, the best so many recommendations, found at this effort where effort matters.
 _EXPOSURE_USERS = 2_000
-_EXPOSURE_DEPTH = 100
+_EXPOSURE_DEPTH = 50
 _EXPOSURE_EFFORT = 64
 
 

@@ -1,7 +1,7 @@
 """Knows which users and items a bundle keeps, and in which order their rows stand.
 
 It refuses to know vectors. Falling frequency puts the better known first among equal scores, and
-makes the levels of frequency that training works in runs of rows.
+makes the rows that training gives one λ a run.
 """
 
 from dataclasses import replace

@@ -23,7 +23,7 @@ class BuildSettings:
     iterations
         ALS sweeps.
     regularization
-        λ of iALS (Rendle et al. 2022): scaled by each row's frequency.
+        λ of a typical row, in units of the noise that data of this size and density have; 0.5 to 2.
     alpha
         Confidence of a positive over that of an item never met.
     frequency_exponent
@@ -59,12 +59,12 @@ class BuildSettings:
 
     factors: int = 64
     iterations: int = 16
-    regularization: float = 0.006
+    regularization: float = 0.95
     alpha: float = 3.0
     frequency_exponent: float = 1.0
     liked_from: float | None = None
     graded: bool = False
-    activity_discount: float = 0.25
+    activity_discount: float = 0.5
     half_life_days: float | None = None
     min_user_ratings: int = 1
     min_item_ratings: int = 0

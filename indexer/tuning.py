@@ -116,7 +116,7 @@ def _suggest(trial: optuna.Trial, base: BuildSettings) -> BuildSettings:
     choices: dict[str, Any] = {
         "factors": trial.suggest_int("factors", 16, 256, step=16),
         "alpha": trial.suggest_float("alpha", 0.5, 20.0, log=True),
-        "regularization": trial.suggest_float("regularization", 5e-4, 5e-2, log=True),
+        "regularization": trial.suggest_float("regularization", 0.3, 3.0, log=True),
         "frequency_exponent": trial.suggest_float("frequency_exponent", 0.5, 1.0),
         "activity_discount": trial.suggest_float("activity_discount", 0.0, 0.75),
     }
