@@ -16,8 +16,9 @@ from threadpoolctl import threadpool_limits
 from indexer.assemble import preference_of
 from indexer.evaluation import metrics
 from indexer.evaluation.baselines import EASE, Ranked
+from indexer.evaluation.protocols import split_strong
 from indexer.evaluation.report import DEPTH, EvaluationSettings, evaluate
-from indexer.evaluation.splits import Split, split_strong
+from indexer.evaluation.splits import Split
 from indexer.factors import fit
 from indexer.interactions import Interactions
 from indexer.order import kept_and_ordered
