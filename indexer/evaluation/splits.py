@@ -4,7 +4,7 @@ It refuses to know how a split is drawn (`protocols` does), models and figures. 
 masks over the entries of the original interactions, so rows mean the same before and after a split.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -64,14 +64,7 @@ class Split:
 
     def train_interactions(self) -> Interactions:
         """Return the entries to learn from; users, items and their rows stay as they were."""
-        whole = self.interactions
-        return replace(
-            whole,
-            user_rows=whole.user_rows[self.train],
-            item_rows=whole.item_rows[self.train],
-            ratings=whole.ratings[self.train],
-            timestamps=None if whole.timestamps is None else whole.timestamps[self.train],
-        )
+        return self.interactions.only(self.train)
 
     def entries_by_test_user(self, part: Mask) -> list[Rows]:
         """Return the positions of a part's entries (``fold_in`` or ``held_out``) per test user.
