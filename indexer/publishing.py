@@ -15,7 +15,7 @@ from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import Manifest
 from indexer.assemble import Parts, assemble, preference_of
 from indexer.interactions import Interactions
-from indexer.order import kept_and_ordered
+from indexer.order import kept, ordered
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 
@@ -43,8 +43,12 @@ def assemble_and_publish(
     BundleError
         If the store refuses; what was live stays live.
     """
-    liked = preference_of(data, settings).liked(data.ratings)
-    data = kept_and_ordered(data, liked, settings)
+    data = kept(
+        data,
+        min_user_ratings=settings.min_user_ratings,
+        min_item_ratings=settings.min_item_ratings,
+    )
+    data = ordered(data, preference_of(data, settings).liked(data.ratings, data.user_rows))
     parts = assemble(data, settings, progress)
     manifest = _manifest(data, parts, settings, quality)
     with progress.step("publish"):

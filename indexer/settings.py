@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from ilk.ann import IndexKind
 from ilk.errors import SettingsError
+from ilk.preference import Normalization
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class BuildSettings:
         How λ grows with frequency: 0 is one λ for all, 1 is in proportion.
     liked_from
         Stars from which a rating is a positive. Default: the upper quarter of the scale.
+    normalize
+        "mean": a user whose mean stars are below liked_from likes what reaches that mean, for some
+        never give five; "none": liked_from holds for everybody.
     graded
         Let a positive's weight rise with its stars, or with the logarithm of its clicks.
     activity_discount
@@ -63,6 +67,7 @@ class BuildSettings:
     alpha: float = 3.0
     frequency_exponent: float = 1.0
     liked_from: float | None = None
+    normalize: Normalization = "none"
     graded: bool = False
     activity_discount: float = 0.5
     half_life_days: float | None = None

@@ -17,8 +17,9 @@ from ilk.ann import IndexKind
 from ilk.errors import SettingsError
 from indexer.assemble import preference_of
 from indexer.evaluation import metrics
+from indexer.evaluation.protocols import split_strong
 from indexer.evaluation.served import built_from, rank
-from indexer.evaluation.splits import Split, split_strong
+from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
