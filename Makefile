@@ -6,6 +6,8 @@ RUN := $(BIN)/python -X faulthandler
 READY := $(VENV)/.ready
 PROTO := proto/ilk/v1/similarity.proto
 PROTOC := -m grpc_tools.protoc -I proto $(PROTO)
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header \
+  --no-annotate --no-emit-index-url -q pyproject.toml
 STORE ?= store
 PORT ?= 50051
 # A running server for `make loadtest`; without it, the one on port 50051, or one of its own.
@@ -54,8 +56,9 @@ stubs: $(READY)  ## Generate ilk/v1 from proto/
 
 lock: $(READY)  ## Pin every dependency anew, with hashes, for all systems and Pythons
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header \
-	  --no-annotate --no-emit-index-url --all-extras --group dev --upgrade -q pyproject.toml -o requirements.lock
+	$(LOCK) --all-extras --group dev --upgrade -o requirements.lock
+	for program in server indexer; do \
+	  $(LOCK) --extra $$program --constraints requirements.lock -o deploy/$$program.lock || exit 1; done
 
 bench: $(READY)  ## Run the benchmarks, each a ratio in one run
 	$(RUN) -m benchmarks
