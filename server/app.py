@@ -1,6 +1,6 @@
-"""Knows the life of a server process: open, listen, be healthy, drain, stop.
+"""Knows the life of a process that answers calls: open, listen, be healthy, drain, stop.
 
-It refuses to know what is answered.
+It refuses to know what is answered, and whether there are other such processes beside it.
 """
 
 import asyncio
@@ -9,10 +9,10 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -20,7 +20,8 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from ilk import ann
-from ilk.errors import SettingsError
+from server.address import address_of, taken, write_ready_file
+from server.link import Report
 from server.live import Live
 from server.service import SERVICE, SimilarityService
 from server.settings import ServerSettings
@@ -36,12 +37,27 @@ class Running:
     """A server that answers on ``port``."""
 
     port: int
+    live: Live
     health: health_aio.HealthServicer
+
+
+class Reporter(Protocol):
+    """Who is told that a worker serves: see :class:`server.worker.Reporter`."""
+
+    def begin(self, report: Callable[[], Report], stop: Callable[[], object]) -> None:
+        """Take reports from now on."""
+
+    def end(self) -> None:
+        """Take no more."""
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: ServerSettings, service_type: type[SimilarityService] = SimilarityService
+    settings: ServerSettings,
+    service_type: type[SimilarityService] = SimilarityService,
+    *,
+    fallback_version: str | None = None,
+    shared_port: bool = False,
 ) -> AsyncIterator[Running]:
     """Serve the store's current bundle until the context ends, then drain.
 
@@ -51,6 +67,10 @@ async def serving(
         Where to listen and what to serve.
     service_type
         What answers; benchmarks put an empty one in its place.
+    fallback_version
+        Served if the current bundle is refused.
+    shared_port
+        Whether other processes listen on the port too.
 
     Raises
     ------
@@ -62,9 +82,9 @@ async def serving(
     # One thread a search: faiss would give every calling thread a pool of its own.
     ann.use_threads(1)
     live = Live(settings.store, settings.poll_interval_s)
-    live.start()
+    live.start(fallback_version)
     with ThreadPoolExecutor(settings.executor_threads, "search") as executor:
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(options=[("grpc.so_reuseport", int(shared_port))])
         server.add_generic_rpc_handlers((service_type(live, executor).handlers(),))
         health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -79,7 +99,7 @@ async def serving(
             # What is there now stays: no collection need look at it again.
             gc.collect()
             gc.freeze()
-            yield Running(port, health)
+            yield Running(port, live, health)
         finally:
             await health.enter_graceful_shutdown()
             await server.stop(settings.grace_s)
@@ -87,37 +107,68 @@ async def serving(
 
 
 def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
-    address = _address(settings.host, settings.port)
+    address = address_of(settings.host, settings.port)
     try:
         return server.add_insecure_port(address)
     except RuntimeError as error:
-        raise SettingsError(f"cannot listen on {address}: is another server there?") from error
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"--ready-file {path} cannot be written: {error}") from error
+        raise taken(address) from error
 
 
 async def run(
-    settings: ServerSettings, service_type: type[SimilarityService] = SimilarityService
+    settings: ServerSettings,
+    service_type: type[SimilarityService] = SimilarityService,
+    *,
+    reporter: Reporter | None = None,
+    fallback_version: str | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; parameters and errors as :func:`serving`."""
+    """Serve until SIGTERM or SIGINT, and look for a new bundle at SIGHUP.
+
+    Parameters and errors as :func:`serving`; with a ``reporter`` this is one worker of several.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if sys.platform != "win32":
-            loop.add_signal_handler(number, stopping.set)
-    async with serving(settings, service_type) as running:
-        address = _address(settings.host, running.port)
-        log.info("listening on %s", address)
-        if settings.ready_file is not None:
-            _write(settings.ready_file, address + "\n")
+    context = serving(
+        settings,
+        service_type,
+        fallback_version=fallback_version,
+        shared_port=reporter is not None,
+    )
+    async with context as running:
+        _heed_signals(loop, stopping, running.live)
+        address = address_of(settings.host, running.port)
+        if reporter is not None:
+            reporter.begin(
+                lambda: Report(running.live.get().bundle.version),
+                lambda: loop.call_soon_threadsafe(stopping.set),
+            )
+        else:
+            log.info("listening on %s", address)
+            if settings.ready_file is not None:
+                write_ready_file(settings.ready_file, address)
         await stopping.wait()
         log.info("stopping: calls under way have %g s", settings.grace_s)
+    if reporter is not None:
+        reporter.end()
+
+
+def _heed_signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, live: Live) -> None:
+    if sys.platform != "win32":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, live.look)
+
+
+def start(
+    settings: ServerSettings,
+    *,
+    reporter: Reporter | None = None,
+    fallback_version: str | None = None,
+) -> None:
+    """Run :func:`run` in the quickest event loop there is."""
+    serve = run(settings, reporter=reporter, fallback_version=fallback_version)
+    try:
+        import uvloop
+    except ImportError:  # Windows has none
+        asyncio.run(serve)
+    else:
+        uvloop.run(serve)

@@ -42,17 +42,34 @@ class Live:
         self._poll_interval_s = poll_interval_s
         self._served: Served | None = None
         self._refused: str | None = None
-        self._stop = threading.Event()
+        self._stopped = False
+        self._wake = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="bundle-watcher", daemon=True)
 
-    def start(self) -> None:
-        """Open the current bundle, then watch for the next; errors of the first opening are raised."""
-        self._swap_in(self._store.current_version())
+    def start(self, fallback_version: str | None = None) -> None:
+        """Open the current bundle, then watch for the next; errors of the first opening are raised.
+
+        Parameters
+        ----------
+        fallback_version
+            Opened instead if the current bundle is refused: other workers serve it.
+        """
+        if fallback_version is None:
+            self._swap_in(self._store.current_version())
+        else:
+            self.refresh()
+            if self._served is None:
+                self._swap_in(fallback_version)
         self._watcher.start()
+
+    def look(self) -> None:
+        """Let the watcher look at ``CURRENT`` now; returns at once."""
+        self._wake.set()
 
     def stop(self) -> None:
         """Stop watching."""
-        self._stop.set()
+        self._stopped = True
+        self._wake.set()
         if self._watcher.is_alive():
             self._watcher.join()
 
@@ -67,7 +84,7 @@ class Live:
         named = "CURRENT"
         try:
             named = version = self._store.current_version()
-            if version == self.get().bundle.version:
+            if self._served is not None and version == self._served.bundle.version:
                 self._refused = None
             elif version != self._refused:
                 self._swap_in(version)
@@ -78,7 +95,11 @@ class Live:
             self._refused = named
 
     def _watch(self) -> None:
-        while not self._stop.wait(self._poll_interval_s):
+        while True:
+            self._wake.wait(self._poll_interval_s)
+            self._wake.clear()
+            if self._stopped:
+                return
             self.refresh()
 
     def _swap_in(self, version: str) -> None:
