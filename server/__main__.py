@@ -10,6 +10,7 @@ from cyclopts.config import Env, Toml
 
 from ilk import exits
 from server import logs
+from server.front import Alone
 from server.settings import ServerSettings
 from server.supervisor import Supervisor
 
@@ -37,7 +38,7 @@ def serve(settings: Annotated[ServerSettings | None, Parameter(name="*")] = None
         # Imported late: a supervisor has no use for the numerics.
         from server.app import start
 
-        start(settings)
+        start(settings, Alone(settings))
 
 
 if __name__ == "__main__":

@@ -16,20 +16,35 @@ from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from ilk import ann
-from server.address import address_of, taken, write_ready_file
+from server.address import address_of, taken
+from server.admission import Gate
+from server.guard import Guard
+from server.health import Health
 from server.link import Report
 from server.live import Live
+from server.metrics import Counts, Snapshot, resident_bytes
 from server.service import SERVICE, SimilarityService
 from server.settings import ServerSettings
+from server.shadow import Shadow
+from server.work import Work
 
 log = logging.getLogger("ilk.server")
 
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NAMES = ("", SERVICE.full_name)
+
+class Reporter(Protocol):
+    """Who is told how the process stands."""
+
+    def begin(self, address: str, report: Callable[[], Report], stop: Callable[[], object]) -> None:
+        """Take note that it answers at ``address``; ask ``report`` at any time, from any thread."""
+
+    def drain(self) -> None:
+        """Take note that it takes no more calls."""
+
+    def end(self) -> None:
+        """Ask no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +53,7 @@ class Running:
 
     port: int
     live: Live
-    health: health_aio.HealthServicer
-
-
-class Reporter(Protocol):
-    """Who is told that a worker serves: see :class:`server.worker.Reporter`."""
-
-    def begin(self, report: Callable[[], Report], stop: Callable[[], object]) -> None:
-        """Take reports from now on."""
-
-    def end(self) -> None:
-        """Take no more."""
+    snapshot: Callable[[], Snapshot]
 
 
 @contextlib.asynccontextmanager
@@ -81,29 +86,49 @@ async def serving(
     """
     # One thread a search: faiss would give every calling thread a pool of its own.
     ann.use_threads(1)
-    live = Live(settings.store, settings.poll_interval_s)
+    counts, gate = Counts(), Gate(settings.max_in_flight)
+    live = Live(settings.store, settings.poll_interval_s, counts)
     live.start(fallback_version)
-    with ThreadPoolExecutor(settings.executor_threads, "search") as executor:
-        server = grpc.aio.server(options=[("grpc.so_reuseport", int(shared_port))])
-        server.add_generic_rpc_handlers((service_type(live, executor).handlers(),))
-        health = health_aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        if settings.reflection:
-            names = (SERVICE.full_name, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-            reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    with (
+        contextlib.closing(live),
+        ThreadPoolExecutor(settings.executor_threads, "search") as pool,
+        contextlib.closing(Shadow(settings.shadow_share, counts)) as shadow,
+    ):
+        work = Work(gate, counts, pool, settings)
+        guard = Guard(gate, counts, log_calls=settings.log_calls)
+        service = service_type(live, work, shadow, guard)
+        health = Health()
+        server = _server(settings, service, health, shared_port=shared_port)
+        port = _listen(server, settings)
+        await server.start()
+        # What is there now stays: no collection need look at it again.
+        gc.collect()
+        gc.freeze()
         try:
-            port = _listen(server, settings)
-            await server.start()
-            for name in _NAMES:
-                await health.set(name, _SERVING)
-            # What is there now stays: no collection need look at it again.
-            gc.collect()
-            gc.freeze()
-            yield Running(port, live, health)
+            yield Running(port, live, lambda: _snapshot(counts, gate, work, live))
         finally:
-            await health.enter_graceful_shutdown()
+            health.stop()
+            service.stop()
             await server.stop(settings.grace_s)
-            live.stop()
+
+
+def _server(
+    settings: ServerSettings, service: SimilarityService, health: Health, *, shared_port: bool
+) -> grpc.aio.Server:
+    server = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", int(shared_port)),
+            ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
+            ("grpc.server.max_pending_requests", settings.max_queued),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_queued),
+        ]
+    )
+    server.add_generic_rpc_handlers((service.handlers(),))
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    if settings.reflection:
+        names = (SERVICE.full_name, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    return server
 
 
 def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
@@ -114,40 +139,48 @@ def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
         raise taken(address) from error
 
 
+def _snapshot(counts: Counts, gate: Gate, work: Work, live: Live) -> Snapshot:
+    served = live.get()
+    return Snapshot(
+        counts=counts.copy(),
+        in_flight=gate.in_flight,
+        waiting_s=work.wait_s,
+        memory_bytes=resident_bytes(),
+        version=served.bundle.version,
+        created_at_s=served.bundle.manifest.created_at_s,
+        live_since_s=served.since_s,
+    )
+
+
 async def run(
     settings: ServerSettings,
+    reporter: Reporter,
     service_type: type[SimilarityService] = SimilarityService,
     *,
-    reporter: Reporter | None = None,
     fallback_version: str | None = None,
+    shared_port: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT, and look for a new bundle at SIGHUP.
 
-    Parameters and errors as :func:`serving`; with a ``reporter`` this is one worker of several.
+    Parameters and errors as :func:`serving`; ``reporter`` is told how it goes.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     context = serving(
-        settings,
-        service_type,
-        fallback_version=fallback_version,
-        shared_port=reporter is not None,
+        settings, service_type, fallback_version=fallback_version, shared_port=shared_port
     )
-    async with context as running:
-        _heed_signals(loop, stopping, running.live)
-        address = address_of(settings.host, running.port)
-        if reporter is not None:
+    try:
+        async with context as running:
+            _heed_signals(loop, stopping, running.live)
             reporter.begin(
-                lambda: Report(running.live.get().bundle.version),
+                address_of(settings.host, running.port),
+                lambda: Report(not stopping.is_set(), running.snapshot()),
                 lambda: loop.call_soon_threadsafe(stopping.set),
             )
-        else:
-            log.info("listening on %s", address)
-            if settings.ready_file is not None:
-                write_ready_file(settings.ready_file, address)
-        await stopping.wait()
-        log.info("stopping: calls under way have %g s", settings.grace_s)
-    if reporter is not None:
+            await stopping.wait()
+            log.info("stopping: calls under way have %g s", settings.grace_s)
+            reporter.drain()
+    finally:
         reporter.end()
 
 
@@ -160,12 +193,20 @@ def _heed_signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, live
 
 def start(
     settings: ServerSettings,
+    reporter: Reporter,
+    service_type: type[SimilarityService] = SimilarityService,
     *,
-    reporter: Reporter | None = None,
     fallback_version: str | None = None,
+    shared_port: bool = False,
 ) -> None:
     """Run :func:`run` in the quickest event loop there is."""
-    serve = run(settings, reporter=reporter, fallback_version=fallback_version)
+    serve = run(
+        settings,
+        reporter,
+        service_type,
+        fallback_version=fallback_version,
+        shared_port=shared_port,
+    )
     try:
         import uvloop
     except ImportError:  # Windows has none

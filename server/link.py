@@ -4,8 +4,9 @@ It refuses to know what either does with them. The end of the socket is a word t
 """
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from server.metrics import Snapshot
 from server.settings import ServerSettings
 
 
@@ -38,18 +39,18 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The worker answers calls; sent again and again while it does.
+    """How a worker stands; sent again and again as long as it lives.
 
     Attributes
     ----------
-    version
-        The bundle it serves.
+    serving
+        Whether it takes new calls; False while it drains.
     snapshot
-        Its metrics, as :mod:`server.metrics` counts them.
+        What it has counted.
     """
 
-    version: str
-    snapshot: Any = None
+    serving: bool
+    snapshot: Snapshot
 
 
 Word: TypeAlias = "Failed | Report"

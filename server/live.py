@@ -6,6 +6,7 @@ bundle, and the old one is unmapped when its last query lets go of it.
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from ilk.bundle import Bundle, Store, open_bundle
 from ilk.errors import BundleMissing
 from ilk.query import answer
 from ilk.types import ItemId, Query
+from server.cost import Costs
+from server.metrics import Counts
 from server.titles import TitleIndex
 
 log = logging.getLogger("ilk.server")
@@ -20,10 +23,18 @@ log = logging.getLogger("ilk.server")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A bundle and what is derived from it for serving."""
+    """A bundle and what is derived from it for serving.
+
+    Attributes
+    ----------
+    since_s
+        When it went live, in Unix seconds.
+    """
 
     bundle: Bundle
     titles: TitleIndex
+    costs: Costs
+    since_s: float
 
 
 class Live:
@@ -35,9 +46,12 @@ class Live:
         The folder of bundles.
     poll_interval_s
         How often ``CURRENT`` is looked at.
+    counts
+        Where swaps and refusals are counted.
     """
 
-    def __init__(self, store: Path, poll_interval_s: float) -> None:
+    def __init__(self, store: Path, poll_interval_s: float, counts: Counts | None = None) -> None:
+        self._counts = counts or Counts()
         self._store = Store(store)
         self._poll_interval_s = poll_interval_s
         self._served: Served | None = None
@@ -66,7 +80,7 @@ class Live:
         """Let the watcher look at ``CURRENT`` now; returns at once."""
         self._wake.set()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Stop watching."""
         self._stopped = True
         self._wake.set()
@@ -88,9 +102,11 @@ class Live:
                 self._refused = None
             elif version != self._refused:
                 self._swap_in(version)
+                self._counts.swaps += 1
                 self._refused = None
         except Exception:  # whatever is wrong with a new bundle, the old one must go on serving
             if self._refused != named:
+                self._counts.refusals += 1
                 log.exception("%s is refused; the old bundle goes on serving", named)
             self._refused = named
 
@@ -107,5 +123,5 @@ class Live:
         titles = TitleIndex(bundle.catalogue.titles.to_list())
         # The first search touches the pages that every search touches.
         answer(bundle, Query(ItemId(bundle.items.vocabulary.id_of(0))))
-        self._served = Served(bundle, titles)
+        self._served = Served(bundle, titles, Costs(bundle), time.time())
         log.info("serving bundle %s", version)

@@ -8,8 +8,11 @@ import json
 import logging
 import sys
 import time
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
+from ilk.errors import IlkError
 from server.settings import LogFormat
 
 # What a record carries beside these was given by `extra`, and is a field of the line.
@@ -57,3 +60,27 @@ def configure(log_format: LogFormat, worker: int | None = None) -> None:
 def _utc(moment_s: float) -> str:
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment_s))
     return f"{whole}.{int(moment_s % 1 * 1000):03d}Z"
+
+
+def cause_of(error: BaseException) -> str:
+    """Return where an error was raised, and its causes.
+
+    The texts of our own errors name files and settings. Those of others may quote an id or a text that
+    a caller sent, and are left out.
+    """
+    lines = []
+    for at, link in enumerate(_chain(error)):
+        text = f": {link}" if isinstance(link, IlkError) else ""
+        name = type(link).__qualname__
+        lines.append(f"{'caused by ' if at else ''}{name}{text}\n")
+        lines.extend(traceback.format_tb(link.__traceback__))
+    return "".join(lines).rstrip()
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)

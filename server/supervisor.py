@@ -19,8 +19,11 @@ from multiprocessing.connection import Connection
 
 from ilk import exits
 from ilk.errors import IlkError, SettingsError
-from server.address import address_of, reserved, write_ready_file
+from server.address import address_of, reserved
+from server.exposition import Fleet
+from server.front import Front, shown
 from server.link import Failed, Orders, Report, Word
+from server.metrics import Counts
 from server.settings import ServerSettings
 
 log = logging.getLogger("ilk.server")
@@ -60,6 +63,11 @@ class Slot:
     falls: int = 0
     restart_at_s: float = 0.0
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether the worker takes new calls."""
+        return self.report is not None and self.report.serving
+
 
 def pause_s(falls: int) -> float:
     """Return how long to wait before the restart after that many ``falls`` in a row."""
@@ -80,6 +88,8 @@ class Supervisor:
         self._slots = [Slot(number) for number in range(settings.workers)]
         self._stopping = False
         self._announced = False
+        self._retired = Counts()
+        self._restarts = 0
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -89,19 +99,32 @@ class Supervisor:
         SettingsError, IlkError
             If the workers cannot start; told once, whichever of them said so.
         """
-        with _signals() as signals, reserved(self._settings.host, self._settings.port) as port:
+        with (
+            _signals() as signals,
+            shown(self._settings, self._gather) as front,
+            reserved(self._settings.host, self._settings.port) as port,
+        ):
             self._settings = dataclasses.replace(self._settings, port=port)
             try:
                 while not self._stopping:
                     self._fill_slots()
                     self._wait(signals)
+                    self._show(front)
             finally:
-                self._end_workers(signals)
+                front.tell(serving=False)
+                self._end_workers()
 
-    @property
-    def n_serving(self) -> int:
-        """How many workers answer calls."""
-        return sum(slot.report is not None for slot in self._slots)
+    def _show(self, front: Front) -> None:
+        serving = [slot for slot in self._slots if slot.is_serving]
+        if not self._announced and len(serving) == len(self._slots):
+            self._announced = True
+            front.announce(address_of(self._settings.host, self._settings.port), len(serving))
+        front.tell(serving=bool(serving))
+
+    def _gather(self) -> Fleet:
+        """Return what all workers count; called from the threads of the metrics port."""
+        living = {s.number: s.report.snapshot for s in list(self._slots) if s.report is not None}
+        return Fleet(living, self._retired, self._restarts)
 
     def _fill_slots(self) -> None:
         now_s = time.monotonic()
@@ -120,7 +143,7 @@ class Supervisor:
                 start_new_session=True,
             )
         slot.link = ours
-        sound = next((s.report.version for s in self._slots if s.report is not None), None)
+        sound = next((s.report.snapshot.version for s in self._slots if s.report), None)
         with contextlib.suppress(OSError):  # it died at once: its end is read like any other
             ours.send(Orders(slot.number, self._settings, sound))
 
@@ -154,20 +177,10 @@ class Supervisor:
             if slot.report is None:
                 slot.served_since_s = time.monotonic()
             slot.report = word
-            self._announce()
         elif not self._announced:
             raise _refusal(word)
         else:
             log.error("worker %d cannot start: %s", slot.number, word.message)
-
-    def _announce(self) -> None:
-        if self._announced or self.n_serving < len(self._slots):
-            return
-        self._announced = True
-        address = address_of(self._settings.host, self._settings.port)
-        log.info("listening on %s with %d workers", address, len(self._slots))
-        if self._settings.ready_file is not None:
-            write_ready_file(self._settings.ready_file, address)
 
     def _bury(self, slot: Slot) -> None:
         """Take note of a worker's end, and of when its place is to be filled again."""
@@ -178,10 +191,13 @@ class Supervisor:
         now_s = time.monotonic()
         proven = slot.report is not None and now_s - slot.served_since_s >= _PROVEN_S
         slot.falls = 1 if proven else slot.falls + 1
+        if slot.report is not None:
+            self._retired.add(slot.report.snapshot.counts)
         slot.process = slot.link = slot.report = None
         slot.restart_at_s = now_s + pause_s(slot.falls)
         if self._stopping:
             return
+        self._restarts += 1
         log.error(
             "worker %d %s; restarting it in %.1f s",
             slot.number,
@@ -196,7 +212,7 @@ class Supervisor:
             if slot.process is not None:
                 slot.process.send_signal(number)
 
-    def _end_workers(self, signals: socket.socket) -> None:
+    def _end_workers(self) -> None:
         """Let the workers finish their calls and end; kill those that do not."""
         self._stopping = True
         self._signal_workers(signal.SIGTERM)

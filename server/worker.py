@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
@@ -36,29 +35,41 @@ class Reporter:
     def __init__(self, connection: Connection, grace_s: float) -> None:
         self._connection = connection
         self._grace_s = grace_s
+        self._hurry = threading.Event()
         self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
 
-    def begin(self, report: Callable[[], Report], stop: Callable[[], object]) -> None:
+    def begin(self, address: str, report: Callable[[], Report], stop: Callable[[], object]) -> None:
         """Report now and every second; call ``stop``, from another thread, if nobody listens."""
         self._connection.send(report())
         arguments = (report, stop)
-        threading.Thread(target=self._watch, args=arguments, name="reporter", daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, args=arguments, name="reporter")
+        self._thread.start()
+
+    def drain(self) -> None:
+        """Report at once that no more calls are taken."""
+        self._hurry.set()
 
     def end(self) -> None:
-        """Say no more."""
+        """Report for the last time."""
         self._ended.set()
+        self._hurry.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def _watch(self, report: Callable[[], Report], stop: Callable[[], object]) -> None:
         try:
             while not self._ended.is_set():
+                self._hurry.wait(REPORT_INTERVAL_S)
+                self._hurry.clear()
                 # Nothing is ever sent this way: what can be read is the end.
-                if self._connection.poll(REPORT_INTERVAL_S):
+                if self._connection.poll():
                     self._connection.recv()
                 self._connection.send(report())
         except (EOFError, OSError):
             stop()
-            time.sleep(self._grace_s + _ORPHAN_S)
-            os._exit(exits.FAILURE)
+            if not self._ended.wait(self._grace_s + _ORPHAN_S):
+                os._exit(exits.FAILURE)
 
 
 def main(descriptor: int) -> int:
@@ -72,8 +83,9 @@ def main(descriptor: int) -> int:
     try:
         app.start(
             orders.settings,
-            reporter=Reporter(connection, orders.settings.grace_s),
+            Reporter(connection, orders.settings.grace_s),
             fallback_version=orders.fallback_version,
+            shared_port=True,
         )
     except IlkError as error:
         code = exits.USAGE if isinstance(error, SettingsError) else exits.FAILURE
