@@ -21,7 +21,7 @@ from indexer.assemble import Parts, assemble, preference_of
 from indexer.drift import overlap
 from indexer.gate import GateSettings
 from indexer.interactions import Interactions
-from indexer.order import kept_and_ordered
+from indexer.order import kept, ordered
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 
@@ -52,8 +52,12 @@ def assemble_and_publish(
     BundleError
         If the store or the gate refuses; what was live stays live.
     """
-    liked = preference_of(data, settings).liked(data.ratings)
-    data = kept_and_ordered(data, liked, settings)
+    data = kept(
+        data,
+        min_user_ratings=settings.min_user_ratings,
+        min_item_ratings=settings.min_item_ratings,
+    )
+    data = ordered(data, preference_of(data, settings).liked(data.ratings, data.user_rows))
     parts = assemble(data, settings, progress)
     manifest = _manifest(data, parts, settings, quality)
     if asked is not None and asked.measure_noise:
