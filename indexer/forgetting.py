@@ -5,7 +5,7 @@ It refuses to know training: item factors learnt with a user stay until the next
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -62,16 +62,7 @@ def without_forgotten(data: Interactions, store: Path) -> tuple[Interactions, in
     out = Forgotten.of(Store(store)).among(data.user_ids)
     if not out.any():
         return data, 0
-    kept = ~out[data.user_rows]
-    times = None if data.timestamps is None else data.timestamps[kept]
-    left = replace(
-        data,
-        user_rows=data.user_rows[kept],
-        item_rows=data.item_rows[kept],
-        ratings=data.ratings[kept],
-        timestamps=times,
-    )
-    return left, int(out.sum())
+    return data.only(~out[data.user_rows]), int(out.sum())
 
 
 def forget(store: Store, user_ids: Sequence[str], wait_s: float) -> Outcome:
