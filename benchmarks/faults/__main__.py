@@ -4,10 +4,8 @@ Every command prints its seed first, then what it counted, and ends with 3 if an
 """
 
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 from cyclopts import App
 from hypothesis import HealthCheck, Phase, settings
@@ -93,9 +91,10 @@ def run_damage(*, seed: int = _SEED, flips: int = 1000) -> None:
         Bits to turn over, one at a time.
     """
     print(f"damage: seed {seed}")
-    came_of = damaged_bundles.harm_every_file()
-    print(f"{'files':<16} {_counts(came_of)}")
-    flipped = damaged_bundles.flip_everywhere(flips, seed)
+    with Nursery() as nursery:
+        came_of = damaged_bundles.harm_every_file(nursery)
+        print(f"{'files':<16} {_counts(came_of)}", flush=True)
+        flipped = damaged_bundles.flip_everywhere(nursery, flips, seed)
     print(f"{'bits':<16} {_counts(flipped)}")
     both = came_of + flipped
     _judge("damage", both.total(), [n for n in both.elements() if n != "refused"])
@@ -115,8 +114,8 @@ def run_disk(*, seed: int = _SEED, trials: int = 100) -> None:
     print(f"disk: seed {seed}")
     outcomes, violations = full_disk.fill(trials, seed)
     print(f"{'a small disk':<16} {_counts(outcomes)}")
-    with tempfile.TemporaryDirectory() as folder:
-        limited, more = full_disk.limit(trials, seed, Path(folder))
+    with Nursery() as nursery:
+        limited, more = full_disk.limit(nursery, trials, seed)
     print(f"{'small files':<16} {_counts(limited)}")
     _judge("disk", (outcomes + limited).total(), violations + more)
 
@@ -133,7 +132,8 @@ def run_kills(*, seed: int = _SEED, kills: int = 200) -> None:
         Indexers to start.
     """
     print(f"kills: seed {seed}")
-    counted = kill_often(kills, seed)
+    with Nursery() as nursery:
+        counted = kill_often(nursery, kills, seed)
     print(f"{'indexers':<16} {_counts(counted.outcomes)}")
     print(f"{'answers':<16} {counted.n_answers:,} from {len(counted.versions)} versions")
     _judge("kills", counted.outcomes.total(), counted.violations)
@@ -155,7 +155,7 @@ def run_machine(*, seed: int = _SEED, runs: int = 500, steps: int = 20) -> None:
     print(f"machine: seed {seed}", flush=True)
     with Nursery() as nursery:
         StoreMachine.nursery = nursery
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(
             seeded(seed)(StoreMachine),
             settings=settings(
                 max_examples=runs,

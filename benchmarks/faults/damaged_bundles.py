@@ -24,7 +24,7 @@ _NEVER_S = 3600.0
 Damage = Callable[[bytes], bytes | None]
 
 
-def flip_everywhere(n_flips: int, seed: int) -> Counter[str]:
+def flip_everywhere(nursery: Nursery, n_flips: int, seed: int) -> Counter[str]:
     """Flip one bit at a time, at ``n_flips`` random places; return what came of each.
 
     Files are drawn evenly, then the bit, so that small files such as CURRENT are met as often as large
@@ -32,7 +32,7 @@ def flip_everywhere(n_flips: int, seed: int) -> Counter[str]:
     damage was not seen, or not before faiss, or the version before was not served any more.
     """
     rng = np.random.default_rng(seed)
-    with _Bench() as bench:
+    with _Bench(nursery) as bench:
         files = bench.files()
         came_of: Counter[str] = Counter(believed=0, parsed=0, stopped=0)
         for _ in range(n_flips):
@@ -42,7 +42,7 @@ def flip_everywhere(n_flips: int, seed: int) -> Counter[str]:
     return came_of
 
 
-def harm_every_file() -> Counter[str]:
+def harm_every_file(nursery: Nursery) -> Counter[str]:
     """Cut, empty and remove every file in turn, and add files; return what came of each, as above."""
     cuts: tuple[Damage, ...] = (
         lambda data: data[:-1],
@@ -51,7 +51,7 @@ def harm_every_file() -> Counter[str]:
         lambda data: data + b"\0",
         lambda _: None,
     )
-    with _Bench() as bench:
+    with _Bench(nursery) as bench:
         came_of: Counter[str] = Counter(believed=0, parsed=0, stopped=0)
         for path in bench.files():
             for cut in cuts:
@@ -64,12 +64,11 @@ def harm_every_file() -> Counter[str]:
 class _Bench:
     """A store of two versions, of which a server serves the first; a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, nursery: Nursery) -> None:
         self._stack = contextlib.ExitStack()
         store = Store(Path(self._stack.enter_context(tempfile.TemporaryDirectory())))
-        with Nursery() as nursery:
-            for number in (1, 2):
-                nursery.run(Job(str(store.path), number, f"v{number}"))
+        for number in (1, 2):
+            nursery.run(Job(str(store.path), number, f"v{number}"))
         self._store = store
         self.second = store.folder_of("v2")
         store.point_current_at("v1")

@@ -55,11 +55,11 @@ def fill(n_trials: int, seed: int) -> tuple[Counter[str], list[str]]:
     return outcomes, violations
 
 
-def limit(n_trials: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
+def limit(nursery: Nursery, n_trials: int, seed: int) -> tuple[Counter[str], list[str]]:
     """Publish with files limited in size, from nothing to more than the largest; as :func:`fill`."""
     rng = np.random.default_rng(seed)
 
-    def attempt(nursery: Nursery, job: Job) -> Ended:
+    def attempt(job: Job) -> Ended:
         # A child takes over the limit that its parent has when it is made: the nursery's own.
         size = int(rng.integers(1, 16_000))
         resource.prlimit(nursery.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -69,14 +69,15 @@ def limit(n_trials: int, seed: int, folder: Path) -> tuple[Counter[str], list[st
             unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             resource.prlimit(nursery.pid, resource.RLIMIT_FSIZE, unlimited)
 
-    return _try_often(folder, n_trials, attempt)
+    with tempfile.TemporaryDirectory() as name:
+        return _try_often(nursery, Path(name), n_trials, attempt)
 
 
 def _fill_mounted(folder: Path, n_trials: int, seed: int) -> tuple[Counter[str], list[str]]:
     rng = np.random.default_rng(seed)
     filler = folder / "filler"
 
-    def attempt(nursery: Nursery, job: Job) -> Ended:
+    def attempt(job: Job) -> Ended:
         free = shutil.disk_usage(folder).free
         # A bundle of the nursery takes some 230 KB of blocks.
         left = int(rng.integers(0, 80)) * _BLOCK_BYTES
@@ -87,24 +88,24 @@ def _fill_mounted(folder: Path, n_trials: int, seed: int) -> tuple[Counter[str],
         finally:
             filler.unlink()
 
-    return _try_often(folder, n_trials, attempt)
+    with Nursery() as nursery:
+        return _try_often(nursery, folder, n_trials, attempt)
 
 
 def _try_often(
-    folder: Path, n_trials: int, attempt: Callable[[Nursery, Job], Ended]
+    nursery: Nursery, folder: Path, n_trials: int, attempt: Callable[[Job], Ended]
 ) -> tuple[Counter[str], list[str]]:
     outcomes, violations = Counter[str](), []
     store = Store(folder / "store")
-    with Nursery() as nursery:
-        nursery.run(Job(str(store.path), 0, "first"))
-        for trial in range(n_trials):
-            before, version = see(store.path), f"v{trial}"
-            ended = attempt(nursery, Job(str(store.path), trial % 3, version, keep=1))
-            outcome, violation = _judged(store, before, version, ended)
-            outcomes[outcome] += 1
-            violations += [violation] if violation else []
-        if nursery.run(Job(str(store.path), 0, "last", keep=1)).code:
-            violations.append("a publication after the disk had room again failed")
+    nursery.run(Job(str(store.path), 0, "first"))
+    for trial in range(n_trials):
+        before, version = see(store.path), f"v{trial}"
+        ended = attempt(Job(str(store.path), trial % 3, version, keep=1))
+        outcome, violation = _judged(store, before, version, ended)
+        outcomes[outcome] += 1
+        violations += [violation] if violation else []
+    if nursery.run(Job(str(store.path), 0, "last", keep=1)).code:
+        violations.append("a publication after the disk had room again failed")
     return outcomes, violations
 
 

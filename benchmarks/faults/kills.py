@@ -45,11 +45,11 @@ class Counted:
     violations: list[str] = field(default_factory=list)
 
 
-def kill_often(n_kills: int, seed: int) -> Counted:
+def kill_often(nursery: Nursery, n_kills: int, seed: int) -> Counted:
     """Kill ``n_kills`` indexers while a server of the same store is asked without a pause."""
     rng = np.random.default_rng(seed)
     counted = Counted()
-    with tempfile.TemporaryDirectory() as name, Nursery() as nursery:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = Store(folder / "store")
         arguments = _build_arguments(folder, store)
