@@ -13,7 +13,7 @@ from indexer import config
 from indexer.build import build
 from indexer.evaluation import present
 from indexer.evaluation.report import EvaluationSettings, evaluate, summary
-from indexer.inspection import inspect_bundle
+from indexer.inspection import draw_recall, inspect_bundle
 from indexer.progress import Progress, note
 from indexer.readers import fetch
 from indexer.settings import BuildSettings
@@ -141,7 +141,9 @@ def fetch_command(name: str, *, into: Path = Path("data")) -> None:
 
 
 @app.command(name="inspect")
-def inspect_command(*, store: Path = _STORE, version: str | None = None) -> None:
+def inspect_command(
+    *, store: Path = _STORE, version: str | None = None, plots: Path | None = None
+) -> None:
     """Print what a bundle holds and how good it was measured to be.
 
     Parameters
@@ -150,8 +152,12 @@ def inspect_command(*, store: Path = _STORE, version: str | None = None) -> None
         Folder of bundles.
     version
         Default: the live one.
+    plots
+        Folder for a PNG of recall against cost.
     """
-    inspect_bundle(store, version)
+    manifest = inspect_bundle(store, version)
+    if plots is not None:
+        note(f"drawn: {draw_recall(manifest, plots)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
