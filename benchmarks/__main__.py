@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from benchmarks import ranking, serving, stars
+from benchmarks import overload, ranking, serving, stars
 from ilk import exits
 from indexer.build import build
 from indexer.interactions import Interactions
@@ -72,6 +72,36 @@ def run_ranking(*, movielens: Path | None = None, splits: int = 5, rounds: int =
     print("\n".join(ranking.table(figures, settings.seed)))
     for name, figure in ranking.cost(data, settings, n_rounds=rounds).items():
         print(f"{name:<46} {figure:10.2f}")
+
+
+@app.command(name="overload")
+def run_overload(
+    *,
+    movielens: Path | None = None,
+    workload: str = "mix",
+    multiples: tuple[float, ...] = (2, 5, 10),
+    duration_s: float = 60,
+    timeout_s: float = 1,
+) -> None:
+    """Offer one worker several times what it can bear.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    workload
+        single, batch or mix.
+    multiples
+        Of its capacity.
+    duration_s
+        How long each is offered.
+    timeout_s
+        The deadline of every call.
+    """
+    plan = overload.Plan(workload, multiples, duration_s, timeout_s)
+    with tempfile.TemporaryDirectory() as folder:
+        build(_read(movielens), Path(folder), BuildSettings(evaluate=False), Progress())
+        print("\n".join(overload.table(*overload.measure(Path(folder), plan))))
 
 
 def _read(movielens: Path | None) -> Interactions:
