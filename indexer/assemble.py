@@ -40,7 +40,7 @@ from indexer.settings import BuildSettings
 _SECONDS_PER_DAY = 86_400
 # Of so many users, the best so many recommendations, found at this effort where effort matters.
 _EXPOSURE_USERS = 2_000
-_EXPOSURE_DEPTH = 100
+_EXPOSURE_DEPTH = 50
 _EXPOSURE_EFFORT = 64
 
 
@@ -60,9 +60,8 @@ def assemble(data: Interactions, settings: BuildSettings, progress: Progress) ->
     """Return the parts of the bundle of ``data``, whose rows are as `indexer.order` leaves them."""
     preference = preference_of(data, settings)
     ages = _age_weights(data, preference)
-    activity = np.bincount(data.user_rows[preference.liked(data.ratings)], minlength=data.n_users)
     confidences = _matrix(
-        data, preference.confidences(data.ratings, ages, activity[data.user_rows])
+        data, preference.confidences(data.ratings, ages, user_rows=data.user_rows)
     )
     confidences.eliminate_zeros()
     with progress.step("train", settings.iterations) as advance:
@@ -99,8 +98,9 @@ def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
         graded=settings.graded,
         half_life_s=None if half_life is None else half_life * _SECONDS_PER_DAY,
         activity_discount=settings.activity_discount,
+        normalize=settings.normalize,
     )
-    activity = np.bincount(data.user_rows[preference.liked(data.ratings)])
+    activity = np.bincount(data.user_rows[preference.liked(data.ratings, data.user_rows)])
     if not activity.any():
         return preference
     typical = float(np.exp(np.mean(np.log(activity[activity > 0]))))
