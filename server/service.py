@@ -153,8 +153,10 @@ class SimilarityService:
     async def get_bundle(self, data: bytes, call: Call) -> bytes:
         """Tell what is served."""
         requests.parse(pb.GetBundleRequest, data)
-        info = catalogue.describe(self._live.get().bundle)
-        return responses.bundle_message(info).SerializeToString()
+        served = self._live.get()
+        info = catalogue.describe(served.bundle)
+        message = responses.bundle_message(info, served.since_s, self._live.refused)
+        return message.SerializeToString()
 
 
 class _Handlers(grpc.GenericRpcHandler):
