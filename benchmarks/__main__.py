@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from benchmarks import ranking, services, serving, stars
+from benchmarks import overload, ranking, services, serving, stars
 from ilk import exits
 from ilk.ann import IndexKind
 from indexer.build import build
@@ -119,6 +119,36 @@ def run_services(
         print("\n".join(services.table(compared)))
     if json is not None:
         json.write_text(dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+@app.command(name="overload")
+def run_overload(
+    *,
+    movielens: Path | None = None,
+    workload: str = "mix",
+    multiples: tuple[float, ...] = (2, 5, 10),
+    duration_s: float = 60,
+    timeout_s: float = 1,
+) -> None:
+    """Offer one worker several times what it can bear.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    workload
+        single, batch or mix.
+    multiples
+        Of its capacity.
+    duration_s
+        How long each is offered.
+    timeout_s
+        The deadline of every call.
+    """
+    plan = overload.Plan(workload, multiples, duration_s, timeout_s)
+    with tempfile.TemporaryDirectory() as folder:
+        build(_read(movielens), Path(folder), BuildSettings(evaluate=False), Progress())
+        print("\n".join(overload.table(*overload.measure(Path(folder), plan))))
 
 
 def _read(movielens: Path | None) -> Interactions:
