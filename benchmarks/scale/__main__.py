@@ -1,10 +1,12 @@
 """Runs the scale benchmarks: ``python -m benchmarks.scale world --out FOLDER``, then ``build``."""
 
 import sys
+import tempfile
 from pathlib import Path
 
 from cyclopts import App
 
+from benchmarks.scale import building
 from benchmarks.scale.expansion import Shape
 from benchmarks.scale.world import Tail, tails, write_world
 from ilk import exits
@@ -49,6 +51,29 @@ def world_command(
     for name, before, after in zip(("user", "item"), tails(small), made, strict=True):
         print(_line(f"{name}, small", before))
         print(_line(f"{name}, expanded", after))
+
+
+@app.command(name="build")
+def build_command(
+    world: Path, *, store: Path | None = None, evaluate: bool = False, rounds: int = 1
+) -> None:
+    """Build a world end to end beside plain implicit's fit and pyarrow's reading, in one run.
+
+    Parameters
+    ----------
+    world
+        Folder with ratings.csv and movies.csv.
+    store
+        Folder to publish to. Default: a passing one beside the world.
+    evaluate
+        Measure quality while building, which trains a second time.
+    rounds
+        Of each, in turn; medians are shown.
+    """
+    flags = ["--quiet", "--evaluate" if evaluate else "--no-evaluate"]
+    with tempfile.TemporaryDirectory(dir=world.parent) as folder:
+        made = building.compare(world, store or Path(folder), flags, rounds)
+    print("\n".join(building.table(made)))
 
 
 def read_small(path: Path | None) -> Interactions:

@@ -245,7 +245,7 @@ def _moved(user_rows: Ints, item_rows: Ints, n_items: int, rng: np.random.Genera
     new = np.zeros(len(chosen), dtype=np.bool_)
     new[first] = True
     new &= ~np.isin(pairs, user_rows * n_items + item_rows)
-    moved = item_rows.copy()
+    moved: Ints = item_rows.copy()
     moved[chosen[new]] = others[new]
     return moved
 
