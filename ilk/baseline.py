@@ -43,7 +43,7 @@ def fit_biases(
     # for each sweep, where subtracting from every rating would take ten times as long.
     of_user = np.bincount(user_rows, stars, n_users) - mean * n_of_user
     of_item = np.bincount(item_rows, stars, n_items) - mean * n_of_item
-    met = sp.coo_matrix((np.ones(len(stars)), (user_rows, item_rows)), shape=(n_users, n_items))
+    met = sp.coo_matrix((np.ones(len(stars)), (user_rows, item_rows)), (n_users, n_items)).tocsr()
     for _ in range(_SWEEPS):
         items = (of_item - met.T @ users) / (ITEM_SHRINKAGE + n_of_item)
         users = (of_user - met @ items) / (USER_SHRINKAGE + n_of_user)
