@@ -4,6 +4,7 @@ It refuses to know what the work is.
 """
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -66,6 +67,14 @@ def spent_by(module: str, arguments: Sequence[str]) -> tuple[Spent, str]:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise WorkFailed(f"{' '.join(command)} ended with {process.returncode}")
+    return Spent(wall_s, usage.ru_utime + usage.ru_stime, _peak_bytes(usage)), printed
+
+
+def own_peak_bytes() -> int:
+    """Return the most memory that this process has had at once, pages of mapped files counted."""
+    return _peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
+
+
+def _peak_bytes(usage: resource.struct_rusage) -> int:
     # Linux counts it in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Spent(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit), printed
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

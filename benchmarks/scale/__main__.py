@@ -2,15 +2,23 @@
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
-from benchmarks.scale import building
+from benchmarks.scale import building, serving
 from benchmarks.scale.expansion import Shape
-from benchmarks.scale.world import Tail, tails, write_world
+from benchmarks.scale.population import Population, publish_drawn
+from benchmarks.scale.world import Tail, outside, tails, write_world
+from benchmarks.spending import own_peak_bytes
 from ilk import exits
+from ilk.bundle import open_bundle
+from indexer.build import build
 from indexer.interactions import Interactions
+from indexer.progress import Progress
+from indexer.settings import BuildSettings
 from indexer.source import Source
 
 app = App(
@@ -74,6 +82,57 @@ def build_command(
     with tempfile.TemporaryDirectory(dir=world.parent) as folder:
         made = building.compare(world, store or Path(folder), flags, rounds)
     print("\n".join(building.table(made)))
+
+
+@app.command(name="draw")
+def draw_command(
+    *,
+    store: Path,
+    from_: Path | None = None,
+    users: int = 10_000_000,
+    items: int = 1_000_000,
+    ratings_per_user: int = 8,
+    settings: Annotated[BuildSettings | None, Parameter(name="*")] = None,
+) -> None:
+    """Publish a bundle of millions, its vectors drawn from the fit of a small world.
+
+    Parameters
+    ----------
+    store
+        Folder to publish to, outside the project.
+    from_
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    users, items
+        How many.
+    ratings_per_user
+        Ratings that the bundle keeps of each user.
+    """
+    population, chosen = Population(users, items, ratings_per_user), settings or BuildSettings()
+    chosen = replace(chosen, evaluate=False)
+    progress = Progress()
+    outside(store)
+    with tempfile.TemporaryDirectory(dir=store) as folder:
+        scratch = Path(folder)
+        build(read_small(from_), scratch / "fitted", chosen, progress.within("fit"))
+        fitted = open_bundle(scratch / "fitted")
+        print(publish_drawn(fitted, population, store, scratch, chosen, progress))
+    print(f"peak memory: {own_peak_bytes() / (1 << 30):.2f} GiB")
+
+
+@app.command(name="serve")
+def serve_command(
+    stores: Annotated[list[Path], Parameter(negative="")], /, *, queries: int = 100
+) -> None:
+    """Open bundles cold, ask them, and show what it cost side by side.
+
+    Parameters
+    ----------
+    stores
+        Folders of bundles, smallest first.
+    queries
+        Questions of each kind.
+    """
+    print("\n".join(serving.table([serving.measure(store, queries) for store in stores])))
 
 
 def read_small(path: Path | None) -> Interactions:
