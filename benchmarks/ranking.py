@@ -16,11 +16,12 @@ from threadpoolctl import threadpool_limits
 from indexer.assemble import preference_of
 from indexer.evaluation import metrics
 from indexer.evaluation.baselines import EASE, Ranked
+from indexer.evaluation.protocols import split_strong
 from indexer.evaluation.report import DEPTH, EvaluationSettings, evaluate
-from indexer.evaluation.splits import Split, split_strong
+from indexer.evaluation.splits import Split
 from indexer.factors import fit
 from indexer.interactions import Interactions
-from indexer.order import kept_and_ordered
+from indexer.order import ordered
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 
@@ -133,12 +134,12 @@ def cost(data: Interactions, settings: BuildSettings, *, n_rounds: int = 3) -> d
 def training_matrix(data: Interactions, settings: BuildSettings) -> "sparse.csr_matrix[np.float32]":
     """Return what training gets, but for the ratings' age: that changes values, not the work."""
     preference = preference_of(data, settings)
-    data = kept_and_ordered(data, preference.liked(data.ratings), settings)
-    liked = preference.liked(data.ratings)
-    users, items = data.user_rows[liked], data.item_rows[liked]
-    activity = np.bincount(users, minlength=data.n_users)
-    values = preference.confidences(data.ratings[liked], None, activity[users])
-    return sparse.csr_matrix((values, (users, items)), shape=(data.n_users, data.n_items))
+    data = ordered(data, preference.liked(data.ratings, data.user_rows))
+    values = preference.confidences(data.ratings, None, user_rows=data.user_rows)
+    shape = (data.n_users, data.n_items)
+    confidences = sparse.csr_matrix((values, (data.user_rows, data.item_rows)), shape=shape)
+    confidences.eliminate_zeros()
+    return confidences
 
 
 def fit_plainly(

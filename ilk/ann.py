@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ilk.errors import BundleCorrupt, SettingsError
+from ilk.index_file import check_layout
 from ilk.vectors import Float32Matrix, Rows
 
 _HNSW_LINKS: Final = 32
@@ -130,6 +131,7 @@ class Index:
         BundleCorrupt
             If faiss cannot read it, or finds another kind or shape than the manifest says.
         """
+        check_layout(path, kind.value, n_rows, dim)
         inner = _read(path, kind)
         if not isinstance(inner, _FAISS_TYPES[kind]):
             raise BundleCorrupt(f"{path.name}: expected {kind.value}, found {type(inner).__name__}")
@@ -258,11 +260,16 @@ def _empty(vectors: Float32Matrix, spec: IndexSpec, seed: int) -> Any:
 def _read(path: Path, kind: IndexKind) -> Any:
     # faiss trusts the sizes that a file declares; nothing in it can be larger than the file.
     faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
+    faiss.set_deserialization_loop_limit(path.stat().st_size)
     flag = faiss.IO_FLAG_MMAP if kind is IndexKind.IVF else faiss.IO_FLAG_MMAP_IFC
     try:
-        return faiss.read_index(str(path), flag)
+        inner = faiss.read_index(str(path), flag)
     except RuntimeError as error:
         raise BundleCorrupt(f"{path.name}: faiss cannot read it; build again") from error
+    if kind is IndexKind.IVF:
+        # Mapped lists are fetched ahead by 32 threads, which every search would start anew.
+        faiss.downcast_InvertedLists(inner.invlists).prefetch_nthread = 0
+    return inner
 
 
 _FAISS_TYPES: Final[dict[IndexKind, Any]] = {

@@ -5,15 +5,19 @@ a newcomer's ratings mean what the same ratings meant in training.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from ilk.errors import SettingsError
 
-Float32Array = npt.NDArray[np.float32]
-_DEFAULT_LIKED_FROM = 0.75
+Float32Array: TypeAlias = npt.NDArray[np.float32]
+Rows: TypeAlias = npt.NDArray[np.integer[Any]]
+Normalization: TypeAlias = Literal["none", "mean"]
+
+_DEFAULT_LIKED_FROM: Final = 0.75
+_HABIT_SHRINKAGE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,15 @@ class Preference:
         ``(min, max)`` stars, or None when the data are clicks.
     liked_from
         Ratings at or above it are positives. Ignored for clicks: all are positives.
+    normalize
+        ``"none"``: ``liked_from`` is everybody's bar. ``"mean"``: a user's bar is their own mean stars
+        where that is lower, for some never give five (:meth:`bars`). Ignored for clicks.
+    habit_shrinkage
+        Ratings at which a user's own mean counts as much as ``liked_from`` in their bar.
     alpha
         Confidence of a positive over that of an item never met: ``c = 1 + alpha * weight``.
     graded
-        True: ``weight`` rises with the stars above ``liked_from`` (or with the logarithm of clicks);
+        True: ``weight`` rises with the stars above the bar (or with the logarithm of clicks);
         False: every positive weighs 1.
     half_life_s
         A rating this much older than the user's newest weighs half; None: age does not matter.
@@ -47,12 +56,19 @@ class Preference:
     half_life_s: float | None = None
     activity_discount: float = 0.0
     typical_activity: float = 1.0
+    normalize: Normalization = "none"
+    habit_shrinkage: float = _HABIT_SHRINKAGE
 
     def __post_init__(self) -> None:
         if not self.alpha > 0:
             raise SettingsError(f"alpha must be positive, got {self.alpha}")
         if self.half_life_s is not None and not self.half_life_s > 0:
             raise SettingsError(f"half-life must be positive, got {self.half_life_s} s")
+        if self.normalize not in get_args(Normalization):
+            expected = ", ".join(get_args(Normalization))
+            raise SettingsError(f"normalize must be one of {expected}, got {self.normalize}")
+        if not self.habit_shrinkage > 0:
+            raise SettingsError(f"habit shrinkage must be positive, got {self.habit_shrinkage}")
 
     @staticmethod
     def usual_threshold(scale: tuple[float, float] | None) -> float:
@@ -62,41 +78,84 @@ class Preference:
         low, high = scale
         return low + _DEFAULT_LIKED_FROM * (high - low)
 
-    def liked(self, ratings: Float32Array) -> npt.NDArray[np.bool_]:
-        """Return which ratings are positives; shape as given."""
+    def bars(
+        self,
+        ratings: Float32Array,
+        user_rows: Rows | None = None,
+        telling: npt.NDArray[np.bool_] | None = None,
+    ) -> Float32Array:
+        """Return from how many stars on each rating is a positive; shape as given, float32.
+
+        Parameters
+        ----------
+        ratings
+            Shape ``(n,)``: all ratings of their users.
+        user_rows
+            Shape ``(n,)``: whose each rating is. None: all are of one user.
+        telling
+            Shape ``(n,)``: ratings that tell of a habit, where some (of a film that was merely said
+            to be liked) do not. None: all do. Only for ratings of one user.
+
+        Notes
+        -----
+        ``min(liked_from, (k * liked_from + sum of stars) / (k + n))`` for a user with ``n`` ratings, k
+        being ``habit_shrinkage``: without ratings the bar is everybody's, with many it is the user's own
+        mean, and no habit raises it, or those who choose well would like nothing (ADR 9). Shrinkage of
+        a user's mean as in Bell & Koren, ICDM 2007.
+        """
+        if self.scale is None or self.normalize == "none":
+            return np.full(len(ratings), self.liked_from, dtype=np.float32)
+        if user_rows is None:
+            told = ratings if telling is None else ratings[telling]
+            own = self._own_bar(told.sum(dtype=np.float64), len(told))
+            return np.full(len(ratings), own, dtype=np.float32)
+        own = self._own_bar(np.bincount(user_rows, weights=ratings), np.bincount(user_rows))
+        bars: Float32Array = own[user_rows].astype(np.float32)
+        return bars
+
+    def _own_bar(self, sums: Any, counts: Any) -> Any:
+        evidence = self.habit_shrinkage
+        return np.minimum(
+            (evidence * self.liked_from + sums) / (evidence + counts), self.liked_from
+        )
+
+    def liked(self, ratings: Float32Array, user_rows: Rows | None = None) -> npt.NDArray[np.bool_]:
+        """Return which ratings are positives; arguments as for :meth:`bars`, shape as given."""
         if self.scale is None:
             return np.ones(len(ratings), dtype=np.bool_)
-        liked: npt.NDArray[np.bool_] = ratings >= np.float32(self.liked_from)
+        liked: npt.NDArray[np.bool_] = ratings >= self.bars(ratings, user_rows)
         return liked
 
     def confidences(
         self,
         ratings: Float32Array,
         age_weights: Float32Array | None,
-        activity: npt.NDArray[np.int64] | None = None,
+        *,
+        user_rows: Rows | None = None,
+        telling: npt.NDArray[np.bool_] | None = None,
     ) -> Float32Array:
         """Return ``c`` of each rating, 0 for one that is no positive; shape as given, float32.
 
         Parameters
         ----------
-        ratings, age_weights
-            Shape ``(n,)``.
-        activity
-            Shape ``(n,)``: positives of each rating's user. None: all ratings are of one user.
+        age_weights
+            Shape ``(n,)``, or None where age does not matter.
+        ratings, user_rows, telling
+            As for :meth:`bars`.
 
         Notes
         -----
         Hu, Koren & Volinsky 2008, equation 2 (linear) and 6 (logarithmic, for counts).
         """
-        liked = self.liked(ratings)
+        bars = self.bars(ratings, user_rows, telling)
+        liked = np.ones(len(ratings), np.bool_) if self.scale is None else ratings >= bars
         weights = liked.astype(np.float32)
         if self.activity_discount:
-            n_positives = np.count_nonzero(liked) if activity is None else activity
-            weights *= (
-                self.typical_activity / np.maximum(n_positives, 1)
-            ) ** self.activity_discount
+            n_positives = np.maximum(_positives_by_user(liked, user_rows), 1)
+            discounts = (self.typical_activity / n_positives) ** self.activity_discount
+            weights *= discounts if user_rows is None else discounts[user_rows]
         if self.graded:
-            weights *= self._grades(ratings)
+            weights *= self._grades(ratings, bars)
         if age_weights is not None:
             weights *= age_weights
         return np.where(weights > 0, 1 + np.float32(self.alpha) * weights, 0).astype(np.float32)
@@ -111,12 +170,10 @@ class Preference:
             weights = (ratings / np.float32(self.scale[1])).astype(np.float32)
         return weights if age_weights is None else (weights * age_weights).astype(np.float32)
 
-    def _grades(self, ratings: Float32Array) -> Float32Array:
+    def _grades(self, ratings: Float32Array, bars: Float32Array) -> Float32Array:
         if self.scale is None:
             return _log_counts(ratings)
-        above = np.maximum(ratings - self.liked_from, 0) / max(
-            self.scale[1] - self.liked_from, 1e-6
-        )
+        above = np.maximum(ratings - bars, 0) / np.maximum(self.scale[1] - bars, 1e-6)
         grades: Float32Array = (0.5 + above).astype(np.float32)
         return grades
 
@@ -129,6 +186,11 @@ class Preference:
         """Return what :meth:`to_json` was called on."""
         scale = values["scale"]
         return cls(**{**values, "scale": tuple(scale) if scale is not None else None})
+
+
+def _positives_by_user(liked: npt.NDArray[np.bool_], user_rows: Rows | None) -> Any:
+    """Return how many positives each user has; one number if there is one user."""
+    return np.count_nonzero(liked) if user_rows is None else np.bincount(user_rows, weights=liked)
 
 
 def _log_counts(clicks: Float32Array) -> Float32Array:

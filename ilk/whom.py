@@ -135,7 +135,7 @@ def newcomer(
     ages = None
     if profile.half_life_s is not None and not np.all(np.isnan(read.times_s)):
         ages = age_weights(read.times_s, float(np.nanmax(read.times_s)), profile.half_life_s)
-    confidences = bundle.preference.confidences(known_stars, ages)
+    confidences = bundle.preference.confidences(known_stars, ages, telling=read.starred)
     confidences[disliked] = -(1 + np.float32(bundle.preference.alpha))
     weights = bundle.preference.content_weights(known_stars, ages)
     weights[disliked] = -1
@@ -174,6 +174,8 @@ class ReadProfile:
         Shape ``(n,)``, each once.
     stars
         Shape ``(n,)``, float32; ``-inf`` for a dislike.
+    starred
+        Shape ``(n,)``, bool: told as stars; others were told as liked or disliked.
     times_s
         Shape ``(n,)``, float64; NaN where no time was given.
     ignored_ids
@@ -182,6 +184,7 @@ class ReadProfile:
 
     rows: Rows
     stars: Float32Vector
+    starred: npt.NDArray[np.bool_]
     times_s: npt.NDArray[np.float64]
     ignored_ids: tuple[str, ...]
 
@@ -205,20 +208,21 @@ def read_profile(bundle: Bundle, profile: Profile, *, ignore_unknown: bool) -> R
                 "profile.ratings.stars",
                 f"{rating.stars} for item {rating.item_id!r} is outside [{low:g}, {high:g}]",
             )
-    said: dict[str, tuple[float, float]] = {
-        r.item_id: (r.stars, np.nan if r.rated_at_s is None else r.rated_at_s)
+    said: dict[str, tuple[float, bool, float]] = {
+        r.item_id: (r.stars, True, np.nan if r.rated_at_s is None else r.rated_at_s)
         for r in profile.ratings
     }
-    said |= dict.fromkeys(profile.liked_item_ids, (best, np.nan))
-    said |= dict.fromkeys(profile.disliked_item_ids, (-np.inf, np.nan))
+    said |= dict.fromkeys(profile.liked_item_ids, (best, False, np.nan))
+    said |= dict.fromkeys(profile.disliked_item_ids, (-np.inf, False, np.nan))
     rows, ignored = _known_items(bundle, tuple(said), ignore_unknown)
     if not len(rows) and not profile.favorite_genres:
         raise NotFound("item", *ignored)
     passed_over = set(ignored)
     values = [said[i] for i in said if i not in passed_over]
-    stars = np.array([s for s, _ in values], dtype=np.float32)
-    times = np.array([t for _, t in values], dtype=np.float64)
-    return ReadProfile(rows, stars, times, ignored)
+    stars = np.array([s for s, _, _ in values], dtype=np.float32)
+    starred = np.array([s for _, s, _ in values], dtype=np.bool_)
+    times = np.array([t for _, _, t in values], dtype=np.float64)
+    return ReadProfile(rows, stars, starred, times, ignored)
 
 
 def _examples(bundle: Bundle, examples: Examples, query: Query) -> Seeker:

@@ -42,7 +42,7 @@ from indexer.settings import BuildSettings
 _SECONDS_PER_DAY = 86_400
 # Of so many users, the best so many recommendations, found at this effort where effort matters.
 _EXPOSURE_USERS = 2_000
-_EXPOSURE_DEPTH = 100
+_EXPOSURE_DEPTH = 50
 _EXPOSURE_EFFORT = 64
 
 
@@ -100,8 +100,9 @@ def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
         graded=settings.graded,
         half_life_s=None if half_life is None else half_life * _SECONDS_PER_DAY,
         activity_discount=settings.activity_discount,
+        normalize=settings.normalize,
     )
-    activity = np.bincount(data.user_rows[preference.liked(data.ratings)])
+    activity = np.bincount(data.user_rows[preference.liked(data.ratings, data.user_rows)])
     if not activity.any():
         return preference
     typical = float(np.exp(np.mean(np.log(activity[activity > 0]))))
@@ -159,14 +160,11 @@ def _age_weights(
 def _confidences(
     data: Interactions, preference: Preference, ages: npt.NDArray[np.float32] | None
 ) -> sp.csr_matrix:
-    """Return the confidence of each positive; nothing is computed for what is none."""
-    liked = np.flatnonzero(preference.liked(data.ratings))
-    user_rows = data.user_rows[liked]
-    starts = _starts(user_rows, data.n_users)
-    values = preference.confidences(
-        data.ratings[liked], None if ages is None else ages[liked], np.diff(starts)[user_rows]
-    )
-    return _matrix(values, data.item_rows[liked], starts, data.n_items)
+    """Return the confidence of each positive, shape ``(n_users, n_items)``."""
+    values = preference.confidences(data.ratings, ages, user_rows=data.user_rows)
+    liked = np.flatnonzero(values)
+    starts = _starts(data.user_rows[liked], data.n_users)
+    return _matrix(values[liked], data.item_rows[liked], starts, data.n_items)
 
 
 def _matrix(

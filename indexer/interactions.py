@@ -4,7 +4,7 @@ It refuses to know file formats (`movielens`, `tabular` and `sample` produce it)
 (`factors`, `content` consume it). Rows here are positions in ``user_ids`` and ``item_ids``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +81,16 @@ class Interactions:
 
     def __len__(self) -> int:
         return len(self.ratings)
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> "Interactions":
+        """Return some of the entries, ``kept`` of shape ``(n,)``; users, items and rows stay."""
+        return replace(
+            self,
+            user_rows=self.user_rows[kept],
+            item_rows=self.item_rows[kept],
+            ratings=self.ratings[kept],
+            timestamps=None if self.timestamps is None else self.timestamps[kept],
+        )
 
     @property
     def n_users(self) -> int:

@@ -1,8 +1,8 @@
 """Knows which users and items a bundle keeps, and in which order their rows and ratings stand.
 
 It refuses to know vectors. Falling frequency puts the better known first among equal scores, and
-makes the levels of frequency that training works in runs of rows. Ratings stand by user, then item:
-whatever is made of them is then a compressed matrix already.
+makes the rows that training gives one λ a run. Ratings by user, then item, are compressed rows already,
+whatever is made of them.
 """
 
 from dataclasses import replace
@@ -14,40 +14,73 @@ import scipy.sparse as sp
 
 from ilk.errors import DataError
 from indexer.interactions import Interactions, Items
-from indexer.settings import BuildSettings
 
 
-def kept_and_ordered(
-    data: Interactions, liked: npt.NDArray[np.bool_], settings: BuildSettings
-) -> Interactions:
-    """Return the users and items with enough ratings, most liked first; ratings by user, then item.
+def kept(data: Interactions, *, min_user_ratings: int, min_item_ratings: int) -> Interactions:
+    """Return the users and items with enough ratings, in the order in which they stood.
 
-    Parameters
-    ----------
-    liked
-        Shape ``(len(data),)``: which ratings are positives.
+    Dropping items can leave a user with too few ratings and the other way round, so it is repeated
+    until it settles. Users without any rating go if ``min_user_ratings`` is 1 or more, items if
+    ``min_item_ratings`` is.
 
     Raises
     ------
     DataError
         If nothing is left.
     """
-    kept = _with_enough(data, settings)
-    if kept is not None:
-        data, liked = _only(data, kept), liked[kept]
-    users = _order(data.user_rows, liked, data.user_ids, settings.min_user_ratings)
-    items = _order(data.item_rows, liked, data.items.item_ids, settings.min_item_ratings)
-    user_rows = _renumber(data.user_rows, users, data.n_users)
-    item_rows = _renumber(data.item_rows, items, data.n_items)
+    stays = np.ones(len(data), dtype=np.bool_)
+    user_rows, item_rows = data.user_rows, data.item_rows
+    while True:
+        by_user = np.bincount(user_rows, minlength=data.n_users)
+        by_item = np.bincount(item_rows, minlength=data.n_items)
+        still = (by_user >= min_user_ratings)[user_rows] & (by_item >= min_item_ratings)[item_rows]
+        if still.all():
+            break
+        stays[stays] = still
+        user_rows, item_rows = user_rows[still], item_rows[still]
+    if not len(user_rows):
+        raise DataError(
+            data.source, "no rating is left; lower --min-user-ratings, --min-item-ratings or --core"
+        )
+    users = np.flatnonzero(by_user >= min_user_ratings)
+    items = np.flatnonzero(by_item >= min_item_ratings)
+    if len(user_rows) < len(data):
+        data = data.only(stays)
+    if (len(users), len(items)) == (data.n_users, data.n_items):
+        return data
+    return _in_order(data, users, items)
+
+
+def k_core(data: Interactions, positive: npt.NDArray[np.bool_], k: int) -> Interactions:
+    """Return the positives of the users and items that have ``k`` positives or more among themselves.
+
+    Published splits are drawn from such cores: first what is no positive goes, then users and items
+    with fewer than ``k``, until each that is left has ``k``. Seidman, "Network Structure and Minimum
+    Degree", Social Networks 5(3), 1983. Errors are those of :func:`kept`.
+    """
+    return kept(data.only(positive), min_user_ratings=k, min_item_ratings=k)
+
+
+def ordered(data: Interactions, liked: npt.NDArray[np.bool_]) -> Interactions:
+    """Return the same users and items by falling positives, then ratings, then as they came.
+
+    The ratings, of which each pair of user and item has one at most, come by user, then item.
+
+    Parameters
+    ----------
+    liked
+        Shape ``(len(data),)``: which ratings are positives.
+    """
+    users = _order(data.user_rows, liked, data.n_users)
+    items = _order(data.item_rows, liked, data.n_items)
+    data = _in_order(data, users, items)
     # Counting sorts: their time grows like the number of ratings.
     by_user = sp.coo_matrix(
-        (positions(len(data)), (user_rows, item_rows)), shape=(len(users), len(items))
+        (positions(len(data)), (data.user_rows, data.item_rows)), shape=(data.n_users, data.n_items)
     ).tocsr()
     return replace(
         data,
-        user_ids=[data.user_ids[r] for r in users.tolist()],
-        items=_items(data.items, items),
-        user_rows=np.repeat(np.arange(len(users), dtype=np.int32), np.diff(by_user.indptr)),
+        user_rows=np.repeat(np.arange(data.n_users, dtype=np.int32), np.diff(by_user.indptr)),
         item_rows=by_user.indices,
         ratings=data.ratings[by_user.data],
         timestamps=None if data.timestamps is None else data.timestamps[by_user.data],
@@ -59,44 +92,25 @@ def positions(n: int) -> npt.NDArray[np.signedinteger[Any]]:
     return np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
 
 
-def _with_enough(data: Interactions, settings: BuildSettings) -> npt.NDArray[np.int64] | None:
-    """Return which ratings are of a user and an item with enough of them; None for all."""
-    kept = None
-    user_rows, item_rows = data.user_rows, data.item_rows
-    # Dropping items can leave a user with too few ratings and the other way round: until it settles.
-    while True:
-        by_user = np.bincount(user_rows, minlength=data.n_users)
-        by_item = np.bincount(item_rows, minlength=data.n_items)
-        enough_by_user = by_user >= settings.min_user_ratings
-        enough_by_item = by_item >= settings.min_item_ratings
-        if np.all(enough_by_user[by_user > 0]) and np.all(enough_by_item[by_item > 0]):
-            break
-        still = np.flatnonzero(enough_by_user[user_rows] & enough_by_item[item_rows])
-        kept = still if kept is None else kept[still]
-        user_rows, item_rows = user_rows[still], item_rows[still]
-    if not len(user_rows):
-        raise DataError(data.source, "no rating is left; lower --min-user-ratings and its like")
-    return kept
+def _order(
+    rows: npt.NDArray[np.int32], liked: npt.NDArray[np.bool_], n_rows: int
+) -> npt.NDArray[np.int64]:
+    n_ratings = np.bincount(rows, minlength=n_rows)
+    n_liked = np.bincount(rows[liked], minlength=n_rows)
+    return np.lexsort((np.arange(n_rows), -n_ratings, -n_liked))
 
 
-def _only(data: Interactions, entries: npt.NDArray[np.int64]) -> Interactions:
+def _in_order(
+    data: Interactions, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]
+) -> Interactions:
+    """Return these users and items, which have all the entries, numbered as they are listed."""
     return replace(
         data,
-        user_rows=data.user_rows[entries],
-        item_rows=data.item_rows[entries],
-        ratings=data.ratings[entries],
-        timestamps=None if data.timestamps is None else data.timestamps[entries],
+        user_ids=[data.user_ids[r] for r in users.tolist()],
+        items=_items(data.items, items),
+        user_rows=_renumber(data.user_rows, users, data.n_users),
+        item_rows=_renumber(data.item_rows, items, data.n_items),
     )
-
-
-def _order(
-    rows: npt.NDArray[np.int32], liked: npt.NDArray[np.bool_], ids: list[str], at_least: int
-) -> npt.NDArray[np.int64]:
-    """Return the old rows that stay, by falling positives, then ratings, then as they came."""
-    n_ratings = np.bincount(rows, minlength=len(ids))
-    n_liked = np.bincount(rows[liked], minlength=len(ids))
-    order = np.lexsort((np.arange(len(ids)), -n_ratings, -n_liked))
-    return order[n_ratings[order] >= at_least]
 
 
 def _renumber(

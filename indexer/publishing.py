@@ -3,19 +3,16 @@
 It refuses to know formats, command lines and how quality is measured.
 """
 
-import hashlib
 import platform
 import time
-from datetime import datetime, timezone
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from ilk.bundle import Store, publish
-from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import Manifest
 from indexer.assemble import Parts, assemble, preference_of
 from indexer.interactions import Interactions
-from indexer.order import kept_and_ordered
+from indexer.order import kept, ordered
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 
@@ -43,23 +40,25 @@ def assemble_and_publish(
     BundleError
         If the store refuses; what was live stays live.
     """
-    liked = preference_of(data, settings).liked(data.ratings)
-    data = kept_and_ordered(data, liked, settings)
+    data = kept(
+        data,
+        min_user_ratings=settings.min_user_ratings,
+        min_item_ratings=settings.min_item_ratings,
+    )
+    data = ordered(data, preference_of(data, settings).liked(data.ratings, data.user_rows))
     parts = assemble(data, settings, progress)
     manifest = _manifest(data, parts, settings, quality)
     with progress.step("publish"):
-        publish(Store(store), manifest, parts.arrays, parts.indices)
-    return manifest.version
+        folder = publish(Store(store), manifest, parts.arrays, parts.indices)
+    return folder.name
 
 
 def _manifest(
     data: Interactions, parts: Parts, settings: BuildSettings, quality: dict[str, float]
 ) -> Manifest:
-    created_at_s = float(int(time.time()))
-    moment = datetime.fromtimestamp(created_at_s, tz=timezone.utc)
     return Manifest(
-        version=f"{moment:%Y%m%dT%H%M%SZ}-{_digest(parts.arrays)}",
-        created_at_s=created_at_s,
+        version="",
+        created_at_s=float(int(time.time())),
         n_users=data.n_users,
         n_items=data.n_items,
         n_ratings=len(data),
@@ -81,14 +80,6 @@ def _manifest(
         provenance=_provenance(data),
         quality=quality,
     )
-
-
-def _digest(arrays: Arrays) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(arrays[name].tobytes())
-    return digest.hexdigest()[:8]
 
 
 def _provenance(data: Interactions) -> dict[str, str]:

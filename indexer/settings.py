@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from ilk.ann import IndexKind
 from ilk.errors import SettingsError
+from ilk.preference import Normalization
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,16 @@ class BuildSettings:
     iterations
         ALS sweeps.
     regularization
-        λ of iALS (Rendle et al. 2022): scaled by each row's frequency.
+        λ of a typical row, in units of the noise that data of this size and density have; 0.5 to 2.
     alpha
         Confidence of a positive over that of an item never met.
     frequency_exponent
         How λ grows with frequency: 0 is one λ for all, 1 is in proportion.
     liked_from
         Stars from which a rating is a positive. Default: the upper quarter of the scale.
+    normalize
+        "mean": a user whose mean stars are below liked_from likes what reaches that mean, for some
+        never give five; "none": liked_from holds for everybody.
     graded
         Let a positive's weight rise with its stars, or with the logarithm of its clicks.
     activity_discount
@@ -59,12 +63,13 @@ class BuildSettings:
 
     factors: int = 64
     iterations: int = 16
-    regularization: float = 0.006
+    regularization: float = 0.95
     alpha: float = 3.0
     frequency_exponent: float = 1.0
     liked_from: float | None = None
+    normalize: Normalization = "none"
     graded: bool = False
-    activity_discount: float = 0.25
+    activity_discount: float = 0.5
     half_life_days: float | None = None
     min_user_ratings: int = 1
     min_item_ratings: int = 0

@@ -17,8 +17,9 @@ from ilk.ann import IndexKind
 from ilk.errors import SettingsError
 from indexer.assemble import preference_of
 from indexer.evaluation import metrics
+from indexer.evaluation.protocols import split_strong
 from indexer.evaluation.served import built_from, rank
-from indexer.evaluation.splits import Split, split_strong
+from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
@@ -116,7 +117,7 @@ def _suggest(trial: optuna.Trial, base: BuildSettings) -> BuildSettings:
     choices: dict[str, Any] = {
         "factors": trial.suggest_int("factors", 16, 256, step=16),
         "alpha": trial.suggest_float("alpha", 0.5, 20.0, log=True),
-        "regularization": trial.suggest_float("regularization", 5e-4, 5e-2, log=True),
+        "regularization": trial.suggest_float("regularization", 0.3, 3.0, log=True),
         "frequency_exponent": trial.suggest_float("frequency_exponent", 0.5, 1.0),
         "activity_discount": trial.suggest_float("activity_discount", 0.0, 0.75),
     }

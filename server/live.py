@@ -6,6 +6,7 @@ bundle, and the old one is unmapped when its last query lets go of it.
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from ilk.bundle import Bundle, Store, open_bundle
 from ilk.errors import BundleMissing
 from ilk.query import answer
 from ilk.types import ItemId, Query
+from server.cost import Costs
+from server.metrics import Counts
 from server.titles import TitleIndex
 
 log = logging.getLogger("ilk.server")
@@ -20,10 +23,18 @@ log = logging.getLogger("ilk.server")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A bundle and what is derived from it for serving."""
+    """A bundle and what is derived from it for serving.
+
+    Attributes
+    ----------
+    since_s
+        When it went live, in Unix seconds.
+    """
 
     bundle: Bundle
     titles: TitleIndex
+    costs: Costs
+    since_s: float
 
 
 class Live:
@@ -35,24 +46,44 @@ class Live:
         The folder of bundles.
     poll_interval_s
         How often ``CURRENT`` is looked at.
+    counts
+        Where swaps and refusals are counted.
     """
 
-    def __init__(self, store: Path, poll_interval_s: float) -> None:
+    def __init__(self, store: Path, poll_interval_s: float, counts: Counts | None = None) -> None:
+        self._counts = counts or Counts()
         self._store = Store(store)
         self._poll_interval_s = poll_interval_s
         self._served: Served | None = None
         self._refused: str | None = None
-        self._stop = threading.Event()
+        self._stopped = False
+        self._wake = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="bundle-watcher", daemon=True)
 
-    def start(self) -> None:
-        """Open the current bundle, then watch for the next; errors of the first opening are raised."""
-        self._swap_in(self._store.current_version())
+    def start(self, fallback_version: str | None = None) -> None:
+        """Open the current bundle, then watch for the next; errors of the first opening are raised.
+
+        Parameters
+        ----------
+        fallback_version
+            Opened instead if the current bundle is refused: other workers serve it.
+        """
+        if fallback_version is None:
+            self._swap_in(self._store.current_version())
+        else:
+            self.refresh()
+            if self._served is None:
+                self._swap_in(fallback_version)
         self._watcher.start()
 
-    def stop(self) -> None:
+    def look(self) -> None:
+        """Let the watcher look at ``CURRENT`` now; returns at once."""
+        self._wake.set()
+
+    def close(self) -> None:
         """Stop watching."""
-        self._stop.set()
+        self._stopped = True
+        self._wake.set()
         if self._watcher.is_alive():
             self._watcher.join()
 
@@ -67,18 +98,24 @@ class Live:
         named = "CURRENT"
         try:
             named = version = self._store.current_version()
-            if version == self.get().bundle.version:
+            if self._served is not None and version == self._served.bundle.version:
                 self._refused = None
             elif version != self._refused:
                 self._swap_in(version)
+                self._counts.swaps += 1
                 self._refused = None
         except Exception:  # whatever is wrong with a new bundle, the old one must go on serving
             if self._refused != named:
+                self._counts.refusals += 1
                 log.exception("%s is refused; the old bundle goes on serving", named)
             self._refused = named
 
     def _watch(self) -> None:
-        while not self._stop.wait(self._poll_interval_s):
+        while True:
+            self._wake.wait(self._poll_interval_s)
+            self._wake.clear()
+            if self._stopped:
+                return
             self.refresh()
 
     def _swap_in(self, version: str) -> None:
@@ -86,5 +123,5 @@ class Live:
         titles = TitleIndex(bundle.catalogue.titles.to_list())
         # The first search touches the pages that every search touches.
         answer(bundle, Query(ItemId(bundle.items.vocabulary.id_of(0))))
-        self._served = Served(bundle, titles)
+        self._served = Served(bundle, titles, Costs(bundle), time.time())
         log.info("serving bundle %s", version)

@@ -3,19 +3,15 @@
 It refuses to know how splits are made.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 
 from ilk.errors import DataError
+from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
 
-if TYPE_CHECKING:
-    from indexer.evaluation.splits import Split
 
-
-def check_no_leak(split: "Split") -> None:
+def check_no_leak(split: Split) -> None:
     """Raise if anything to be predicted, or that the protocol forbids, could have been learned.
 
     Pairs are compared, not entries, so a pair that stands in the data twice is found too.

@@ -6,8 +6,8 @@ It refuses to know protocols beyond that one; `report` has them all.
 from ilk.errors import DataError, SettingsError
 from indexer.assemble import preference_of
 from indexer.evaluation import metrics
+from indexer.evaluation.protocols import split_strong
 from indexer.evaluation.served import built_from, rank
-from indexer.evaluation.splits import split_strong
 from indexer.interactions import Interactions
 from indexer.progress import Progress, note
 from indexer.settings import BuildSettings

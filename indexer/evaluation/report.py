@@ -17,15 +17,15 @@ from ilk.space import likeness_vectors
 from indexer.assemble import preference_of
 from indexer.evaluation import metrics
 from indexer.evaluation.baselines import EASE, ItemKNN, Popularity, RandomRanking, Ranker
-from indexer.evaluation.served import built_from, rank
-from indexer.evaluation.splits import (
-    Split,
+from indexer.evaluation.protocols import (
     show_only,
     split_cold_items,
     split_strong,
     split_temporal,
     split_weak,
 )
+from indexer.evaluation.served import built_from, rank
+from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
 from indexer.progress import Progress, note
 from indexer.settings import BuildSettings

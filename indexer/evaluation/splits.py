@@ -1,28 +1,22 @@
-"""Knows how to part interactions into what is learned from, what is shown and what is predicted.
+"""Knows what a split is: what is learned from, what is shown and what is to be predicted.
 
-It refuses to know models and figures. Parts are boolean masks over the entries of the original
-interactions, so rows mean the same before and after a split.
+It refuses to know how a split is drawn (`protocols` does), models and figures. Parts are boolean
+masks over the entries of the original interactions, so rows mean the same before and after a split.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ilk.errors import DataError, SettingsError
-from indexer.evaluation.leaks import check_no_leak
 from indexer.interactions import Interactions
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Rows: TypeAlias = npt.NDArray[np.int64]
 CsrMatrix: TypeAlias = "sparse.csr_matrix[np.float32]"
 SplitProtocol: TypeAlias = Literal["strong", "weak", "temporal", "cold_items"]
-
-MIN_POSITIVES = 5
-# Keeps a product such as 0.29 * 100 = 28.999999999999996 from losing a whole entry when floored.
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +26,7 @@ class Split:
     Attributes
     ----------
     protocol
-        Which of this module's functions made it.
+        Which function of `protocols` made it.
     interactions
         The original; every mask is over its ``n`` entries.
     positive
@@ -70,14 +64,7 @@ class Split:
 
     def train_interactions(self) -> Interactions:
         """Return the entries to learn from; users, items and their rows stay as they were."""
-        whole = self.interactions
-        return replace(
-            whole,
-            user_rows=whole.user_rows[self.train],
-            item_rows=whole.item_rows[self.train],
-            ratings=whole.ratings[self.train],
-            timestamps=None if whole.timestamps is None else whole.timestamps[self.train],
-        )
+        return self.interactions.only(self.train)
 
     def entries_by_test_user(self, part: Mask) -> list[Rows]:
         """Return the positions of a part's entries (``fold_in`` or ``held_out``) per test user.
@@ -114,221 +101,3 @@ class Split:
         ones = np.ones(len(rows), dtype=np.float32)
         shape = (len(user_rows), self.interactions.n_items)
         return sparse.csr_matrix((ones, (rows, columns)), shape=shape)
-
-
-def split_strong(
-    interactions: Interactions,
-    positive: Mask,
-    seed: int,
-    *,
-    n_test_users: int | None = None,
-    test_fraction: float = 0.1,
-    held_out_fraction: float = 0.2,
-) -> Split:
-    """Hold users out of training wholly; show part of their positives, predict the rest.
-
-    Only positives are used, in training too. Of users with at least ``MIN_POSITIVES`` of them,
-    ``n_test_users`` (by default ``test_fraction``) are tested. Their positives on items that
-    training has no positive of are removed before they are parted, and counted in
-    ``n_dropped_entries``; of those that remain ``floor(held_out_fraction * count)`` are held out.
-
-    Raises
-    ------
-    SettingsError
-        If a fraction or the number of users is out of range.
-    DataError
-        If too few users or entries are left.
-
-    Notes
-    -----
-    Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018; used with iALS
-    by Rendle et al., RecSys 2022.
-    """
-    _check_fractions(test_fraction=test_fraction, held_out_fraction=held_out_fraction)
-    _check_mask(interactions, "positive", positive)
-    rng = np.random.default_rng(seed)
-    counts = np.bincount(interactions.user_rows[positive], minlength=interactions.n_users)
-    eligible = np.flatnonzero(counts >= MIN_POSITIVES)
-    if n_test_users is None:
-        n_test_users = max(1, int(test_fraction * len(eligible) + _ROUNDING))
-    if not 1 <= n_test_users <= len(eligible):
-        raise SettingsError(
-            f"n_test_users: {n_test_users} asked for; {len(eligible)} users have "
-            f"{MIN_POSITIVES} positives or more"
-        )
-    chosen = np.zeros(interactions.n_users, dtype=np.bool_)
-    chosen[rng.choice(eligible, n_test_users, replace=False)] = True
-    of_chosen = chosen[interactions.user_rows]
-    train = positive & ~of_chosen
-    known = np.zeros(interactions.n_items, dtype=np.bool_)
-    known[interactions.item_rows[train]] = True
-    usable = positive & of_chosen & known[interactions.item_rows]
-    held_out = _pick_per_user(interactions, usable, held_out_fraction, rng)
-    split = _assemble("strong", interactions, positive, train, usable & ~held_out, held_out)
-    return replace(
-        split,
-        n_dropped_entries=int((positive & of_chosen & ~usable).sum()),
-        n_dropped_users=n_test_users - len(split.test_user_rows),
-    )
-
-
-def split_weak(
-    interactions: Interactions, positive: Mask, seed: int, *, held_out_fraction: float = 0.2
-) -> Split:
-    """Part every user's entries at random: ``floor(held_out_fraction * count)`` leave training.
-
-    Positives among those are to be predicted; the others are withheld from everyone. Errors are
-    those of :func:`split_strong`.
-    """
-    _check_fractions(held_out_fraction=held_out_fraction)
-    everything = np.ones(len(interactions), dtype=np.bool_)
-    rng = np.random.default_rng(seed)
-    test = _pick_per_user(interactions, everything, held_out_fraction, rng)
-    return split_given(interactions, positive, ~test, test)
-
-
-def split_given(interactions: Interactions, positive: Mask, train: Mask, test: Mask) -> Split:
-    """Return the weak split that ``train`` and ``test``, masks over the entries, spell out.
-
-    For published splits. Raises :class:`DataError` if they share a (user, item) pair.
-    """
-    masks = {"positive": positive, "train": train, "test": test}
-    for name, mask in masks.items():
-        _check_mask(interactions, name, mask)
-    return _assemble("weak", interactions, positive, train, train, test & positive)
-
-
-def split_temporal(
-    interactions: Interactions,
-    positive: Mask,
-    *,
-    quantile: float = 0.9,
-    cutoff_s: int | None = None,
-) -> Split:
-    """Learn and show what came before a date; predict the positives that came at or after it.
-
-    The date is ``cutoff_s`` (Unix seconds) or else the ``quantile`` of all timestamps. Test users
-    have a positive on both sides of it. Items new after the date stay, for content can reach them:
-    see ``Split.n_cold_held_out``. Nothing is drawn at random. Meng et al., "Exploring Data
-    Splitting Strategies for the Evaluation of Recommendation Models", RecSys 2020.
-
-    Raises
-    ------
-    SettingsError
-        If ``quantile`` is out of range.
-    DataError
-        If the data has no timestamps, or no user can be tested.
-    """
-    _check_fractions(quantile=quantile)
-    _check_mask(interactions, "positive", positive)
-    times = interactions.timestamps
-    if times is None:
-        raise DataError(interactions.source, "has no timestamps; a temporal split needs them")
-    if cutoff_s is None:
-        cutoff_s = int(np.quantile(times, quantile, method="higher"))
-    before = times < cutoff_s
-    after = ~before & positive
-    return _assemble("temporal", interactions, positive, before, before, after, cutoff_s)
-
-
-def split_cold_items(
-    interactions: Interactions, positive: Mask, seed: int, *, item_fraction: float = 0.1
-) -> Split:
-    """Take ``item_fraction`` of the rated items out of training; predict who likes them.
-
-    Every entry on a cold item leaves training and fold-in. Test users have a positive on a cold
-    item and one on another. Schein et al., "Methods and Metrics for Cold-Start Recommendations",
-    SIGIR 2002. Errors are those of :func:`split_strong`.
-    """
-    _check_fractions(item_fraction=item_fraction)
-    _check_mask(interactions, "positive", positive)
-    rated = np.unique(interactions.item_rows)
-    n_cold = max(1, int(item_fraction * len(rated) + _ROUNDING))
-    rng = np.random.default_rng(seed)
-    is_cold = np.zeros(interactions.n_items, dtype=np.bool_)
-    is_cold[rng.choice(rated, n_cold, replace=False)] = True
-    warm = ~is_cold[interactions.item_rows]
-    return _assemble("cold_items", interactions, positive, warm, warm, ~warm & positive)
-
-
-def show_only(split: Split, n_shown: int, seed: int) -> Split:
-    """Return the split with at most ``n_shown`` random entries of each test user folded in.
-
-    What is to be predicted stays as it was: only how much is known of the users changes.
-    """
-    data = split.interactions
-    entries = np.flatnonzero(split.fold_in)
-    users = data.user_rows[entries]
-    order = np.lexsort((np.random.default_rng(seed).random(len(entries)), users))
-    counts = np.bincount(users, minlength=data.n_users)
-    place = np.arange(len(entries)) - (np.cumsum(counts) - counts)[users[order]]
-    fold_in = np.zeros(len(data), dtype=np.bool_)
-    fold_in[entries[order[place < n_shown]]] = True
-    return replace(split, fold_in=fold_in)
-
-
-def _assemble(
-    protocol: SplitProtocol,
-    interactions: Interactions,
-    positive: Mask,
-    train: Mask,
-    visible: Mask,
-    held_out: Mask,
-    cutoff_s: int | None = None,
-) -> Split:
-    users, n_users = interactions.user_rows, interactions.n_users
-    to_predict = np.bincount(users[held_out], minlength=n_users) > 0
-    to_show = np.bincount(users[visible & positive], minlength=n_users) > 0
-    tested = to_predict & to_show
-    if not tested.any():
-        raise DataError(
-            interactions.source,
-            f"a {protocol} split finds no user with a positive to show and one to predict",
-        )
-    if not (train & positive).any():
-        raise DataError(interactions.source, f"a {protocol} split leaves no positive to learn from")
-    of_tested = tested[users]
-    split = Split(
-        protocol=protocol,
-        interactions=interactions,
-        positive=positive,
-        train=train,
-        fold_in=visible & of_tested,
-        held_out=held_out & of_tested,
-        test_user_rows=np.flatnonzero(tested),
-        n_dropped_users=int((to_predict & ~to_show).sum()),
-        cutoff_s=cutoff_s,
-    )
-    check_no_leak(split)
-    return split
-
-
-def _pick_per_user(
-    interactions: Interactions, among: Mask, fraction: float, rng: np.random.Generator
-) -> Mask:
-    """Return a mask of ``floor(fraction * count)`` random entries of each user's ``among``."""
-    entries = np.flatnonzero(among)
-    users = interactions.user_rows[entries]
-    order = np.lexsort((rng.random(len(entries)), users))
-    counts = np.bincount(users, minlength=interactions.n_users)
-    starts = np.cumsum(counts) - counts
-    place = np.arange(len(entries)) - starts[users[order]]
-    n_picked = (fraction * counts + _ROUNDING).astype(np.int64)
-    picked = np.zeros(len(interactions), dtype=np.bool_)
-    picked[entries[order[place < n_picked[users[order]]]]] = True
-    return picked
-
-
-def _check_fractions(**fractions: float) -> None:
-    for name, fraction in fractions.items():
-        if not 0.0 < fraction < 1.0:
-            raise SettingsError(f"{name}: must be between 0 and 1, got {fraction}")
-
-
-def _check_mask(interactions: Interactions, name: str, mask: Mask) -> None:
-    if mask.dtype != np.bool_ or mask.shape != (len(interactions),):
-        raise DataError(
-            name,
-            f"must be one boolean per entry, shape ({len(interactions)},), "
-            f"got {mask.dtype} of shape {mask.shape}",
-        )

@@ -73,12 +73,11 @@ def read_tables(
     SettingsError
         If ``rating_scale`` is not a range.
     """
-    if rating_scale is not None and not -math.inf < rating_scale[0] < rating_scale[1] < math.inf:
-        raise SettingsError(f"rating_scale {rating_scale} must be (min, max) with min < max")
-    events_table, items_table = _table(interactions), _table(items)
-    catalogue, n_bad_items = _read_items(items_table, skip_bad_rows)
+    check_scale(rating_scale)
+    events_table = _table(interactions)
+    catalogue, n_bad_items = read_items(items, skip_bad_rows=skip_bad_rows)
     known = (pa.array(catalogue.item_ids, pa.string()), items.name)
-    columns = _event_columns(events_table, known, rating_scale)
+    columns = event_columns(events_table, known, rating_scale)
     rows = read_rows(events_table, columns, skip_bad_rows=skip_bad_rows)
     values = rows.values
     events = Events(
@@ -94,6 +93,12 @@ def read_tables(
     return to_interactions(events, catalogue, rating_scale, source)
 
 
+def check_scale(rating_scale: tuple[float, float] | None) -> None:
+    """Raise SettingsError if a rating scale is given that is no range."""
+    if rating_scale is not None and not -math.inf < rating_scale[0] < rating_scale[1] < math.inf:
+        raise SettingsError(f"rating_scale {rating_scale} must be (min, max) with min < max")
+
+
 def _table(path: Path) -> Table:
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
@@ -105,14 +110,15 @@ def _table(path: Path) -> Table:
     return Delimited(path, "\t" if ".tsv" in name[-7:] else ",", many_lines=True)
 
 
-def _event_columns(
-    table: Table, known: tuple[pa.Array, str], rating_scale: tuple[float, float] | None
+def event_columns(
+    table: Table, known: tuple[pa.Array, str] | None, rating_scale: tuple[float, float] | None
 ) -> list[Column]:
+    """Return the columns of a table of interactions, by their names; ``known`` items alone, if given."""
     columns: list[Column] = [
         IdColumn("user", _position(table, "user", USER)),
         IdColumn("item", _position(table, "item", ITEM), known),
     ]
-    rating, timestamp = _find(table, RATING), _find(table, TIMESTAMP)
+    rating, timestamp = find(table, RATING), find(table, TIMESTAMP)
     if rating is not None:
         columns.append(NumberColumn("rating", rating, rating_scale))
     elif rating_scale is not None:
@@ -146,13 +152,15 @@ def _scale_of(ratings: npt.NDArray[np.float32], name: str) -> tuple[float, float
     return low, high
 
 
-def _read_items(table: Table, skip_bad_rows: bool) -> tuple[Items, int]:
+def read_items(path: Path, *, skip_bad_rows: bool = False) -> tuple[Items, int]:
+    """Read a table of items as :func:`read_tables` does; also return how many rows were dropped."""
+    table = _table(path)
     found = {
         "title": _position(table, "title", TITLE),
         "genres": _position(table, "genres", GENRES),
         "item id": _position(table, "item id", ITEM_KEY),
     }
-    year = _find(table, YEAR)
+    year = find(table, YEAR)
     columns: list[Column] = [TextColumn(name, found[name]) for name in ("title", "genres")]
     if year is not None:
         columns.append(TextColumn("year", year, r"(?:\d{1,4}(?:\.0+)?)?", "a year, or blank"))
@@ -210,7 +218,7 @@ def _is_number_or_blank(text: str) -> bool:
 
 
 def _position(table: Table, what: str, aliases: Sequence[str]) -> int:
-    position = _find(table, aliases)
+    position = find(table, aliases)
     if position is None:
         raise DataError(
             table.name,
@@ -220,7 +228,8 @@ def _position(table: Table, what: str, aliases: Sequence[str]) -> int:
     return position
 
 
-def _find(table: Table, aliases: Sequence[str]) -> int | None:
+def find(table: Table, aliases: Sequence[str]) -> int | None:
+    """Return the position of the first column that has one of these names, or None."""
     names = [_normal(name) for name in table.column_names]
     return next((names.index(alias) for alias in aliases if alias in names), None)
 

@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from ilk.errors import DataError, SettingsError
 from indexer.evaluation import stars
 from indexer.evaluation.leaks import check_no_leak
-from indexer.evaluation.splits import (
+from indexer.evaluation.protocols import (
     MIN_POSITIVES,
-    Mask,
-    Split,
     show_only,
     split_cold_items,
     split_given,
@@ -23,6 +21,7 @@ from indexer.evaluation.splits import (
     split_temporal,
     split_weak,
 )
+from indexer.evaluation.splits import Mask, Split
 from indexer.interactions import Interactions, Items
 
 Pair = tuple[int, int]

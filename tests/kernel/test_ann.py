@@ -217,16 +217,7 @@ def test_a_file_cut_short_is_refused(
         Index.open(tmp_path / "cut", kind, N_ROWS, DIM)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        # Cut inside a field of the header, a file kills the process: faiss reads past its map.
-        pytest.param(IndexKind.FLAT, marks=pytest.mark.xfail(strict=True, reason="faiss crashes")),
-        IndexKind.IVF,
-        pytest.param(IndexKind.HNSW, marks=pytest.mark.xfail(strict=True, reason="faiss crashes")),
-    ],
-    ids=lambda kind: kind.value,
-)
+@kinds
 def test_a_file_cut_inside_its_header_does_not_kill_the_process(
     kind: IndexKind, folder: Path, tmp_path: Path
 ) -> None:

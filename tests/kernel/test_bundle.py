@@ -15,7 +15,7 @@ import pytest
 from ilk.bundle import Store, open_bundle
 from ilk.bundle.manifest import MANIFEST_NAME, sealed
 from ilk.bundle.reader import read_manifest
-from ilk.bundle.writer import sha256_of
+from ilk.bundle.verification import sha256_of
 from ilk.errors import BundleCorrupt, BundleError, BundleMissing, BundleUnsupported
 
 Edit = Callable[[dict[str, Any]], Any]

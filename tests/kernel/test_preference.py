@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -116,6 +117,86 @@ def test_a_positive_is_surer_than_an_item_never_met_and_anything_else_says_nothi
     assert (len(set(confidences[liked].tolist())) > 1) == graded
 
 
+def own_bars(graded: bool = False) -> Preference:
+    return Preference(FIVE, 4.0, 5.0, graded, normalize="mean")
+
+
+def slow_bar(stars: list[float], liked_from: float = 4.0, shrinkage: float = 5.0) -> float:
+    """As if the user had also rated ``shrinkage`` films at the threshold; never above it."""
+    pretended = [*stars, *[liked_from] * int(shrinkage)]
+    return min(liked_from, sum(pretended) / len(pretended))
+
+
+half_stars = st.integers(1, 10).map(lambda n: n / 2)
+users_with_ratings = st.lists(st.lists(half_stars, max_size=30), min_size=1, max_size=6)
+
+
+@gradings
+@quick
+@given(users=users_with_ratings, seed=st.integers(0, 2**31))
+def test_a_users_own_bar_is_the_formula_alone_and_among_others(
+    graded: bool, users: list[list[float]], seed: int
+) -> None:
+    preference = own_bars(graded)
+    rows = np.repeat(np.arange(len(users)), [len(stars) for stars in users])
+    ratings = np.array([s for stars in users for s in stars], dtype=np.float32)
+    order = np.random.default_rng(seed).permutation(len(ratings))
+    together = np.empty(len(ratings), dtype=np.float32)
+    together[order] = preference.confidences(ratings[order], None, user_rows=rows[order])
+    for row, stars in enumerate(users):
+        alone = preference.confidences(floats(*stars), None)
+        assert together[rows == row].tolist() == alone.tolist()
+        bar = slow_bar(stars)
+        slow = [
+            0.0 if s < np.float32(bar) else 1 + 5 * (0.5 + (s - bar) / (5 - bar) if graded else 1)
+            for s in stars
+        ]
+        assert alone.tolist() == pytest.approx(slow, rel=1e-5)
+
+
+@quick
+@given(stars=st.lists(half_stars, max_size=40))
+def test_a_habit_makes_more_positives_and_never_fewer(stars: list[float]) -> None:
+    everybodys, own = usual(FIVE), replace(usual(FIVE), normalize="mean")
+    assert np.all(own.liked(floats(*stars)) >= everybodys.liked(floats(*stars)))
+
+
+def test_few_ratings_are_read_as_everybodys_and_many_by_their_users_own_mean() -> None:
+    preference = own_bars()
+    assert not preference.liked(floats(3)).any()
+    stern = floats(*([1, 2, 3] * 40))
+    assert preference.bars(stern)[0] == pytest.approx(2.0, abs=0.1)
+    assert preference.liked(stern).tolist() == [False, False, True] * 40
+    assert not usual(FIVE).liked(stern).any()
+    generous = floats(*([4, 5] * 40))
+    assert preference.liked(generous).all()
+
+
+def test_what_was_merely_said_to_be_liked_tells_of_no_habit() -> None:
+    preference = own_bars()
+    ratings = floats(5, 5, 5, *[2, 3] * 20)
+    starred = np.arange(len(ratings)) >= 3
+    bars = preference.bars(ratings, telling=starred)
+    assert bars[0] == preference.bars(ratings[starred])[0] < preference.bars(ratings)[0]
+    surely = preference.confidences(ratings, None, telling=starred)
+    assert np.all(surely[:3] > 1)
+
+
+def test_clicks_have_no_habit() -> None:
+    clicks, flat = floats(1, 3, 50), Preference(CLICKS, 0.0, 5.0)
+    own = Preference(CLICKS, 0.0, 5.0, normalize="mean")
+    assert own.confidences(clicks, None).tolist() == flat.confidences(clicks, None).tolist()
+
+
+def test_activity_is_counted_by_user() -> None:
+    preference = Preference(FIVE, 4.0, 5.0, activity_discount=0.5, typical_activity=2.0)
+    rows, ratings = np.array([0, 1, 1, 1, 1, 1]), floats(5, 5, 5, 5, 5, 1)
+    confidences = preference.confidences(ratings, None, user_rows=rows)
+    busy = 1 + 5 * (2 / 4) ** 0.5
+    assert confidences.tolist() == pytest.approx([1 + 5 * 2**0.5, *[busy] * 4, 0])
+    assert preference.confidences(ratings[1:], None).tolist() == confidences[1:].tolist()
+
+
 @gradings
 def test_a_threshold_at_the_top_of_the_scale_still_gives_finite_confidences(graded: bool) -> None:
     confidences = Preference(FIVE, 5.0, 5.0, graded).confidences(floats(4.5, 5.0), None)
@@ -152,9 +233,19 @@ def test_settings_that_mean_nothing_are_refused(wrong: float) -> None:
         Preference(FIVE, 4.0, wrong)
     with pytest.raises(SettingsError, match="half-life"):
         Preference(FIVE, 4.0, 5.0, half_life_s=wrong)
+    with pytest.raises(SettingsError, match="habit shrinkage"):
+        Preference(FIVE, 4.0, 5.0, habit_shrinkage=wrong)
+    with pytest.raises(SettingsError, match="normalize must be one of none, mean"):
+        Preference(FIVE, 4.0, 5.0, normalize=str(wrong))  # type: ignore[arg-type]
 
 
 @scales
 def test_a_preference_comes_back_from_json_as_it_was(scale: tuple[float, float] | None) -> None:
-    preference = Preference(scale, 3.5, 2.0, graded=True, half_life_s=60.0)
+    preference = Preference(scale, 3.5, 2.0, graded=True, half_life_s=60.0, normalize="mean")
     assert Preference.from_json(json.loads(json.dumps(preference.to_json()))) == preference
+
+
+def test_json_from_before_habits_were_looked_at_means_what_it_meant() -> None:
+    values = Preference(FIVE, 3.5, 2.0).to_json()
+    del values["normalize"], values["habit_shrinkage"]
+    assert Preference.from_json(values) == Preference(FIVE, 3.5, 2.0, normalize="none")

@@ -115,6 +115,12 @@ def fading_bundle(sample: Interactions, build_bundle: BuildBundle) -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def own_bars_bundle(sample: Interactions, build_bundle: BuildBundle) -> Bundle:
+    """The sample, each user's stars read by their own habit, more stars meaning more."""
+    return build_bundle(sample, replace(SMALL, normalize="mean", graded=True))
+
+
+@pytest.fixture(scope="session")
 def clicks_bundle(sample: Interactions, build_bundle: BuildBundle) -> Bundle:
     """The sample with its stars read as clicks, more clicks meaning more."""
     clicks = replace(sample, ratings=np.ceil(sample.ratings), rating_scale=None)

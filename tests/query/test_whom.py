@@ -260,7 +260,7 @@ def as_profile(bundle: Bundle, user_row: int) -> Profile:
 @pytest.mark.parametrize("target", Target)
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("user_row", [0, 100, 590, 599])
-@pytest.mark.parametrize("name", ["bundle", "fading_bundle", "clicks_bundle"])
+@pytest.mark.parametrize("name", ["bundle", "fading_bundle", "own_bars_bundle", "clicks_bundle"])
 def test_a_known_user_and_a_newcomer_with_the_same_ratings_get_the_same_answers(
     request: pytest.FixtureRequest, name: str, user_row: int, weight: float, target: Target
 ) -> None:

@@ -40,7 +40,7 @@ def live(store: Store) -> Iterator[Live]:
     watched = Live(store.path, NEVER_S)
     watched.start()
     yield watched
-    watched.stop()
+    watched.close()
 
 
 def serving_version(live: Live) -> str:
