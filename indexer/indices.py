@@ -33,10 +33,10 @@ _HOPELESS = 3
 # Up to how many rows each kind is tried where the settings name none, and from how many on; from simple
 # to intricate. Below, comparing with all is quickest; above, building takes too long or searching does.
 _TRIED = {
-    IndexKind.FLAT: (0, 500_000),
+    IndexKind.FLAT: (0, 100_000),
     IndexKind.PQ: (4_000, 500_000),
     IndexKind.HNSW: (4_000, 20_000),
-    IndexKind.IVF: (4_000, 2_000_000),
+    IndexKind.IVF: (4_000, 50_000),
     IndexKind.IVF_SQ: (50_000, 1 << 62),
 }
 

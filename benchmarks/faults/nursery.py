@@ -2,8 +2,8 @@
 
 Run by itself, this module is that process. It has trained three bundles, of the same ratings with other
 seeds, and for each line on stdin forks a child that publishes one of them, or runs a whole command of the
-indexer, as ``python -m indexer`` would: what fails ends in a message and an exit code. OpenMP has one thread
-here, for a pool of threads would not survive the fork.
+indexer, as ``python -m indexer`` would: what fails ends in a message and an exit code. OpenMP has one
+thread here, for a pool of threads would not survive the fork.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
-"""Every fsync, rename, open, mkdir and write of a publication fails in turn, or is the last thing it does.
+"""Every fsync, rename, open, mkdir and write of a publication fails in turn, or is its last act.
 
-``strace`` puts the faults in. A child of the nursery stops where its publication begins, strace takes hold
-of it, and lets one call of one kind fail with EIO or ENOSPC, or kills the process there. Afterwards a reader
-must find one whole version, old or new.
+``strace`` puts the faults in. A child of the nursery stops where its publication begins, strace takes
+hold of it, and lets one call of one kind fail with EIO or ENOSPC, or kills the process there. Afterwards
+a reader must find one whole version, old or new.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of it: ``violation`` is empty where a reader saw one whole version and errors were told."""
+    """What came of it: ``violation`` is empty where a reader saw one whole version, and errors."""
 
     point: Point
     outcome: str

@@ -18,6 +18,10 @@ _HNSW_BUILD_EFFORT: Final = 200
 # Dimensions for each 4-bit code: fewer lose precision on the way from floats, more on the way back.
 _DIMS_PER_CODE: Final = 2
 _TRAINING_ROWS_PER_CODE: Final = 1024
+# Lists are found by comparing with all of their centroids, in training and by every row and query.
+_MOST_LISTS: Final = 4096
+_TRAINING_ROWS_PER_LIST: Final = 64
+_TRAINING_ROUNDS: Final = 10
 # faiss's scalar quantizer is a tenth as quick where this does not divide the dimensions.
 _SCALAR_LANES: Final = 16
 _ROW_ID_BYTES: Final = 8
@@ -79,7 +83,7 @@ class IndexSpec:
 
     def lists(self, n_rows: int) -> int:
         """Return the number of inverted lists: ``4 √n``, as faiss's guidelines say, if not given."""
-        return min(self.n_lists or max(1, int(4 * n_rows**0.5)), n_rows)
+        return min(self.n_lists or max(1, min(int(4 * n_rows**0.5), _MOST_LISTS)), n_rows)
 
     def efforts(self, n_rows: int) -> tuple[int, ...]:
         """Return the search settings worth measuring, cheapest first; ``(0,)`` where none exist."""
@@ -126,6 +130,9 @@ def trained(vectors: Float32Matrix, spec: IndexSpec, seed: int) -> Any:
     clustering.min_points_per_centroid = 1
     if spec.kind is IndexKind.PQ:
         clustering.max_points_per_centroid = _TRAINING_ROWS_PER_CODE
+    else:
+        clustering.max_points_per_centroid = _TRAINING_ROWS_PER_LIST
+        clustering.niter = _TRAINING_ROUNDS
     inner.train(_enough(vectors) if spec.kind is IndexKind.PQ else vectors)
     return inner
 
