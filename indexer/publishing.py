@@ -123,6 +123,7 @@ def _manifest(
         },
         content_fields=[[f.name, list(f.terms), f.weight] for f in parts.content_model.fields],
         indices=parts.records,
+        rejected_indices=parts.rejected,
         default_content_weight=settings.content_weight,
         default_recall=settings.recall_target,
         source=data.source,

@@ -23,7 +23,6 @@ from ilk.bundle.writer import Savable
 from ilk.errors import BundleError
 from ilk.space import SPACE_KEYS
 from ilk.types import Target
-from ilk.vectors import concatenate
 from ilk.vocabulary import Vocabulary
 from indexer.indices import build_index
 from indexer.settings import BuildSettings
@@ -161,10 +160,10 @@ def _indices(
                 index=IndexKind(records[key.name].kind),
                 seed=int(bundle.manifest.settings["seed"]),
             )
-            vectors = concatenate(
-                users.directions if key.by_likeness else users.factors, users.content
+            factors = users.directions if key.by_likeness else users.factors
+            other = (bundle.items.factors, bundle.items.content)
+            asking = (factors, users.content) if key.by_likeness else other
+            indices[key.name], records[key.name], _ = build_index(
+                key, factors, users.content, asking, settings
             )
-            items = concatenate(bundle.items.factors, bundle.items.content)
-            asking = vectors if key.by_likeness else items
-            indices[key.name], records[key.name] = build_index(key, vectors, asking, settings)
     return indices, records

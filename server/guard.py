@@ -15,7 +15,7 @@ import grpc
 from ilk.errors import DeadlineExceeded, IlkError
 from ilk.types import Examples, ItemId, Profile, Text, UserId
 from server import status
-from server.admission import Gate, Patience, Shed
+from server.admission import Gate, Lane, Patience, Shed
 from server.logs import cause_of
 from server.metrics import NO_KIND, Calls, Counts
 
@@ -32,6 +32,8 @@ KINDS: Final[dict[type, str]] = {
     Text: "text",
 }
 _MAX_REQUEST_ID = 128
+# What is told to a call that is turned away unread.
+_RETRY_S = 0.1
 
 
 class ByKind(dict[str, Calls]):
@@ -123,14 +125,24 @@ class Guard:
         self._gate = gate
         self._counts = counts
         self._log_calls = log_calls
-        self.shedding: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
-            self._shed
-        )
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether so many calls are under way that further ones are turned away unread."""
-        return self._gate.in_flight >= self._gate.max_in_flight
+    def refuses(self, lane: Lane | None) -> bool:
+        """Take note that a call has come, and tell whether to turn it away before it is even read.
+
+        Parameters
+        ----------
+        lane
+            Where its work would wait, if that is known.
+        """
+        gate = self._gate
+        gate.passed += 1
+        if gate.in_flight >= gate.max_in_flight:
+            self._counts.shed["in flight"] += 1
+            return True
+        if lane is not None and lane.is_full:
+            self._counts.shed["queue"] += 1
+            return True
+        return False
 
     def unary(
         self, method: str, handler: Callable[[bytes, Call], Awaitable[bytes]]
@@ -192,8 +204,12 @@ class Guard:
         """End a call with the status of ``error``; what is a fault of ours goes to the log."""
         if isinstance(error, IlkError) and not status.is_ours(error):
             call.code = status.name_of(error)
-            after_s = error.retry_after_s if isinstance(error, Shed) else None
-            await context.abort_with_status(status.to_status(error, after_s))
+            told = (
+                status.to_shed_status(error.retry_after_s)
+                if isinstance(error, Shed)
+                else status.to_status(error)
+            )
+            await context.abort_with_status(told)
         call.code = "INTERNAL"
         log_failure(call.request_id, error)
         metadata = ((REQUEST_ID, call.request_id),)
@@ -201,10 +217,13 @@ class Guard:
         await context.abort(grpc.StatusCode.INTERNAL, text, metadata)
         raise AssertionError  # abort raises
 
-    async def _shed(self, _: object, context: Context) -> None:
-        self._counts.shed["in flight"] += 1
-        error = Shed(f"the server is at its limit: {self._gate.in_flight} calls are under way", 0)
-        await context.abort_with_status(status.to_status(error, error.retry_after_s))
+
+async def _shed(_: object, context: Context) -> None:
+    await context.abort_with_status(status.to_shed_status(_RETRY_S))
+
+
+# A handler of streams, whatever the rpc: gRPC reads no message before it runs.
+SHEDDING: Final["grpc.RpcMethodHandler[Any, Any]"] = grpc.stream_stream_rpc_method_handler(_shed)
 
 
 def log_failure(request_id: str, error: BaseException) -> None:

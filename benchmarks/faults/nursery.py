@@ -1,9 +1,15 @@
 """Knows how indexers are made by the hundred, to be harmed: a process that is ready, and forks.
 
 Run by itself, this module is that process. It has trained three bundles, of the same ratings with other
+<<<<<<< HEAD
 seeds, and for each line on stdin forks a child that publishes one of them, or runs a whole command of
 the indexer, as ``python -m indexer`` would: what fails ends in a message and an exit code. OpenMP has
 one thread here, for a pool of threads would not survive the fork.
+=======
+seeds, and for each line on stdin forks a child that publishes one of them, or runs a whole command of the
+indexer, as ``python -m indexer`` would: what fails ends in a message and an exit code. OpenMP has one
+thread here, for a pool of threads would not survive the fork.
+>>>>>>> main
 """
 
 import contextlib
