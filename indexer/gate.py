@@ -82,10 +82,15 @@ def check(staged: Bundle, store: Store, settings: GateSettings, seed: int) -> No
 
 
 def check_recall(staged: Bundle, floor: float) -> None:
-    """Refuse a bundle with an index that cannot reach ``floor``, as measured when it was built."""
+    """Refuse a bundle with an index that cannot reach ``floor``, as measured when it was built.
+
+    Pure content is left aside: it is answered without the index unless that is known to keep its promise.
+    """
     for key, space in staged.spaces.items():
         best: dict[float, float] = {}
         for row in space.recall:
+            if row.content_weight == 1:
+                continue
             reached = min(row.recall_at_10, row.recall_at_100)
             best[row.content_weight] = max(reached, best.get(row.content_weight, 0.0))
         if not best:
@@ -103,7 +108,7 @@ def check_self_neighbors(staged: Bundle, floor: float, seed: int) -> None:
     for key, space in staged.spaces.items():
         if not key.by_likeness:
             continue
-        share = self_neighbors(space, seed)
+        share = self_neighbors(space, staged.manifest.default_recall, seed)
         if share < floor:
             raise BundleError(
                 f"{key.name}: {share:.0%} of the rows asked about are found where they stand, "
