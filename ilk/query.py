@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ilk.bundle import Bundle
-from ilk.errors import IlkError
+from ilk.errors import BundleCorrupt, IlkError
 from ilk.explain import explain
 from ilk.plan import Plan, make_plan
 from ilk.rerank import rerank
@@ -94,6 +94,8 @@ def _rerank(bundle: Bundle, plan: Plan, rows: list[int], scores: list[float]) ->
 
 def _neighbors(bundle: Bundle, plan: Plan, rows: list[int], scores: list[float]) -> list[Neighbor]:
     side = bundle.side(plan.query.target)
+    if rows and not 0 <= min(rows) <= max(rows) < len(plan.space):
+        raise BundleCorrupt(f"{plan.space.key.name}: the index found rows that are not there")
     id_of, inferred = side.vocabulary.ids.__getitem__, side.inferred.item
     plain = [
         Neighbor(id_of(row), score, None, None, score <= _NOTHING, inferred(row))
