@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from benchmarks import overload, ranking, services, serving, stars
+from benchmarks import overload, promise, ranking, services, serving, stars
 from ilk import exits
 from ilk.ann import IndexKind
 from indexer.build import build
@@ -149,6 +149,38 @@ def run_overload(
     with tempfile.TemporaryDirectory() as folder:
         build(_read(movielens), Path(folder), BuildSettings(evaluate=False), Progress())
         print("\n".join(overload.table(*overload.measure(Path(folder), plan))))
+
+
+@app.command(name="promise")
+def run_promise(
+    *,
+    movielens: Path | None = None,
+    store: Path | None = None,
+    index: IndexKind | None = None,
+    cases: int = 10_000,
+    seed: int = 1,
+) -> None:
+    """Ask random queries at random recalls, blends and filters, and hold the answers against all rows.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    store
+        Store of a bundle to ask, in place of building one.
+    index
+        Kind of index to build. Default: what the indexer chooses.
+    cases
+        Of each space.
+    seed
+        Of the cases.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if store is None:
+            store, settings = Path(folder), BuildSettings(evaluate=False, index=index)
+            build(_read(movielens), store, settings, Progress())
+        print(f"seed {seed}")
+        print("\n".join(promise.table(promise.measure(store, cases, seed))))
 
 
 def _read(movielens: Path | None) -> Interactions:

@@ -69,7 +69,7 @@ def self_neighbors(space: Space, seed: int) -> float:
     asking = rng.choice(len(space), min(_ROWS_ASKED, len(space)), replace=False)
     queries = concatenate(space.factors[asking], space.content[asking])
     effort = max((row.effort for row in space.recall), default=0)
-    found = space.index.nearest(queries, min(_NEIGHBORS_ASKED, len(space)), effort).rows[:, 0]
+    found = space.nearest(queries, min(_NEIGHBORS_ASKED, len(space)), effort).rows[:, 0]
     best = np.full(len(asking), -np.inf)
     step = max(1, _CHUNK // max(queries.shape[1], 1))
     for start in range(0, len(space), step):
