@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import optuna
@@ -27,6 +27,7 @@ from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
 from indexer.order import k_core
 from indexer.progress import Progress
+from indexer.search_space import RANGES, SEARCHED, Space, Typical
 from indexer.settings import BuildSettings
 
 Validation: TypeAlias = Literal["strong", "weak"]
@@ -35,7 +36,6 @@ _BLENDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 # Splits drawn with seeds far from those that evaluation counts up from the build's own.
 _SEED_OFFSET = 1_000_000
 _N_RANDOM_TRIALS = 8
-_SEARCHED = ("factors", "alpha", "regularization", "frequency_exponent", "activity_discount")
 # What a trial's score does not depend on: it asks at content weight 0 and compares with everything.
 _WITHOUT_EFFECT = ("content_weight", "index", "recall_target", "evaluate")
 
@@ -112,22 +112,24 @@ def tune(
     -----
     The ranking that is measured is the served one. The factors are searched for at content weight 0
     by the tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011); the blend follows, with
-    the best factors.
+    the best factors. In place of ``regularization`` the search moves the λ that the typical user gets,
+    which stays in one range whatever the other settings and the size of the data.
     """
     if settings.core is not None:
         data = k_core(data, relevant(data, base), settings.core)
     objective = _Objective(_validation(data, base, settings), settings.metric)
-    study = _study(objective_key(data, base, settings), base, journal)
+    space = Space(base, Typical.of(objective.splits[0].train_matrix()))
+    study = _study(objective_key(data, base, settings), space, journal)
     ends_at = time.monotonic() + settings.budget_s
     with progress.step("tune", settings.max_trials) as advance:
         if done := _completed(study):
             advance(len(done), f"resumed; {_best_so_far(study, settings.metric)}")
         # The first trial is always made, so that there is something to return.
         while not done or (len(done) < settings.max_trials and time.monotonic() < ends_at):
-            study.optimize(lambda trial: objective.score(_suggested(trial, base)), n_trials=1)
+            study.optimize(lambda trial: objective.score(space.suggested(trial)), n_trials=1)
             done = _completed(study)
             advance(len(done), _best_so_far(study, settings.metric))
-    best = replace(base, **study.best_params)
+    best = space.settings(study.best_params)
     with progress.step("blend"):
         by_blend = objective.scores(best, _BLENDS)
     weight = max(by_blend, key=lambda w: by_blend[w])
@@ -135,17 +137,19 @@ def tune(
 
 
 def objective_key(data: Interactions, base: BuildSettings, settings: TuningSettings) -> str:
-    """Return a name of what is searched for: equal for equal data, splits, figure and fixed settings.
+    """Return a name of what is searched for: equal for equal data, splits, figure and other settings.
 
     Scores under different names cannot be compared, so they must not meet in one search.
     """
     fixed = asdict(base)
-    for name in (*_SEARCHED, *_WITHOUT_EFFECT):
+    for name in (*SEARCHED, *_WITHOUT_EFFECT):
         del fixed[name]
     asked = asdict(settings)
     for name in ("budget_s", "max_trials"):
         del asked[name]
-    digest = hashlib.sha256(json.dumps([fixed, asked, data.rating_scale], sort_keys=True).encode())
+    digest = hashlib.sha256(
+        json.dumps([RANGES, fixed, asked, data.rating_scale], sort_keys=True).encode()
+    )
     for array in (data.user_rows, data.item_rows, data.ratings, data.timestamps):
         digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
     content = [data.items.item_ids, data.items.genres, data.items.texts]
@@ -160,7 +164,7 @@ def _validation(data: Interactions, base: BuildSettings, settings: TuningSetting
     return [draw(data, positive, seed) for seed in range(first, first + settings.splits)]
 
 
-def _study(name: str, base: BuildSettings, journal: Path) -> optuna.Study:
+def _study(name: str, space: Space, journal: Path) -> optuna.Study:
     optuna.logging.set_verbosity(logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
@@ -168,22 +172,11 @@ def _study(name: str, base: BuildSettings, journal: Path) -> optuna.Study:
         storage=JournalStorage(JournalFileBackend(str(journal))),
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=base.seed, n_startup_trials=_N_RANDOM_TRIALS),
+        sampler=optuna.samplers.TPESampler(seed=space.base.seed, n_startup_trials=_N_RANDOM_TRIALS),
     )
     if not study.trials:
-        study.enqueue_trial({name: getattr(base, name) for name in _SEARCHED})
+        study.enqueue_trial(space.start())
     return study
-
-
-def _suggested(trial: optuna.Trial, base: BuildSettings) -> BuildSettings:
-    choices: dict[str, Any] = {
-        "factors": trial.suggest_int("factors", 16, 256, step=16),
-        "alpha": trial.suggest_float("alpha", 0.5, 20.0, log=True),
-        "regularization": trial.suggest_float("regularization", 5e-4, 5e-2, log=True),
-        "frequency_exponent": trial.suggest_float("frequency_exponent", 0.5, 1.0),
-        "activity_discount": trial.suggest_float("activity_discount", 0.0, 0.75),
-    }
-    return replace(base, **choices)
 
 
 def _completed(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
