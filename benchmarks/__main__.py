@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from benchmarks import ranking, serving, stars
+from benchmarks import habits, ranking, serving, stars
 from ilk import exits
 from indexer.build import build
 from indexer.interactions import Interactions
@@ -72,6 +72,22 @@ def run_ranking(*, movielens: Path | None = None, splits: int = 5, rounds: int =
     print("\n".join(ranking.table(figures, settings.seed)))
     for name, figure in ranking.cost(data, settings, n_rounds=rounds).items():
         print(f"{name:<46} {figure:10.2f}")
+
+
+@app.command(name="habits")
+def run_habits(*, movielens: Path | None = None, splits: int = 5) -> None:
+    """Rank with stars read by everybody's bar and by each user's own, for real and for stern users.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    splits
+        Random splits to average over.
+    """
+    settings = BuildSettings()
+    compared = habits.compare(_read(movielens), settings, Progress(), n_splits=splits)
+    print("\n".join(habits.table(compared, settings.seed)))
 
 
 def _read(movielens: Path | None) -> Interactions:
