@@ -6,15 +6,19 @@ RUN := $(BIN)/python -X faulthandler
 READY := $(VENV)/.ready
 PROTO := proto/ilk/v1/similarity.proto
 PROTOC := -m grpc_tools.protoc -I proto $(PROTO)
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header \
+  --no-annotate --no-emit-index-url -q pyproject.toml
 STORE ?= store
 PORT ?= 50051
+# A running server for `make loadtest`; without it, the one on port 50051, or one of its own.
+TARGET ?=
 # A MovieLens folder or zip for `make demo` and `make serve`; without it, the embedded sample.
 DATA ?=
 SOURCE = $(if $(DATA),--movielens "$(DATA)",--sample)
 
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help demo serve test check format stubs lock bench clean
+.PHONY: help demo serve loadtest test check format stubs lock bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -26,6 +30,9 @@ demo: $(READY)  ## Build a bundle, serve it, ask it everything (DATA=... for you
 serve: $(READY)  ## Build a bundle if there is none, and serve it until Ctrl-C (STORE=, PORT=, DATA=)
 	@test -f "$(STORE)/CURRENT" || $(RUN) -m indexer build $(SOURCE) --store "$(STORE)"
 	@$(RUN) -m server --store "$(STORE)" --port $(PORT) --reflection
+
+loadtest: $(READY)  ## Load a server with every kind of query, plot what it did (TARGET=, ARGS="--rates 50,100")
+	@$(RUN) -m loadtest $(if $(TARGET),--target $(TARGET)) --output .cache/loadtest $(ARGS)
 
 test: $(READY)  ## Run every test
 	$(RUN) -m pytest -q
@@ -49,8 +56,9 @@ stubs: $(READY)  ## Generate ilk/v1 from proto/
 
 lock: $(READY)  ## Pin every dependency anew, with hashes, for all systems and Pythons
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header \
-	  --no-annotate --no-emit-index-url --all-extras --group dev --upgrade -q pyproject.toml -o requirements.lock
+	$(LOCK) --all-extras --group dev --upgrade -o requirements.lock
+	for program in server indexer; do \
+	  $(LOCK) --extra $$program --constraints requirements.lock -o deploy/$$program.lock || exit 1; done
 
 bench: $(READY)  ## Run the benchmarks, each a ratio in one run
 	$(RUN) -m benchmarks

@@ -2,12 +2,14 @@
 
 import sys
 import tempfile
+from json import dumps
 from pathlib import Path
 
 from cyclopts import App
 
-from benchmarks import habits, ranking, serving, stars
+from benchmarks import habits, overload, ranking, services, serving, stars
 from ilk import exits
+from ilk.ann import IndexKind
 from indexer.build import build
 from indexer.interactions import Interactions
 from indexer.progress import Progress
@@ -72,6 +74,81 @@ def run_ranking(*, movielens: Path | None = None, splits: int = 5, rounds: int =
     print("\n".join(ranking.table(figures, settings.seed)))
     for name, figure in ranking.cost(data, settings, n_rounds=rounds).items():
         print(f"{name:<46} {figure:10.2f}")
+
+
+@app.command(name="services")
+def run_services(
+    *,
+    movielens: Path | None = None,
+    factors: bool = True,
+    rows: int = 100_000,
+    dim: int = 128,
+    recall: float = 0.98,
+    index: IndexKind | None = None,
+    peers: tuple[str, ...] = services.PEERS,
+    json: Path | None = None,
+) -> None:
+    """Compare with other services at equal recall: server CPU per query, and latency.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set, for its factors. Default: the embedded sample.
+    factors
+        Compare on the factors of that data.
+    rows, dim
+        Size of the second comparison, on drawn vectors; 0 rows: none.
+    recall
+        What Ilk is asked for; the others are tuned to what its answers then have.
+    index
+        Kind of index of Ilk. Default: what the indexer chooses.
+    peers
+        Which to run.
+    json
+        File for every figure.
+    """
+    found = {}
+    if factors:
+        data = _read(movielens)
+        found["factors"] = services.compare_on_factors(data, recall, index, peers)
+    if rows:
+        name = f"{rows} x {dim}"
+        found[name] = services.compare_on_clusters(rows, dim, recall, index, peers)
+    for name, compared in found.items():
+        print(f"\n{name}")
+        print("\n".join(services.table(compared)))
+    if json is not None:
+        json.write_text(dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+@app.command(name="overload")
+def run_overload(
+    *,
+    movielens: Path | None = None,
+    workload: str = "mix",
+    multiples: tuple[float, ...] = (2, 5, 10),
+    duration_s: float = 60,
+    timeout_s: float = 1,
+) -> None:
+    """Offer one worker several times what it can bear.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    workload
+        single, batch or mix.
+    multiples
+        Of its capacity.
+    duration_s
+        How long each is offered.
+    timeout_s
+        The deadline of every call.
+    """
+    plan = overload.Plan(workload, multiples, duration_s, timeout_s)
+    with tempfile.TemporaryDirectory() as folder:
+        build(_read(movielens), Path(folder), BuildSettings(evaluate=False), Progress())
+        print("\n".join(overload.table(*overload.measure(Path(folder), plan))))
 
 
 @app.command(name="habits")

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import grpc
-import uvloop
 
-from server.app import run
+from server.app import start
+from server.front import Alone
 from server.service import SERVICE, SimilarityService
 from server.settings import ServerSettings
 
@@ -35,4 +35,4 @@ if __name__ == "__main__":
         port=int(flags["--port"]),
         ready_file=Path(flags["--ready-file"]),
     )
-    uvloop.run(run(settings, EmptyService))
+    start(settings, Alone(settings), EmptyService)

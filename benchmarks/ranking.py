@@ -118,13 +118,13 @@ def cost(data: Interactions, settings: BuildSettings, *, n_rounds: int = 3) -> d
     Medians of ``n_rounds``. On all cores the ratios hold for an idle machine only: where others keep
     a core busy, the plain solver's threads spin while they wait for it, and ours look better.
     """
-    confidences = _confidences(data, settings)
+    confidences = training_matrix(data, settings)
     ratios: dict[str, list[npt.NDArray[np.float64]]] = {"one thread": [], "all cores": []}
     for _ in range(n_rounds):
         for name, limit in (("one thread", 1), ("all cores", None)):
             with threadpool_limits(limit):
                 ours = _spent(lambda: fit(confidences, settings))
-                plain = _spent(lambda: _fit_plainly(confidences, settings))
+                plain = _spent(lambda: fit_plainly(confidences, settings))
             ratios[name].append(np.divide(ours, plain))
     cpu_ratio, wall_ratio = np.median(ratios["all cores"], axis=0)
     return {
@@ -135,7 +135,7 @@ def cost(data: Interactions, settings: BuildSettings, *, n_rounds: int = 3) -> d
     }
 
 
-def _confidences(data: Interactions, settings: BuildSettings) -> "sparse.csr_matrix[np.float32]":
+def training_matrix(data: Interactions, settings: BuildSettings) -> "sparse.csr_matrix[np.float32]":
     """Return what training gets, but for the ratings' age: that changes values, not the work."""
     preference = preference_of(data, settings)
     data = ordered(data, preference.liked(data.ratings, data.user_rows))
@@ -146,9 +146,10 @@ def _confidences(data: Interactions, settings: BuildSettings) -> "sparse.csr_mat
     return confidences
 
 
-def _fit_plainly(
+def fit_plainly(
     confidences: "sparse.csr_matrix[np.float32]", settings: BuildSettings
 ) -> AlternatingLeastSquares:
+    """Return what plain ``implicit`` fits with as many factors and sweeps, BLAS on one thread."""
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(
             factors=settings.factors, iterations=settings.iterations, random_state=settings.seed

@@ -40,7 +40,7 @@ def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
     unary, batches, queries = _requests(bundle)
     spent: dict[str, list[Spent]] = {"empty": [], "unary": [], "batch": []}
     bare: list[float] = []
-    arguments = ("--store", str(store))
+    arguments = ("--store", str(store), "--workers", "1")
     with (
         running("benchmarks.empty_server", arguments) as empty,
         running("server", arguments) as real,

@@ -13,7 +13,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from ilk.vectors import Float32Matrix, Float32Vector
 
-_FREQUENCY_STEP: Final = 1.5
+_PENALTY_STEP: Final = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class FoldIn:
     gram
         Shape ``(n_factors, n_factors)``, float64: ``YᵀY`` over the items that were trained.
     regularization
-        λ for a user with ``n`` positives is ``regularization * (n + unseen_weight) ** exponent``, with
-        ``n`` rounded down to its :func:`frequency_level`.
+        λ for a user with ``n`` positives is ``regularization * (n + unseen_weight) ** exponent``, the
+        power rounded as in :func:`frequency_penalty`.
     unseen_weight
         What the items never met add to that count: ``n_items / alpha``.
     exponent
@@ -81,18 +81,13 @@ class FoldIn:
         )
 
 
-def frequency_level(n_positives: int) -> int:
-    """Return the step of the geometric scale of frequencies that a count is on; -1 for none.
-
-    Training solves rows of one level together, for they share one λ; fold-in must round alike.
-    """
-    return -1 if n_positives < 1 else int(math.log(n_positives) / math.log(_FREQUENCY_STEP) + 1e-9)
-
-
 def frequency_penalty(
     n_positives: int, regularization: float, unseen_weight: float, exponent: float
 ) -> float:
-    """Return λ of a row with that many positives, the count rounded down to its level."""
-    level = frequency_level(n_positives)
-    rounded = 0.0 if level < 0 else _FREQUENCY_STEP**level
-    return float(regularization * (rounded + unseen_weight) ** exponent)
+    """Return λ of a row with that many positives, rounded to a geometric scale: at most 10% off.
+
+    Training solves rows of one λ together; fold-in must round alike.
+    """
+    frequency = max(n_positives, 1) + unseen_weight
+    steps = round(exponent * math.log(frequency) / math.log(_PENALTY_STEP))
+    return float(regularization * _PENALTY_STEP**steps)

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from ilk.vectors import Float32Matrix, Float32Vector
 
-# The place, counted from 0, from which on popularity counts in full.
+# The place, counted from 0, from which on popularity counts in full; and how late it sets in.
 _FULL_PENALTY_AT = 9
+_PENALTY_GROWTH = 4
 
 
 def rerank(
@@ -43,15 +44,16 @@ def rerank(
     Relevance is the score brought to [0, 1] over the candidates, so that a setting means the same in
     every space. Carbonell & Goldstein, "The Use of MMR", SIGIR 1998; popularity as a linear penalty:
     Abdollahpouri et al., "Managing Popularity Bias with Personalized Re-ranking", FLAIRS 2019. The
-    penalty grows from nothing at the first place to its full size at the tenth: what is at the top
-    costs most if it is wrong (ADR 7).
+    penalty grows from nothing at the first place, by the fourth power, to its full size at the tenth:
+    what is at the top costs most if it is wrong (ADR 7).
     """
     relevance = _unit_range(scores)
     penalty = np.float32(popularity_penalty) * popularity
     chosen = np.empty(n_chosen, dtype=np.int64)
     nearest, taken = np.zeros((2, len(scores)), dtype=np.float32)
     for place in range(n_chosen):
-        worth = relevance - np.float32(min(place / _FULL_PENALTY_AT, 1.0)) * penalty
+        share = min(place / _FULL_PENALTY_AT, 1.0) ** _PENALTY_GROWTH
+        worth = relevance - np.float32(share) * penalty
         margin = np.float32(1 - diversity) * worth - np.float32(diversity) * nearest
         best = int(np.argmax(margin + taken))
         chosen[place] = best

@@ -9,13 +9,16 @@ from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
 from ilk import exits
+from ilk.bundle import Store
 from ilk.errors import SettingsError
-from indexer import config
+from indexer import config, upkeep
 from indexer.build import build
 from indexer.evaluation import present
 from indexer.evaluation.report import evaluate, evaluate_given
 from indexer.evaluation.settings import EvaluationSettings
-from indexer.inspection import inspect_bundle
+from indexer.forgetting import forget
+from indexer.gate import GateSettings
+from indexer.inspection import draw_recall, inspect_bundle
 from indexer.progress import Progress, note
 from indexer.readers import fetch
 from indexer.settings import BuildSettings
@@ -43,10 +46,11 @@ def build_command(
     *,
     source: Annotated[Source | None, Parameter(name="*")] = None,
     settings: Annotated[BuildSettings | None, Parameter(name="*")] = None,
+    asked: Annotated[GateSettings | None, Parameter(name="*")] = None,
     store: Path = _STORE,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Read interactions, train, index, evaluate, and publish a bundle.
+    """Read interactions, train, index, evaluate, check, and publish a bundle.
 
     Parameters
     ----------
@@ -60,7 +64,7 @@ def build_command(
         data = (source or Source()).read()
     if data.n_dropped or data.n_duplicates:
         note(f"{data.n_dropped} malformed rows dropped, {data.n_duplicates} duplicates merged")
-    print(build(data, store, settings or BuildSettings(), progress))
+    print(build(data, store, settings or BuildSettings(), progress, asked))
 
 
 @app.command(name="evaluate")
@@ -163,7 +167,9 @@ def fetch_command(name: str, *, into: Path = Path("data")) -> None:
 
 
 @app.command(name="inspect")
-def inspect_command(*, store: Path = _STORE, version: str | None = None) -> None:
+def inspect_command(
+    *, store: Path = _STORE, version: str | None = None, plots: Path | None = None
+) -> None:
     """Print what a bundle holds and how good it was measured to be.
 
     Parameters
@@ -172,8 +178,65 @@ def inspect_command(*, store: Path = _STORE, version: str | None = None) -> None
         Folder of bundles.
     version
         Default: the live one.
+    plots
+        Folder for a PNG of recall against cost.
     """
-    inspect_bundle(store, version)
+    manifest = inspect_bundle(store, version)
+    if plots is not None:
+        note(f"drawn: {draw_recall(manifest, plots)}")
+
+
+@app.command(name="verify")
+def verify_command(*, store: Path = _STORE, version: str | None = None) -> None:
+    """Read a bundle to the last byte: checksums, index layouts, every value.
+
+    Parameters
+    ----------
+    store
+        Folder of bundles.
+    version
+        Default: the live one.
+    """
+    print(f"{upkeep.verify(Store(store), version)} is sound")
+
+
+@app.command(name="rollback")
+def rollback_command(*, store: Path = _STORE, to: str | None = None) -> None:
+    """Make an earlier version the live one again, after verifying it; servers change over by themselves.
+
+    Parameters
+    ----------
+    store
+        Folder of bundles.
+    to
+        Version to go back (or forward) to. Default: the newest one older than the live one.
+    """
+    print(f"{upkeep.roll_back(Store(store), to)} is live")
+
+
+@app.command(name="forget")
+def forget_command(
+    *, user: Annotated[list[str], Parameter(negative="")], store: Path = _STORE, wait_s: float = 10
+) -> None:
+    """Take users out of the live bundle and of every later build, and see that they are gone.
+
+    What was learnt from them together with others stays until the next build: see docs/PRIVACY.md.
+
+    Parameters
+    ----------
+    user
+        A user's id; may be given several times.
+    store
+        Folder of bundles.
+    wait_s
+        How long to wait for servers to change over, so that older versions can be deleted.
+    """
+    outcome = forget(Store(store), user, wait_s)
+    print(
+        f"{outcome.n_users} users with {outcome.n_ratings} ratings were in the live bundle\n"
+        f"{outcome.version} is live; {outcome.n_files} files searched, none names them\n"
+        f"older versions deleted: {', '.join(outcome.deleted) or 'none held them'}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

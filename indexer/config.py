@@ -12,6 +12,7 @@ import tomlkit
 from ilk.ann import IndexKind
 from ilk.errors import SettingsError
 from indexer.evaluation.settings import EvaluationSettings
+from indexer.gate import GateSettings
 from indexer.settings import BuildSettings
 from indexer.source import Source
 from indexer.tuning import TuningSettings
@@ -43,7 +44,7 @@ def check(path: Path) -> None:
         table = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap().get("indexer", {})
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
-    kinds = (BuildSettings, EvaluationSettings, Source, TuningSettings)
+    kinds = (BuildSettings, EvaluationSettings, GateSettings, Source, TuningSettings)
     known = _FLAGS | {f.name for kind in kinds for f in fields(kind)}
     unknown = sorted(key for key in table if key.replace("-", "_") not in known)
     if unknown:

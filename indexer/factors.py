@@ -14,7 +14,7 @@ from implicit.cpu import _als
 from threadpoolctl import threadpool_limits
 
 from ilk.errors import DataError
-from ilk.foldin import FoldIn, frequency_level, frequency_penalty
+from ilk.foldin import FoldIn, frequency_penalty
 from ilk.vectors import Float32Matrix
 from indexer.settings import BuildSettings
 
@@ -66,8 +66,8 @@ def fit(
     Notes
     -----
     Hu, Koren & Volinsky 2008 with the regularization of Rendle et al. 2022: ``implicit`` has one λ
-    for all rows, so its solver is called once for each level of frequency. Bit-identical for a seed,
-    whatever the number of threads.
+    for all rows, so its solver is called once for each λ, the rows' being rounded. Bit-identical for
+    a seed, whatever the number of threads.
     """
     by_user = confidences.astype(np.float32).tocsr()
     by_user.sort_indices()
@@ -78,8 +78,9 @@ def fit(
     by_item = by_user.T.tocsr()
     rng = np.random.default_rng(settings.seed)
     users, items = (_start(rng, n, settings.factors) for n in (n_users, n_items))
-    user_step = _HalfStep(by_user, n_items, settings)
-    item_step = _HalfStep(by_item, n_users, settings)
+    scale = _penalty_scale(by_user, settings)
+    user_step = _HalfStep(by_user, scale, n_items / settings.alpha, settings)
+    item_step = _HalfStep(by_item, scale, n_users / settings.alpha, settings)
     # Seen ten times slower with BLAS threads beside the solver's own.
     with threadpool_limits(1, "blas"):
         for done in range(1, settings.iterations + 1):
@@ -88,33 +89,46 @@ def fit(
             on_iteration(done)
         user_step.solve(users, items)
         gram = items.T.astype(np.float64) @ items.astype(np.float64)
-    fold_in = FoldIn(gram, **user_step.penalty_parameters)
+    fold_in = FoldIn(gram, scale, n_items / settings.alpha, settings.frequency_exponent)
     return Factors(
         _padded(users, confidences.shape[0]), _padded(items, confidences.shape[1]), fold_in
     )
 
 
+def _penalty_scale(by_user: sp.csr_matrix, settings: BuildSettings) -> float:
+    """Return the factor that makes a typical row's λ ``settings.regularization`` times the noise.
+
+    Noise is about the largest singular value of a matrix of independent entries with as many
+    positives of such confidence: √(entries of a row) + √(entries of a column), Chatterjee, "Matrix
+    Estimation by Universal Singular Value Thresholding", Annals of Statistics 2015. ALS shrinks each
+    singular value by λ, the geometric mean of the two sides'; a λ of that size leaves signal.
+    """
+    n_users, n_items = by_user.shape
+    noise = np.sqrt(by_user.data.sum(dtype=np.float64)) * (n_users**-0.5 + n_items**-0.5)
+    of_user = by_user.nnz / n_users + n_items / settings.alpha
+    of_item = by_user.nnz / n_items + n_users / settings.alpha
+    typical = (of_user * of_item) ** (settings.frequency_exponent / 2)
+    return float(settings.regularization * noise / typical)
+
+
 class _HalfStep:
-    """Solves one side for the other, a level of frequency at a time."""
+    """Solves one side for the other, the rows of one λ at a time."""
 
-    def __init__(self, matrix: sp.csr_matrix, n_others: int, settings: BuildSettings) -> None:
-        self.penalty_parameters = {
-            "regularization": settings.regularization * settings.alpha,
-            "unseen_weight": n_others / settings.alpha,
-            "exponent": settings.frequency_exponent,
-        }
-        counts = _counts(matrix)
-        levels = np.array([frequency_level(int(n)) for n in counts])
-        # Rows come in falling order of frequency, so that a level is a run of rows.
-        starts = np.flatnonzero(np.diff(levels, prepend=levels[0] + 1))
-        stops = np.append(starts[1:], len(levels))
-        self._runs = [
-            (slice(a, b), _rows(matrix, a, b), self._penalty(int(counts[a])))
-            for a, b in zip(starts.tolist(), stops.tolist(), strict=True)
+    def __init__(
+        self, matrix: sp.csr_matrix, scale: float, unseen_weight: float, settings: BuildSettings
+    ) -> None:
+        counts, first_of_count = np.unique(-_counts(matrix), return_index=True)
+        penalties = [
+            frequency_penalty(-n, scale, unseen_weight, settings.frequency_exponent)
+            for n in counts.tolist()
         ]
-
-    def _penalty(self, n_positives: int) -> float:
-        return frequency_penalty(n_positives, **self.penalty_parameters)
+        # Rows come in falling order of frequency, so that those of one λ are a run of rows.
+        changes = np.flatnonzero(np.diff(penalties, prepend=np.inf))
+        starts = first_of_count[changes].tolist()
+        self._runs = [
+            (slice(a, b), _rows(matrix, a, b), penalties[at])
+            for a, b, at in zip(starts, [*starts[1:], matrix.shape[0]], changes, strict=True)
+        ]
 
     def improve(self, own: Float32Matrix, other: Float32Matrix) -> None:
         """Take a few steps of conjugate gradients, in place (Takács, Pilászy & Tikk 2011)."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import optuna
@@ -27,7 +27,6 @@ from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
 from indexer.order import k_core
 from indexer.progress import Progress
-from indexer.search_space import RANGES, SEARCHED, Space, Typical
 from indexer.settings import BuildSettings
 
 Validation: TypeAlias = Literal["strong", "weak"]
@@ -36,8 +35,18 @@ _BLENDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 # Splits drawn with seeds far from those that evaluation counts up from the build's own.
 _SEED_OFFSET = 1_000_000
 _N_RANDOM_TRIALS = 8
+# What is searched; regularization is in units of noise (ADR 5), so that one range fits all data.
+_RANGES: dict[str, tuple[float, float]] = {
+    "factors": (16, 256),
+    "alpha": (0.5, 20.0),
+    "regularization": (0.3, 3.0),
+    "frequency_exponent": (0.5, 1.0),
+    "activity_discount": (0.0, 1.0),
+}
+_FACTORS_STEP = 16
+_LOGARITHMIC = ("alpha", "regularization")
 # What a trial's score does not depend on: it asks at content weight 0 and compares with everything.
-_WITHOUT_EFFECT = ("content_weight", "index", "recall_target", "evaluate")
+_WITHOUT_EFFECT = ("content_weight", "index", "index_memory_mb", "recall_target", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -112,24 +121,22 @@ def tune(
     -----
     The ranking that is measured is the served one. The factors are searched for at content weight 0
     by the tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011); the blend follows, with
-    the best factors. In place of ``regularization`` the search moves the λ that the typical user gets,
-    which stays in one range whatever the other settings and the size of the data.
+    the best factors.
     """
     if settings.core is not None:
         data = k_core(data, relevant(data, base), settings.core)
     objective = _Objective(_validation(data, base, settings), settings.metric)
-    space = Space(base, Typical.of(objective.splits[0].train_matrix()))
-    study = _study(objective_key(data, base, settings), space, journal)
+    study = _study(objective_key(data, base, settings), base, journal)
     ends_at = time.monotonic() + settings.budget_s
     with progress.step("tune", settings.max_trials) as advance:
         if done := _completed(study):
             advance(len(done), f"resumed; {_best_so_far(study, settings.metric)}")
         # The first trial is always made, so that there is something to return.
         while not done or (len(done) < settings.max_trials and time.monotonic() < ends_at):
-            study.optimize(lambda trial: objective.score(space.suggested(trial)), n_trials=1)
+            study.optimize(lambda trial: objective.score(_suggested(trial, base)), n_trials=1)
             done = _completed(study)
             advance(len(done), _best_so_far(study, settings.metric))
-    best = space.settings(study.best_params)
+    best = replace(base, **study.best_params)
     with progress.step("blend"):
         by_blend = objective.scores(best, _BLENDS)
     weight = max(by_blend, key=lambda w: by_blend[w])
@@ -142,13 +149,13 @@ def objective_key(data: Interactions, base: BuildSettings, settings: TuningSetti
     Scores under different names cannot be compared, so they must not meet in one search.
     """
     fixed = asdict(base)
-    for name in (*SEARCHED, *_WITHOUT_EFFECT):
+    for name in (*_RANGES, *_WITHOUT_EFFECT):
         del fixed[name]
     asked = asdict(settings)
     for name in ("budget_s", "max_trials"):
         del asked[name]
     digest = hashlib.sha256(
-        json.dumps([RANGES, fixed, asked, data.rating_scale], sort_keys=True).encode()
+        json.dumps([_RANGES, fixed, asked, data.rating_scale], sort_keys=True).encode()
     )
     for array in (data.user_rows, data.item_rows, data.ratings, data.timestamps):
         digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
@@ -164,7 +171,7 @@ def _validation(data: Interactions, base: BuildSettings, settings: TuningSetting
     return [draw(data, positive, seed) for seed in range(first, first + settings.splits)]
 
 
-def _study(name: str, space: Space, journal: Path) -> optuna.Study:
+def _study(name: str, base: BuildSettings, journal: Path) -> optuna.Study:
     optuna.logging.set_verbosity(logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
@@ -172,11 +179,28 @@ def _study(name: str, space: Space, journal: Path) -> optuna.Study:
         storage=JournalStorage(JournalFileBackend(str(journal))),
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=space.base.seed, n_startup_trials=_N_RANDOM_TRIALS),
+        sampler=optuna.samplers.TPESampler(seed=base.seed, n_startup_trials=_N_RANDOM_TRIALS),
     )
     if not study.trials:
-        study.enqueue_trial(space.start())
+        study.enqueue_trial(_start(base))
     return study
+
+
+def _start(base: BuildSettings) -> dict[str, float]:
+    """Return the base settings as a trial's choices, within the ranges."""
+    values = {name: getattr(base, name) for name in _RANGES}
+    return {name: type(v)(np.clip(v, *_RANGES[name])) for name, v in values.items()}
+
+
+def _suggested(trial: optuna.Trial, base: BuildSettings) -> BuildSettings:
+    choices: dict[str, Any] = {
+        name: trial.suggest_float(name, low, high, log=name in _LOGARITHMIC)
+        for name, (low, high) in _RANGES.items()
+        if name != "factors"
+    }
+    least, most = (int(end) for end in _RANGES["factors"])
+    choices["factors"] = trial.suggest_int("factors", least, most, step=_FACTORS_STEP)
+    return replace(base, **choices)
 
 
 def _completed(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

@@ -1,8 +1,7 @@
 """Knows the command line of the server: ``python -m server --store store``."""
 
-import asyncio
-import logging
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -10,8 +9,10 @@ from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
 from ilk import exits
-from server.app import run
+from server import logs
+from server.front import Alone
 from server.settings import ServerSettings
+from server.supervisor import Supervisor
 
 app = App(
     name="server",
@@ -26,16 +27,18 @@ app = App(
 
 @app.default
 def serve(settings: Annotated[ServerSettings | None, Parameter(name="*")] = None) -> None:
-    """Serve until SIGTERM or Ctrl-C."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    try:
-        import uvloop
-    except ImportError:  # Windows has none
-        asyncio.run(run(settings or ServerSettings()))
+    """Serve until SIGTERM or Ctrl-C; SIGHUP looks for a new bundle at once."""
+    # As process 1 of a container, a signal that nobody handles is not even deadly.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(exits.DONE))
+    settings = settings or ServerSettings()
+    logs.configure(settings.log_format)
+    if settings.workers > 1:
+        Supervisor(settings).run()
     else:
-        uvloop.run(run(settings or ServerSettings()))
+        # Imported late: a supervisor has no use for the numerics.
+        from server.app import start
+
+        start(settings, Alone(settings))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Knows the life of a server process: open, listen, be healthy, drain, stop.
+"""Knows the life of a process that answers calls: open, listen, be healthy, drain, stop.
 
-It refuses to know what is answered.
+It refuses to know what is answered, and whether there are other such processes beside it.
 """
 
 import asyncio
@@ -9,26 +9,42 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from ilk import ann
-from ilk.errors import SettingsError
+from server.address import address_of, taken
+from server.admission import Gate
+from server.guard import Guard
+from server.health import Health
+from server.link import Report
 from server.live import Live
+from server.metrics import Counts, Snapshot, resident_bytes
 from server.service import SERVICE, SimilarityService
 from server.settings import ServerSettings
+from server.shadow import Shadow
+from server.work import Work
 
 log = logging.getLogger("ilk.server")
 
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NAMES = ("", SERVICE.full_name)
+
+class Reporter(Protocol):
+    """Who is told how the process stands."""
+
+    def begin(self, address: str, report: Callable[[], Report], stop: Callable[[], object]) -> None:
+        """Take note that it answers at ``address``; ask ``report`` at any time, from any thread."""
+
+    def drain(self) -> None:
+        """Take note that it takes no more calls."""
+
+    def end(self) -> None:
+        """Ask no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +52,17 @@ class Running:
     """A server that answers on ``port``."""
 
     port: int
-    health: health_aio.HealthServicer
+    live: Live
+    snapshot: Callable[[], Snapshot]
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: ServerSettings, service_type: type[SimilarityService] = SimilarityService
+    settings: ServerSettings,
+    service_type: type[SimilarityService] = SimilarityService,
+    *,
+    fallback_version: str | None = None,
+    shared_port: bool = False,
 ) -> AsyncIterator[Running]:
     """Serve the store's current bundle until the context ends, then drain.
 
@@ -51,6 +72,10 @@ async def serving(
         Where to listen and what to serve.
     service_type
         What answers; benchmarks put an empty one in its place.
+    fallback_version
+        Served if the current bundle is refused.
+    shared_port
+        Whether other processes listen on the port too.
 
     Raises
     ------
@@ -61,63 +86,130 @@ async def serving(
     """
     # One thread a search: faiss would give every calling thread a pool of its own.
     ann.use_threads(1)
-    live = Live(settings.store, settings.poll_interval_s)
-    live.start()
-    with ThreadPoolExecutor(settings.executor_threads, "search") as executor:
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        server.add_generic_rpc_handlers((service_type(live, executor).handlers(),))
-        health = health_aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        if settings.reflection:
-            names = (SERVICE.full_name, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-            reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    counts, gate = Counts(), Gate(settings.max_in_flight)
+    live = Live(settings.store, settings.poll_interval_s, counts)
+    live.start(fallback_version)
+    with (
+        contextlib.closing(live),
+        ThreadPoolExecutor(settings.executor_threads, "search") as pool,
+        contextlib.closing(Shadow(settings.shadow_share, counts)) as shadow,
+    ):
+        work = Work(gate, counts, pool, settings)
+        guard = Guard(gate, counts, log_calls=settings.log_calls)
+        service = service_type(live, work, shadow, guard)
+        health = Health()
+        server = _server(settings, service, health, shared_port=shared_port)
+        port = _listen(server, settings)
+        await server.start()
+        # What is there now stays: no collection need look at it again.
+        gc.collect()
+        gc.freeze()
         try:
-            port = _listen(server, settings)
-            await server.start()
-            for name in _NAMES:
-                await health.set(name, _SERVING)
-            # What is there now stays: no collection need look at it again.
-            gc.collect()
-            gc.freeze()
-            yield Running(port, health)
+            yield Running(port, live, lambda: _snapshot(counts, gate, work, live))
         finally:
-            await health.enter_graceful_shutdown()
+            health.stop()
+            service.stop()
             await server.stop(settings.grace_s)
-            live.stop()
+
+
+def _server(
+    settings: ServerSettings, service: SimilarityService, health: Health, *, shared_port: bool
+) -> grpc.aio.Server:
+    server = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", int(shared_port)),
+            ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
+            ("grpc.server.max_pending_requests", settings.max_queued),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_queued),
+        ]
+    )
+    server.add_generic_rpc_handlers((service.handlers(),))
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    if settings.reflection:
+        names = (SERVICE.full_name, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    return server
 
 
 def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
-    address = _address(settings.host, settings.port)
+    address = address_of(settings.host, settings.port)
     try:
         return server.add_insecure_port(address)
     except RuntimeError as error:
-        raise SettingsError(f"cannot listen on {address}: is another server there?") from error
+        raise taken(address) from error
 
 
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"--ready-file {path} cannot be written: {error}") from error
+def _snapshot(counts: Counts, gate: Gate, work: Work, live: Live) -> Snapshot:
+    served = live.get()
+    return Snapshot(
+        counts=counts.copy(),
+        in_flight=gate.in_flight,
+        waiting_s=work.wait_s,
+        memory_bytes=resident_bytes(),
+        version=served.bundle.version,
+        created_at_s=served.bundle.manifest.created_at_s,
+        live_since_s=served.since_s,
+    )
 
 
 async def run(
-    settings: ServerSettings, service_type: type[SimilarityService] = SimilarityService
+    settings: ServerSettings,
+    reporter: Reporter,
+    service_type: type[SimilarityService] = SimilarityService,
+    *,
+    fallback_version: str | None = None,
+    shared_port: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; parameters and errors as :func:`serving`."""
+    """Serve until SIGTERM or SIGINT, and look for a new bundle at SIGHUP.
+
+    Parameters and errors as :func:`serving`; ``reporter`` is told how it goes.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if sys.platform != "win32":
+    context = serving(
+        settings, service_type, fallback_version=fallback_version, shared_port=shared_port
+    )
+    try:
+        async with context as running:
+            _heed_signals(loop, stopping, running.live)
+            reporter.begin(
+                address_of(settings.host, running.port),
+                lambda: Report(not stopping.is_set(), running.snapshot()),
+                lambda: loop.call_soon_threadsafe(stopping.set),
+            )
+            await stopping.wait()
+            log.info("stopping: calls under way have %g s", settings.grace_s)
+            reporter.drain()
+    finally:
+        reporter.end()
+
+
+def _heed_signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, live: Live) -> None:
+    if sys.platform != "win32":
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
-    async with serving(settings, service_type) as running:
-        address = _address(settings.host, running.port)
-        log.info("listening on %s", address)
-        if settings.ready_file is not None:
-            _write(settings.ready_file, address + "\n")
-        await stopping.wait()
-        log.info("stopping: calls under way have %g s", settings.grace_s)
+        loop.add_signal_handler(signal.SIGHUP, live.look)
+
+
+def start(
+    settings: ServerSettings,
+    reporter: Reporter,
+    service_type: type[SimilarityService] = SimilarityService,
+    *,
+    fallback_version: str | None = None,
+    shared_port: bool = False,
+) -> None:
+    """Run :func:`run` in the quickest event loop there is."""
+    serve = run(
+        settings,
+        reporter,
+        service_type,
+        fallback_version=fallback_version,
+        shared_port=shared_port,
+    )
+    try:
+        import uvloop
+    except ImportError:  # Windows has none
+        asyncio.run(serve)
+    else:
+        uvloop.run(serve)

@@ -3,14 +3,22 @@
 It refuses to know handlers. Whatever is not in the table is a fault of ours: its text stays here.
 """
 
+import functools
+from dataclasses import dataclass
+
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from ilk import errors
 from ilk.v1 import similarity_pb2 as pb
 
+_NAMES: dict[int, str] = {value: name for name, value in code_pb2.Code.items()}
+_SHED = "the server is at its limit; try again later, and less often"
+# When to try again is told in steps, so that there are few such statuses to make.
+_RETRY_STEP_MS = 10
+_MAX_RETRY_STEPS = 100
 # Metadata holds 8 KiB, and the text goes out three times, each character in up to three bytes.
 _MAX_TEXT = 600
 
@@ -25,12 +33,26 @@ CODES: dict[type[errors.IlkError], int] = {
 }
 
 
+@dataclass(frozen=True)
+class _Status(grpc.Status):
+    """What gRPC ends a call with: a code, a text, and metadata that is sent after it."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]
+
+
 def code_of(error: errors.IlkError) -> int:
     """Return the ``google.rpc.Code`` of an error; INTERNAL for what no caller can mend."""
     for kind in type(error).__mro__:
         if kind in CODES:
             return CODES[kind]
     return int(code_pb2.INTERNAL)
+
+
+def name_of(error: errors.IlkError) -> str:
+    """Return the name of the code of an error, such as NOT_FOUND."""
+    return _NAMES[code_of(error)]
 
 
 def is_ours(error: errors.IlkError) -> bool:
@@ -45,19 +67,52 @@ def to_status(error: errors.IlkError) -> grpc.Status:
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=error.field, description=_short(error.problem)
         )
-        detail = any_pb2.Any()
-        detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-        status.details.append(detail)
+        _attach(status, error_details_pb2.BadRequest(field_violations=[violation]))
     rich: grpc.Status = rpc_status.to_status(status)
     return rich
 
 
-def to_query_error(error: errors.IlkError) -> pb.QueryError:
-    """Return the error of one query of a batch or stream."""
+def to_shed_status(retry_after_s: float) -> grpc.Status:
+    """Return the status of a call that is turned away for load, quickly: many are.
+
+    Parameters
+    ----------
+    retry_after_s
+        When the caller may try again: told in a RetryInfo detail, and as ``grpc-retry-pushback-ms``,
+        which gRPC's own retries obey.
+    """
+    steps = round(1e3 * retry_after_s / _RETRY_STEP_MS)
+    return _shed_status(_RETRY_STEP_MS * min(max(steps, 1), _MAX_RETRY_STEPS))
+
+
+@functools.cache
+def _shed_status(after_ms: int) -> grpc.Status:
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.FromMilliseconds(after_ms)
+    status = status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message=_SHED)
+    _attach(status, retry)
+    rich: grpc.Status = rpc_status.to_status(status)
+    metadata = (*rich.trailing_metadata, ("grpc-retry-pushback-ms", str(after_ms)))
+    return _Status(rich.code, rich.details, metadata)
+
+
+def internal(request_id: str) -> str:
+    """Return all that a caller may read of a fault of ours."""
+    return f"internal error; the server's log has it as request {request_id}"
+
+
+def to_query_error(error: errors.IlkError, request_id: str) -> pb.QueryError:
+    """Return the error of one query of a batch or stream, ``request_id`` being that of the call."""
     if is_ours(error):
-        return pb.QueryError(code=code_pb2.INTERNAL, message="internal error")
+        return pb.QueryError(code=code_pb2.INTERNAL, message=internal(request_id))
     field = error.field if isinstance(error, errors.InvalidRequest) else ""
     return pb.QueryError(code=code_of(error), message=_short(str(error)), field=field)
+
+
+def _attach(status: status_pb2.Status, detail: message.Message) -> None:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status.details.append(packed)
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Knows how a bundle is published: stage, fsync, rename, flip ``CURRENT`` last.
+"""Knows how a bundle is published: stage, fsync, check, rename, flip ``CURRENT`` last.
 
 It refuses to know how the contents were made. Until the last rename a reader sees the version before.
 """
@@ -6,21 +6,44 @@ It refuses to know how the contents were made. Until the last rename a reader se
 import hashlib
 import os
 import shutil
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import IO, Protocol
 
 import numpy as np
 
-from ilk.ann import Index
 from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import MANIFEST_NAME, FileRecord, Manifest
+from ilk.bundle.mapping import Bundle
+from ilk.bundle.reader import open_folder
+from ilk.bundle.retention import clean_up, remove, surplus
+from ilk.bundle.stamp import SETTLED_AFTER_NS, STAMPED_FROM_BYTES
 from ilk.bundle.store import Store, sync_folder
-from ilk.errors import BundleError
+from ilk.bundle.verification import sha256_of
+from ilk.errors import BundleError, BundleMissing
 
-_CHUNK_BYTES = 1 << 20
+Check = Callable[[Bundle], None]
 
 
-def publish(store: Store, manifest: Manifest, arrays: Arrays, indices: dict[str, Index]) -> Path:
+class Savable(Protocol):
+    """What is saved to a file, and survives a power cut there, as :meth:`ilk.ann.Index.save` does."""
+
+    def save(self, path: Path) -> None:
+        """Write it to ``path``; OSError if the disk refuses."""
+
+
+def publish(
+    store: Store,
+    manifest: Manifest,
+    arrays: Arrays,
+    indices: Mapping[str, Savable],
+    *,
+    check: Check | None = None,
+    keep: int | None = None,
+) -> Path:
     """Write one bundle, publish it and make it the live one.
 
     Parameters
@@ -28,11 +51,18 @@ def publish(store: Store, manifest: Manifest, arrays: Arrays, indices: dict[str,
     store
         Where to; made if it does not exist.
     manifest
-        Without ``files``, which is filled in here.
+        Without ``files``, which is filled in here. An empty ``version`` is filled in too: the time of
+        creation and a digest of the contents.
     arrays
         By dotted name, as :func:`ilk.bundle.contents.flatten` gives them.
     indices
         By the name of the space.
+    check
+        Called with the bundle as a reader would open it, before anybody can; what it raises ends the
+        publication. None publishes what was written without reading it back.
+    keep
+        Versions to keep: this many of the newest, and the one that was live before. Others are
+        deleted unless a reader has them open. None keeps all.
 
     Returns
     -------
@@ -42,46 +72,125 @@ def publish(store: Store, manifest: Manifest, arrays: Arrays, indices: dict[str,
     Raises
     ------
     BundleError
-        If another indexer is writing, the version exists, or the disk refuses; ``CURRENT`` is then
-        as it was.
+        If another indexer is writing, the version exists, or the disk refuses. The message says if
+        the new version is live all the same; if it does not, ``CURRENT`` is as it was.
     """
-    folder = store.folder_of(manifest.version)
+    if manifest.version:
+        store.folder_of(manifest.version)
     try:
         with store.writing():
-            if folder.exists():
-                raise BundleError(f"{store.path} already holds a version {manifest.version}")
-            _remove_leftovers(store)
-            staged = store.path / f".staging-{manifest.version}"
-            staged.mkdir()
-            _write_files(staged, arrays, indices)
-            _write_bytes(
-                staged / MANIFEST_NAME, replace(manifest, files=_records(staged)).to_json()
-            )
-            sync_folder(staged)
-            staged.rename(folder)
+            clean_up(store)
+            try:
+                staged = _stage(store, manifest, arrays, indices)
+                if check is not None:
+                    _settle(staged)
+                    check(open_folder(staged, store.stamp_of(staged.name)))
+                folder = staged.rename(store.folder_of(staged.name))
+            finally:
+                shutil.rmtree(store.staging, ignore_errors=True)
             sync_folder(store.versions)
-            store.point_current_at(manifest.version)
+            before = _live(store)
+            store.point_current_at(folder.name)
+            if keep is not None:
+                _prune(store, keep, before)
     except OSError as error:
         raise BundleError(f"cannot publish to {store.path}: {error}") from error
     return folder
 
 
-def _remove_leftovers(store: Store) -> None:
-    """Delete what killed builds left behind; the lock says that no other build is running."""
-    for leftover in store.path.glob(".staging-*"):
-        shutil.rmtree(leftover)
-    for leftover in store.path.glob(".CURRENT.*"):
-        leftover.unlink()
+def _stage(
+    store: Store, manifest: Manifest, arrays: Arrays, indices: Mapping[str, Savable]
+) -> Path:
+    """Write a whole version, all of it on disk, to a folder of its name that no reader looks into."""
+    if manifest.version:
+        _refuse_existing(store, manifest.version)
+    store.staging.mkdir()
+    unnamed = store.staging / ".unnamed"
+    unnamed.mkdir()
+    records = _write_files(unnamed, arrays, indices)
+    manifest = replace(
+        manifest, files=records, version=manifest.version or _name(manifest, records)
+    )
+    _refuse_existing(store, manifest.version)
+    _write_bytes(unnamed / MANIFEST_NAME, manifest.to_json())
+    sync_folder(unnamed)
+    return unnamed.rename(store.staging / manifest.version)
 
 
-def _write_files(folder: Path, arrays: Arrays, indices: dict[str, Index]) -> None:
+def _refuse_existing(store: Store, version: str) -> None:
+    if store.folder_of(version).exists():
+        raise BundleError(f"{store.path} already holds a version {version}; publish under another")
+
+
+def _name(manifest: Manifest, records: dict[str, FileRecord]) -> str:
+    digest = hashlib.sha256()
+    for name, record in sorted(records.items()):
+        digest.update(f"{name} {record.sha256}\n".encode())
+    moment = datetime.fromtimestamp(manifest.created_at_s, tz=timezone.utc)
+    return f"{moment:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
+
+
+def _live(store: Store) -> tuple[str, ...]:
+    try:
+        return (store.current_version(),)
+    except BundleError:
+        return ()
+
+
+def _settle(folder: Path) -> None:
+    """Let the file system's clock move on where a file is large enough to be stamped when verified."""
+    if any(entry.stat().st_size >= STAMPED_FROM_BYTES for entry in os.scandir(folder)):
+        time.sleep(1.1e-9 * SETTLED_AFTER_NS)
+
+
+def _prune(store: Store, keep: int, spared: Collection[str]) -> None:
+    try:
+        for version in surplus(store, keep, spared):
+            remove(store, version)
+    except (OSError, BundleMissing) as error:
+        raise BundleError(
+            f"{store.current_version()} is live, but older versions could not be deleted: {error}"
+        ) from error
+
+
+def _write_files(
+    folder: Path, arrays: Arrays, indices: Mapping[str, Savable]
+) -> dict[str, FileRecord]:
+    records: dict[str, FileRecord] = {}
     for name, array in arrays.items():
-        with (folder / f"{name}.npy").open("wb") as file:
-            np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        path = folder / f"{name}.npy"
+        with path.open("wb") as file:
+            hashed = _HashedFile(file)
+            np.save(hashed, np.ascontiguousarray(array), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
+        records[path.name] = FileRecord(hashed.size_bytes, hashed.digest.hexdigest())
     for name, index in indices.items():
-        index.save(folder / f"{name}.faiss")
+        path = folder / f"{name}.faiss"
+        index.save(path)
+        records[path.name] = FileRecord(path.stat().st_size, sha256_of(path))
+    return records
+
+
+class _HashedFile:
+    """A file that is hashed as it is written: what is vouched for is what was meant, not what got there.
+
+    Parameters
+    ----------
+    file
+        Written to.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.size_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        """Write and hash ``data``."""
+        self.digest.update(data)
+        self.size_bytes += len(data)
+        return self._file.write(data)
 
 
 def _write_bytes(path: Path, data: bytes) -> None:
@@ -89,16 +198,3 @@ def _write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _records(folder: Path) -> dict[str, FileRecord]:
-    return {p.name: FileRecord(p.stat().st_size, sha256_of(p)) for p in sorted(folder.iterdir())}
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -8,16 +8,12 @@ import numpy as np
 import optuna
 import pytest
 import tomlkit
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from scipy import sparse
 
 from ilk import exits
 from ilk.ann import IndexKind
 from ilk.errors import SettingsError
-from ilk.foldin import FoldIn
 from indexer import config
 from indexer.__main__ import app
 from indexer.evaluation.metrics import ndcg_at
@@ -27,7 +23,6 @@ from indexer.evaluation.served import built_from, rank
 from indexer.interactions import Interactions
 from indexer.order import kept
 from indexer.progress import Progress
-from indexer.search_space import RANGES, Space, Typical
 from indexer.settings import BuildSettings
 from indexer.tuning import TuningSettings, objective_key, tune
 
@@ -64,9 +59,7 @@ def test_the_first_trial_is_the_settings_given_measured_as_they_are_served(
             for w in (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
         ]
     assert tuned.score == pytest.approx(max(expected), abs=1e-6)
-    same = replace(tuned.settings, content_weight=0.1, regularization=QUICK.regularization)
-    assert same == QUICK
-    assert tuned.settings.regularization == pytest.approx(QUICK.regularization)
+    assert replace(tuned.settings, content_weight=QUICK.content_weight) == QUICK
 
 
 def test_a_search_goes_on_where_it_stopped_and_mixes_with_no_other(
@@ -128,43 +121,10 @@ def test_a_search_is_named_after_all_that_its_scores_depend_on(few: Interactions
     assert len({same, *names}) == 1 + len(others)
 
 
-@settings(deadline=None, max_examples=50)
-@given(
-    alpha=st.floats(0.5, 20),
-    exponent=st.floats(0.5, 1),
-    regularization=st.floats(1e-4, 1e-1),
-    n_positives=st.integers(1, 300),
-)
-def test_the_penalty_is_what_a_typical_user_pays_for_a_positive_that_weighs_one(
-    alpha: float, exponent: float, regularization: float, n_positives: int
-) -> None:
-    base = BuildSettings(
-        alpha=alpha, frequency_exponent=exponent, regularization=regularization, factors=32
-    )
-    space = Space(base, Typical(float(n_positives), 1000))
-    # As training has it, but for the rounding of counts to levels.
-    fold_in = FoldIn(np.eye(1), regularization * alpha, 1000 / alpha, exponent)
-    exact = fold_in.regularization * (n_positives + fold_in.unseen_weight) ** exponent / alpha
-    start = space.start()
-    assert start["penalty"] == pytest.approx(np.clip(exact, *RANGES["penalty"]))
-    if start["penalty"] == pytest.approx(exact):
-        assert space.settings(start).regularization == pytest.approx(regularization)
-        assert replace(space.settings(start), regularization=regularization) == base
-
-
-def test_a_start_outside_the_ranges_is_brought_inside() -> None:
-    base = BuildSettings(factors=1000, alpha=0.01, frequency_exponent=0.0)
-    start = Space(base, Typical(10.0, 100)).start()
-    for name, (low, high) in RANGES.items():
-        assert low <= start[name] <= high
-    assert isinstance(start["factors"], int)
-
-
-def test_typical_is_the_geometric_mean_of_users_with_positives() -> None:
-    rows = sparse.csr_matrix(np.array([[1, 1, 0, 0, 1, 1], [1, 0, 0, 0, 0, 0], [0] * 6]))
-    typical = Typical.of(rows)
-    assert typical.n_positives == pytest.approx(2.0)
-    assert typical.n_items == 4
+def test_a_start_outside_the_ranges_is_brought_inside(few: Interactions, tmp_path: Path) -> None:
+    base = replace(QUICK, factors=8, alpha=0.01, frequency_exponent=0.0)
+    tuned = tune(few, base, replace(WEAK, max_trials=1), tmp_path / "journal", QUIET).settings
+    assert (tuned.factors, tuned.alpha, tuned.frequency_exponent) == (16, 0.5, 0.5)
 
 
 @pytest.mark.parametrize(

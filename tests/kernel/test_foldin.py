@@ -1,6 +1,7 @@
 """Fold-in and training, against dense linear algebra, the loss itself and `implicit`'s own model."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from ilk.bundle import Bundle, open_bundle
 from ilk.errors import DataError
-from ilk.foldin import FoldIn, frequency_level
+from ilk.foldin import FoldIn
 from ilk.whom import known_confidences
 from indexer import factors
 from indexer.interactions import Interactions
@@ -59,10 +60,9 @@ def solved_by_hand(fold_in: FoldIn, items: Matrix, rows: Matrix, confidences: Ma
 
 
 def slow_penalty(n_positives: int, fold_in: FoldIn) -> float:
-    rounded = 1.0 if n_positives else 0.0
-    while rounded and rounded * 1.5 <= n_positives:
-        rounded *= 1.5
-    return float(fold_in.regularization * (rounded + fold_in.unseen_weight) ** fold_in.exponent)
+    exact = (max(n_positives, 1) + fold_in.unseen_weight) ** fold_in.exponent
+    steps = [1.2**power for power in range(-60, 200)]
+    return fold_in.regularization * min(steps, key=lambda step: abs(math.log(step / exact)))
 
 
 @quick
@@ -96,15 +96,14 @@ def test_a_dislike_lowers_the_score_of_its_item_and_a_rating_of_no_confidence_do
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
-def test_the_penalty_follows_the_count_rounded_down_to_a_power(exponent: float) -> None:
+def test_the_penalty_follows_the_count_rounded_to_the_nearest_power(exponent: float) -> None:
     fold_in = FoldIn(np.eye(1), 0.1, 7.0, exponent)
     counts = [*range(3000), 10**6, 10**7]
     assert [fold_in.penalty(n) for n in counts] == pytest.approx(
         [slow_penalty(n, fold_in) for n in counts]
     )
-    levels = [frequency_level(n) for n in counts]
-    assert levels[0] == -1
-    assert levels == sorted(levels)
+    exact = [0.1 * (max(n, 1) + 7.0) ** exponent for n in counts]
+    np.testing.assert_allclose([fold_in.penalty(n) for n in counts], exact, rtol=0.1)
 
 
 def assert_training_is_reproduced(bundle: Bundle) -> None:
@@ -169,6 +168,16 @@ def random_confidences(n_users: int = 40, n_items: int = 30) -> sp.csr_matrix:
     return sp.csr_matrix(np.where(positive, values, 0).astype(np.float32))
 
 
+def slow_scale(confidences: npt.NDArray[np.float64], exponent: float = 1.0) -> float:
+    """Return what makes the λ of a typical row so many times the noise, as the settings say."""
+    n_users, n_items = (np.count_nonzero(confidences.any(axis=axis)) for axis in (1, 0))
+    n_positives = np.count_nonzero(confidences)
+    noise = math.sqrt(confidences.sum() / n_users) + math.sqrt(confidences.sum() / n_items)
+    of_user = (n_positives / n_users + n_items / TRAINING.alpha) ** exponent
+    of_item = (n_positives / n_items + n_users / TRAINING.alpha) ** exponent
+    return TRAINING.regularization * noise / math.sqrt(of_user * of_item)
+
+
 def slow_loss(confidences: sp.csr_matrix, trained: factors.Factors) -> float:
     """Return the loss over every pair, with λ of every row by its own count."""
     dense = confidences.toarray().astype(np.float64)
@@ -179,8 +188,12 @@ def slow_loss(confidences: sp.csr_matrix, trained: factors.Factors) -> float:
     error = np.where(dense > 0, dense, 1) * ((dense > 0) - users @ items.T) ** 2
     total = float(error[used].sum())
     for side, n_of_row, n in zip((users, items), counts, n_others, strict=True):
-        unseen, scale = n / TRAINING.alpha, TRAINING.regularization * TRAINING.alpha
-        fold_in = FoldIn(np.eye(1), scale, unseen, TRAINING.frequency_exponent)
+        fold_in = FoldIn(
+            np.eye(1),
+            slow_scale(dense),
+            n / TRAINING.alpha,
+            TRAINING.frequency_exponent,
+        )
         penalties = [slow_penalty(int(count), fold_in) for count in n_of_row]
         total += float(penalties @ (side**2).sum(axis=1))
     return total
@@ -241,14 +254,15 @@ def test_one_penalty_for_all_rows_is_what_implicit_does(monkeypatch: pytest.Monk
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(
             factors=plain.factors,
-            regularization=plain.regularization * plain.alpha,
+            regularization=slow_scale(confidences.toarray().astype(np.float64), exponent=0.0),
             iterations=plain.iterations,
             num_threads=1,
         )
         model.user_factors, model.item_factors = starts
         model.fit(confidences, show_progress=False)
     np.testing.assert_allclose(trained.items, model.item_factors, rtol=1e-4, atol=1e-6)
-    assert trained.fold_in.penalty(1) == trained.fold_in.penalty(900) == model.regularization
+    assert trained.fold_in.penalty(1) == trained.fold_in.penalty(900)
+    assert trained.fold_in.penalty(1) == pytest.approx(model.regularization)
 
 
 def test_rows_without_positives_have_no_factors_and_sweeps_are_counted() -> None:

@@ -149,8 +149,8 @@ class Oracle:
             a += preference.alpha * np.outer(y, y)
             of_favorites = (1 + preference.alpha) * y
         n_all = len(liked) + bool(profile.favorite_genres)
-        step = 1.5 ** math.floor(math.log(n_all, 1.5) + 1e-9) if n_all else 0.0
-        penalty = fold_in.regularization * (step + fold_in.unseen_weight) ** fold_in.exponent
+        power = math.log(max(n_all, 1) + fold_in.unseen_weight, 1.2) * fold_in.exponent
+        penalty = fold_in.regularization * 1.2 ** math.floor(power + 0.5)
         return Equations(a + penalty * np.eye(len(a)), of_ratings, of_favorites, len(liked))
 
     def _bar(self, profile: Profile) -> float:

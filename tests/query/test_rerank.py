@@ -23,8 +23,8 @@ Floats = npt.NDArray[np.float64]
 def slow_relevance(scores: Floats, popularity: Floats, penalty: float, place: int) -> list[float]:
     low, high = min(scores), max(scores)
     unit = [(s - low) / (high - low) if high > low else 0.0 for s in scores]
-    # Nothing at the first place, all of it from the tenth on.
-    share = min(place / 9, 1)
+    # Nothing at the first place, all of it from the tenth on, most of it late.
+    share = min(place / 9, 1) ** 4
     return [u - share * penalty * p for u, p in zip(unit, popularity, strict=True)]
 
 

@@ -320,10 +320,14 @@ def test_text_that_is_not_utf_8_is_the_callers_fault(ask: "Ask", rpc: str, numbe
     assert f"ilk.v1.{rpc}Request" in answer.message
 
 
-def test_a_malformed_message_ends_a_stream_after_the_answers_before_it(stream: "Stream") -> None:
-    first, second = stream([message_of("1", GOOD), b"\xff", message_of("3", GOOD)])
-    assert (first.code, second.code) == ("OK", "INVALID_ARGUMENT")
-    assert "ilk.v1.StreamFindNeighborsRequest" in second.message
+def test_a_malformed_message_of_a_stream_fails_alone(stream: "Stream") -> None:
+    answers = stream([message_of("1", GOOD), b"\xff", message_of("3", GOOD)])
+    first, malformed, third = (pb.StreamFindNeighborsResponse.FromString(a.body) for a in answers)
+    assert (first.request_id, first.HasField("response")) == ("1", True)
+    assert (third.request_id, third.HasField("response")) == ("3", True)
+    assert malformed.request_id == ""
+    assert told(malformed.error)[:2] == ("INVALID_ARGUMENT", "")
+    assert "ilk.v1.StreamFindNeighborsRequest" in malformed.error.message
 
 
 def test_a_long_request_id_fails_alone(stream: "Stream") -> None:

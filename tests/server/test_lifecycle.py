@@ -1,10 +1,12 @@
 """How a server begins and ends: as a program with flags, exit codes and signals, and its health."""
 
+import contextlib
 import math
 import queue
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +45,41 @@ class Conversation:
         self._asked.put(None)
 
 
+@contextlib.contextmanager
+def watching(address: str, name: str = "") -> "Iterator[queue.Queue[int]]":
+    """Yield what a health watch tells, status by status, and -1 when it is ended by the server."""
+    told: queue.Queue[int] = queue.Queue()
+
+    def watch() -> None:
+        with grpc.insecure_channel(address) as channel:
+            changes = health_pb2_grpc.HealthStub(channel).Watch(
+                health_pb2.HealthCheckRequest(service=name), timeout=60
+            )
+            try:
+                for change in changes:
+                    told.put(change.status)
+            except grpc.RpcError:
+                told.put(-1)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    yield told
+    watcher.join()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
 def test_a_signal_lets_calls_under_way_finish_and_ends_with_0(
     start: "Start", sample_store: Path, number: signal.Signals, wait_until: Any
 ) -> None:
-    program = start("--store", str(sample_store), "--port", "0")
+    # Nothing waits for the end of the grace: the test would not.
+    program = start("--store", str(sample_store), "--port", "0", "--grace-s", "600")
     address = program.address()
-    with SimilarityClient(address) as client, grpc.insecure_channel(address) as channel:
+    with (
+        SimilarityClient(address) as client,
+        grpc.insecure_channel(address) as channel,
+        watching(address) as told,
+    ):
+        assert told.get(timeout=30) == health_pb2.HealthCheckResponse.SERVING
         assert len(client.find_neighbors(Query(ItemId(MATRIX))).neighbors) == 10
         conversation = Conversation(channel)
         assert conversation.ask("before") == "before"
@@ -58,25 +88,14 @@ def test_a_signal_lets_calls_under_way_finish_and_ends_with_0(
         assert conversation.ask("after") == "after"
         with pytest.raises(Unavailable):
             client.get_bundle()
+        with pytest.raises(grpc.RpcError) as end:
+            next(conversation.answers)
+        assert end.value.code() is grpc.StatusCode.UNAVAILABLE
         conversation.end()
-        assert list(conversation.answers) == []
-    code, log = program.ended()
+        code, log = program.ended()
+        assert told.get(timeout=30) == health_pb2.HealthCheckResponse.NOT_SERVING
     assert (code, "Traceback" in log) == (0, False), log
     assert f"listening on {address}" in log
-
-
-def test_a_call_that_outlasts_the_grace_is_cut_off(start: "Start", sample_store: Path) -> None:
-    program = start("--store", str(sample_store), "--port", "0", "--grace-s", "0.2")
-    with grpc.insecure_channel(program.address()) as channel:
-        conversation = Conversation(channel)
-        conversation.ask("before")
-        program.process.terminate()
-        with pytest.raises(grpc.RpcError) as refusal:
-            next(conversation.answers)
-        conversation.end()
-    assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
-    code, log = program.ended()
-    assert (code, "Traceback" in log) == (0, False), log
 
 
 def test_the_environment_chooses_the_port_and_a_second_server_is_told_that_it_is_taken(
@@ -178,26 +197,13 @@ def test_an_ipv6_address_can_be_listened_on(serve: "Serve", sample_store: Path) 
 def test_health_turns_to_not_serving_while_the_server_stops(
     serve: "Serve", sample_store: Path, name: str
 ) -> None:
-    told: queue.Queue[int] = queue.Queue()
-
-    def watch(address: str) -> None:
-        with grpc.insecure_channel(address) as channel:
-            changes = health_pb2_grpc.HealthStub(channel).Watch(
-                health_pb2.HealthCheckRequest(service=name), timeout=30
-            )
-            try:
-                for change in changes:
-                    told.put(change.status)
-            except grpc.RpcError:
-                told.put(-1)
-
-    with serve(ServerSettings(sample_store, port=0, grace_s=0.2)) as address:
-        watcher = threading.Thread(target=watch, args=(address,))
-        watcher.start()
-        assert told.get(timeout=30) == health_pb2.HealthCheckResponse.SERVING
-    assert told.get(timeout=30) == health_pb2.HealthCheckResponse.NOT_SERVING
-    assert told.get(timeout=30) == -1
-    watcher.join()
+    settings = ServerSettings(sample_store, port=0, grace_s=600)
+    with contextlib.ExitStack() as watches:
+        with serve(settings) as address:
+            told = watches.enter_context(watching(address, name))
+            assert told.get(timeout=30) == health_pb2.HealthCheckResponse.SERVING
+        assert told.get(timeout=30) == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert told.get(timeout=30) == -1
 
 
 def test_a_stopped_server_lets_its_port_go(serve: "Serve", sample_store: Path) -> None:

@@ -1,0 +1,1 @@
+"""What Ilk does when disks fail, processes die and files lie: seeded, counted, repeatable."""

@@ -1,0 +1,61 @@
+"""Knows how an address is written and told, and how a port is held for several processes.
+
+It refuses to know who listens.
+"""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from ilk.errors import SettingsError
+
+
+def address_of(host: str, port: int) -> str:
+    """Return ``host:port``, the host of an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def taken(address: str) -> SettingsError:
+    """Return the error of an address that cannot be listened on."""
+    return SettingsError(f"cannot listen on {address}: is another server there?")
+
+
+def write_ready_file(path: Path, address: str) -> None:
+    """Tell who waits for ``path`` to appear that ``address`` answers; SettingsError if it cannot be."""
+    try:
+        path.write_text(address + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"--ready-file {path} cannot be written: {error}") from error
+
+
+@contextlib.contextmanager
+def reserved(host: str, port: int) -> Iterator[int]:
+    """Hold ``port`` (0: a free one, chosen here) for workers that set ``SO_REUSEPORT``.
+
+    The socket is bound but never listens, so no connection is dealt to it; while it is held, the
+    port stays ours though every worker should fall.
+
+    Raises
+    ------
+    SettingsError
+        If the address cannot be bound, or another process has it, even one that would share it.
+    """
+    try:
+        family, _, _, _, name = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # Without SO_REUSEPORT the port of a server that shares it counts as taken.
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(name)
+            chosen = probe.getsockname()
+        with socket.socket(family) as held:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind(chosen)
+            yield int(chosen[1])
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES) or isinstance(
+            error, socket.gaierror
+        ):
+            raise taken(address_of(host, port)) from error
+        raise

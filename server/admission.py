@@ -1,0 +1,246 @@
+"""Knows which work is taken up, in what order, and which is turned away while that is still cheap.
+
+It refuses to know rpcs and answers. Work that a caller no longer waits for, or will not be able to
+wait for, never begins.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from ilk.errors import DeadlineExceeded, Overloaded
+from server.metrics import Counts
+
+T = TypeVar("T")
+
+# A first guess of how long a multiplication takes; soon replaced by what is measured.
+_FIRST_PACE_S = 2e-10
+# The weight of the newest piece of work in the pace that is expected of the next.
+_NEWEST = 0.2
+# After a piece of work on the event loop, others may use the loop for this share of the time it took.
+_OTHERS_SHARE = 0.25
+# So many rounds of the loop bring to light what has come meanwhile.
+_ROUNDS = 2
+# How long the transport may take to bring the next call; uvloop's clock knows no less.
+_TRANSPORT_S = 1e-3
+# How long calls are turned away unread after one came too late.
+_FLUSH_S = 0.05
+
+
+class Shed(Overloaded):
+    """Work that was turned away.
+
+    Parameters
+    ----------
+    retry_after_s
+        When the caller may try again.
+    """
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("the server is at its limit; try again later, and less often")
+        self.retry_after_s = retry_after_s
+
+
+class Patience:
+    """How long one caller will wait.
+
+    Parameters
+    ----------
+    left_s
+        Seconds until the call's deadline; None if it has none.
+    """
+
+    __slots__ = ("_deadline_s", "gone")
+
+    def __init__(self, left_s: float | None) -> None:
+        self._deadline_s = None if left_s is None else time.monotonic() + left_s
+        self.gone = False
+
+    @property
+    def left_s(self) -> float:
+        """The seconds left; infinite without a deadline, not positive past it."""
+        return float("inf") if self._deadline_s is None else self._deadline_s - time.monotonic()
+
+    def check(self) -> None:
+        """Raise DeadlineExceeded if nobody waits any more; from any thread."""
+        if self.gone or self.left_s <= 0:
+            raise DeadlineExceeded("the deadline passed before the work began")
+
+
+class Gate:
+    """Counts the calls under way, and closes when there are too many.
+
+    Parameters
+    ----------
+    max_in_flight
+        Calls that may be under way at once.
+    """
+
+    __slots__ = ("in_flight", "max_in_flight", "passed")
+
+    def __init__(self, max_in_flight: int) -> None:
+        self.max_in_flight = max_in_flight
+        self.in_flight = 0
+        # Calls begun and ended: whether it moves tells whether the loop is wanted.
+        self.passed = 0
+
+    async def let_others(self, took_s: float) -> None:
+        """Let other calls use the event loop after a piece of work that took ``took_s`` of it.
+
+        Returns early if there are none.
+        """
+        before = self.passed
+        for _ in range(_ROUNDS):
+            await asyncio.sleep(0)
+        end_s = time.perf_counter() + _OTHERS_SHARE * took_s
+        while self.passed != before and time.perf_counter() < end_s:
+            before = self.passed
+            await asyncio.sleep(_TRANSPORT_S)
+
+
+class Lane:
+    """A queue for one sort of work, kept as short as its callers can bear.
+
+    Parameters
+    ----------
+    gate
+        Where the calls are counted that share the event loop with this work.
+    counts
+        Where what is shed and expired is counted.
+    max_wait_s
+        Work that would wait longer than this before it begins is turned away.
+    pool, n_threads
+        Where the work runs; None: on the event loop, a piece at a time.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        counts: Counts,
+        max_wait_s: float,
+        pool: Executor | None = None,
+        n_threads: int = 1,
+    ) -> None:
+        self._gate = gate
+        self._counts = counts
+        self._max_wait_s = max_wait_s
+        self._pool = pool
+        self._n_threads = n_threads
+        self._slots = asyncio.Semaphore(n_threads)
+        self._ahead_s = 0.0
+        self._stale_until_s = 0.0
+        self._pace_s: dict[str, float] = defaultdict(lambda: _FIRST_PACE_S)
+
+    @property
+    def wait_s(self) -> float:
+        """How long new work would wait before it begins, as far as can be told."""
+        return max(self._ahead_s, 0.0) / self._n_threads
+
+    @contextlib.asynccontextmanager
+    async def admitted(self, patience: Patience, sort: str, cost: int) -> AsyncIterator["Place"]:
+        """Yield a place in the queue for work of ``cost``, to be done in one piece or several.
+
+        Parameters
+        ----------
+        patience
+            How long the caller will wait.
+        sort
+            Work of one sort takes a like time for a like cost.
+        cost
+            In any unit, if always the same for the sort.
+
+        Raises
+        ------
+        Shed
+            If it would wait too long, or be done too late because it has to wait.
+        DeadlineExceeded
+            If nobody waits for it any more.
+        """
+        place = Place(self, patience, sort, cost * self._pace_s[sort])
+        self._admit(place)
+        self._ahead_s += place.left_s
+        try:
+            yield place
+        except asyncio.CancelledError:
+            patience.gone = True
+            raise
+        finally:
+            self._ahead_s -= place.left_s
+
+    @property
+    def is_full(self) -> bool:
+        """Whether new work would have to wait too long, here or in the transport before."""
+        return self.wait_s > self._max_wait_s or time.monotonic() < self._stale_until_s
+
+    def _admit(self, place: "Place") -> None:
+        wait_s, left_s = self.wait_s, place.patience.left_s
+        late = wait_s > 0 and wait_s + place.left_s > left_s
+        if late or left_s <= 0:
+            # It has spent its time in the transport's queue, and so have those behind it: until they
+            # are gone, turning them away unread is all that can be done for those to come.
+            self._stale_until_s = time.monotonic() + _FLUSH_S
+        if left_s <= 0:
+            self._counts.expired["arrival"] += 1
+            place.patience.check()
+        if late or self.is_full:
+            self._counts.shed["deadline" if late else "queue"] += 1
+            raise Shed(wait_s)
+
+    async def do(self, sort: str, cost: int, patience: Patience, work: Callable[[], T]) -> T:
+        """Return what ``work`` does, once its turn has come; errors as :meth:`admitted`."""
+        async with self.admitted(patience, sort, cost) as place:
+            return await place.run(cost, work)
+
+    async def run(self, place: "Place", cost: int, work: Callable[[], T]) -> T:
+        """Wait for a turn, and run one piece of work of ``cost`` in it unless nobody waits for it."""
+        async with self._slots:
+            began_s = time.perf_counter()
+            result = await self._run(place.patience, work)
+            took_s = time.perf_counter() - began_s
+            pace_s = self._pace_s[place.sort]
+            self._pace_s[place.sort] += _NEWEST * (took_s / max(cost, 1) - pace_s)
+            done_s = min(place.left_s, cost * pace_s)
+            place.left_s -= done_s
+            self._ahead_s -= done_s
+            if self._pool is None:
+                await self._gate.let_others(took_s)
+        return result
+
+    async def _run(self, patience: Patience, work: Callable[[], T]) -> T:
+        def unless_expired() -> T:
+            patience.check()
+            return work()
+
+        try:
+            if self._pool is None:
+                return unless_expired()
+            return await asyncio.get_running_loop().run_in_executor(self._pool, unless_expired)
+        except DeadlineExceeded:
+            self._counts.expired["queue"] += 1
+            raise
+
+
+class Place:
+    """One caller's place in a lane.
+
+    Attributes
+    ----------
+    left_s
+        How long the work that is left in it is expected to take.
+    """
+
+    __slots__ = ("_lane", "left_s", "patience", "sort")
+
+    def __init__(self, lane: Lane, patience: Patience, sort: str, left_s: float) -> None:
+        self._lane = lane
+        self.patience = patience
+        self.sort = sort
+        self.left_s = left_s
+
+    async def run(self, cost: int, work: Callable[[], T]) -> T:
+        """Run one piece of the work when its turn comes; see :meth:`Lane.run`."""
+        return await self._lane.run(self, cost, work)

@@ -1,0 +1,89 @@
+"""Knows how a batch is answered in parts, so that other calls get their turns between them.
+
+It refuses to know single queries and streams. All parts are answered from the one bundle that the
+batch began with.
+"""
+
+import functools
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any, Final
+
+from google.rpc import code_pb2
+
+from ilk.errors import IlkError, InvalidRequest
+from ilk.query import answer_many
+from ilk.types import Neighbors, Query
+from ilk.v1 import similarity_pb2 as pb
+from server import requests, responses, status
+from server.guard import KINDS, Call, log_failure
+from server.live import Served
+from server.shadow import Shadow
+from server.work import Work
+
+MAX_BATCH: Final = 1000
+# Faiss is at its best from here on, and the event loop is held up for a millisecond or three.
+_PART: Final = 64
+
+
+async def answer_batch(
+    served: Served, work: Work, shadow: Shadow, call: Call, data: bytes
+) -> bytes:
+    """Return the bytes of a BatchFindNeighborsResponse to those of a BatchFindNeighborsRequest."""
+    queries = requests.parse_batch(data)
+    if not 1 <= len(queries) <= MAX_BATCH:
+        raise InvalidRequest("queries", f"needs 1 to {MAX_BATCH} queries, got {len(queries)}")
+    cost = served.costs.of_many(queries)
+    work.check("queries", cost)
+    parts = [
+        pb.BatchFindNeighborsResponse(bundle_version=served.bundle.version).SerializeToString()
+    ]
+    lane = work.lane_of_many(cost, len(queries))
+    async with lane.admitted(call.patience(), "batch", cost) as place:
+        for at in range(0, len(queries), _PART):
+            part = queries[at : at + _PART]
+            answer = functools.partial(_answer, served, shadow, call, part)
+            parts.append(await place.run(served.costs.of_many(part), answer))
+    # Messages written one after the other are one message.
+    return b"".join(parts)
+
+
+def _answer(
+    served: Served, shadow: Shadow, call: Call, queries: Sequence[Query | InvalidRequest]
+) -> bytes:
+    asked = [query for query in queries if isinstance(query, Query)]
+    answers = iter(answers_to(served, shadow, call, asked))
+    response = pb.BatchFindNeighborsResponse()
+    for query in queries:
+        outcome = next(answers) if isinstance(query, Query) else query
+        write_outcome(response.outcomes.add(), outcome, call)
+    return response.SerializeToString()
+
+
+def answers_to(
+    served: Served, shadow: Shadow, call: Call, queries: Sequence[Query]
+) -> list[Neighbors | IlkError]:
+    """Return the outcome of each query, counted as the call's."""
+    started_s = perf_counter()
+    outcomes = answer_many(served.bundle, queries)
+    call.search_s += perf_counter() - started_s
+    for query, outcome in zip(queries, outcomes, strict=True):
+        code = status.name_of(outcome) if isinstance(outcome, IlkError) else "OK"
+        call.by_kind[KINDS[type(query.whom)]].queries[code] += 1
+        if isinstance(outcome, Neighbors):
+            call.requested += query.neighbor_count
+            call.returned += len(outcome.neighbors)
+            shadow.look(served, query, outcome)
+    return outcomes
+
+
+def write_outcome(message: Any, outcome: Neighbors | IlkError, call: Call) -> None:
+    """Write one query's outcome into an empty message; what is our fault goes to the log."""
+    if isinstance(outcome, IlkError):
+        if status.code_of(outcome) == code_pb2.INTERNAL:
+            log_failure(call.request_id, outcome)
+        message.error.CopyFrom(status.to_query_error(outcome, call.request_id))
+    else:
+        # The empty answer too must be told from none.
+        message.response.SetInParent()
+        responses.write_neighbors(outcome, message.response)

@@ -1,0 +1,177 @@
+"""Knows how the counts of all workers are put before Prometheus, over HTTP.
+
+It refuses to know how they are counted (`metrics`) and gathered.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from server.address import address_of, taken
+from server.metrics import BOUNDS_S, Counts, Histogram, Snapshot
+
+_BUCKETS: Final = (*map(str, BOUNDS_S), "+Inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All workers of a server.
+
+    Attributes
+    ----------
+    living
+        What each last said of itself, by its number.
+    retired
+        What those that have ended had counted: sums must not fall.
+    restarts
+        How many workers fell and were started again.
+    """
+
+    living: dict[int, Snapshot] = field(default_factory=dict)
+    retired: Counts = field(default_factory=Counts)
+    restarts: int = 0
+
+
+Gather: TypeAlias = Callable[[], Fleet]
+
+
+@contextlib.contextmanager
+def metrics_port(host: str, port: int | None, gather: Gather) -> Iterator[int | None]:
+    """Answer ``GET /metrics`` until the context ends; yield the port. Without one, nobody listens.
+
+    Raises
+    ------
+    SettingsError
+        If the address cannot be listened on.
+    """
+    if port is None:
+        yield None
+        return
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Fleet(gather))
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise taken(address_of(host, port)) from error
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Fleet(Collector):
+    def __init__(self, gather: Gather) -> None:
+        self._gather = gather
+
+    def collect(self) -> Iterable[Metric]:
+        fleet = self._gather()
+        counts = Counts()
+        for part in (fleet.retired, *(s.counts for s in fleet.living.values())):
+            counts.add(part)
+        yield from _of_calls(counts)
+        yield from _of_totals(counts, fleet.restarts)
+        yield from _of_workers(fleet.living)
+
+
+def _of_calls(counts: Counts) -> Iterator[Metric]:
+    calls = _counter("calls", "Calls that ended, by status.", "method", "code")
+    queries = _counter(
+        "queries", "Queries answered or refused, alone or as part.", "method", "kind", "code"
+    )
+    requested = _counter("neighbors_requested", "Neighbors asked for.", "method", "kind")
+    returned = _counter("neighbors_returned", "Neighbors found.", "method", "kind")
+    search = HistogramMetricFamily(
+        "ilk_search_seconds", "Time spent looking for neighbors.", labels=("method", "kind")
+    )
+    ended: Counter[tuple[str, str]] = Counter()
+    latencies: dict[str, Histogram] = {}
+    for (method, kind), of in counts.calls.items():
+        ended.update({(method, code): n for code, n in of.statuses.items()})
+        latencies.setdefault(method, Histogram()).add(of.latency)
+        for code, n in (of.queries + of.statuses if kind else of.queries).items():
+            queries.add_metric((method, kind, code), n)
+        if of.requested:
+            requested.add_metric((method, kind), of.requested)
+            returned.add_metric((method, kind), of.returned)
+            _add(search, (method, kind), of.search)
+    for labels, n in ended.items():
+        calls.add_metric(labels, n)
+    latency = HistogramMetricFamily(
+        "ilk_call_seconds",
+        "From the handler's start to its end; of a stream, for each message.",
+        labels=("method",),
+    )
+    for method, histogram in latencies.items():
+        _add(latency, (method,), histogram)
+    yield from (calls, queries, latency, search, requested, returned)
+
+
+def _of_totals(counts: Counts, restarts: int) -> Iterator[Metric]:
+    shed = _counter("shed", "Calls turned away for load, by reason.", "reason")
+    for reason, n in counts.shed.items():
+        shed.add_metric((reason,), n)
+    expired = _counter("expired", "Calls dropped because nobody waited any more.", "where")
+    for where, n in counts.expired.items():
+        expired.add_metric((where,), n)
+    yield from (shed, expired)
+    for name, text, total in (
+        ("bundle_swaps", "Bundles swapped in after the first, by all workers.", counts.swaps),
+        ("bundle_refusals", "Bundles refused, by all workers.", counts.refusals),
+        ("shadow_queries", "Queries asked again exactly.", counts.shadowed),
+        ("shadow_places", "Places in the answers to those.", counts.shadow_places),
+        ("shadow_hits", "Places of those that were right: live recall.", counts.shadow_hits),
+        ("worker_restarts", "Workers that fell and were started again.", restarts),
+    ):
+        metric = _counter(name, text)
+        metric.add_metric((), total)
+        yield metric
+
+
+def _of_workers(living: dict[int, Snapshot]) -> Iterator[Metric]:
+    workers = _gauge("workers", "Workers that serve.")
+    workers.add_metric((), len(living))
+    yield workers
+    for name, text, attribute in (
+        ("in_flight", "Calls taken up and not ended.", "in_flight"),
+        ("waiting_seconds", "How long new work would wait for its turn.", "waiting_s"),
+        ("memory_bytes", "Resident memory; mapped bundles are shared.", "memory_bytes"),
+        ("bundle_created_timestamp_seconds", "When the bundle was built.", "created_at_s"),
+        ("bundle_live_timestamp_seconds", "Since when it is served.", "live_since_s"),
+    ):
+        metric = _gauge(name, text, "worker")
+        for number, snapshot in living.items():
+            metric.add_metric((str(number),), getattr(snapshot, attribute))
+        yield metric
+    serving = _gauge("bundle_info", "How many workers serve a version.", "version")
+    for version, n in Counter(s.version for s in living.values()).items():
+        serving.add_metric((version,), n)
+    yield serving
+
+
+def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"ilk_{name}", text, labels=labels)
+
+
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"ilk_{name}", text, labels=labels)
+
+
+def _add(family: HistogramMetricFamily, labels: tuple[str, ...], of: Histogram) -> None:
+    buckets, n = [], 0
+    for bound, count in zip(_BUCKETS, of.counts, strict=True):
+        n += count
+        buckets.append((bound, n))
+    family.add_metric(labels, buckets=buckets, sum_value=of.total_s)

@@ -1,0 +1,93 @@
+"""Knows what a server shows beside its rpcs: the ready file, the health port, the metrics port.
+
+It refuses to know whether one process serves or several.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+
+from server.address import write_ready_file
+from server.exposition import Fleet, Gather, metrics_port
+from server.health import HealthPort, health_port
+from server.link import Report
+from server.settings import ServerSettings
+
+log = logging.getLogger("ilk.server")
+
+
+class Front:
+    """What is shown; made by :func:`shown`.
+
+    Parameters
+    ----------
+    settings
+        Of the server.
+    health
+        Its health port.
+    """
+
+    def __init__(self, settings: ServerSettings, health: HealthPort) -> None:
+        self._settings = settings
+        self._health = health
+
+    def announce(self, address: str, n_workers: int) -> None:
+        """Tell that the server answers; SettingsError if the ready file cannot be written."""
+        several = f" with {n_workers} workers" if n_workers > 1 else ""
+        log.info("listening on %s%s", address, several)
+        self._health.tell(serving=True)
+        if self._settings.ready_file is not None:
+            write_ready_file(self._settings.ready_file, address)
+
+    def tell(self, *, serving: bool) -> None:
+        """Tell health checks whether the server serves."""
+        self._health.tell(serving=serving)
+
+
+@contextlib.contextmanager
+def shown(settings: ServerSettings, gather: Gather) -> Iterator[Front]:
+    """Open the health port and the metrics port, if there are to be any, until the context ends.
+
+    Raises
+    ------
+    SettingsError
+        If one of them cannot be listened on.
+    """
+    with (
+        health_port(settings.host, settings.health_port) as health,
+        metrics_port(settings.host, settings.metrics_port, gather) as port,
+    ):
+        if port is not None:
+            log.info("metrics on http://%s:%d/metrics", settings.host, port)
+        yield Front(settings, health)
+
+
+class Alone:
+    """A process that serves by itself, and so shows itself; a :class:`server.app.Reporter`.
+
+    Parameters
+    ----------
+    settings
+        Of the server.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._open = contextlib.ExitStack()
+        self._report: Callable[[], Report] | None = None
+        self._front = self._open.enter_context(shown(settings, self._gather))
+
+    def begin(self, address: str, report: Callable[[], Report], stop: Callable[[], object]) -> None:
+        """Tell that the server answers."""
+        self._report = report
+        self._front.announce(address, 1)
+
+    def drain(self) -> None:
+        """Tell that it will not for much longer."""
+        self._front.tell(serving=False)
+
+    def end(self) -> None:
+        """Tell no more."""
+        self._open.close()
+
+    def _gather(self) -> Fleet:
+        return Fleet({0: self._report().snapshot} if self._report is not None else {})

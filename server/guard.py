@@ -1,0 +1,243 @@
+"""Knows what every call goes through: it is counted, timed, and ends with a documented status.
+
+It refuses to know what is asked. The text of an unforeseen error stays here.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, Final, NoReturn, TypeAlias
+
+import grpc
+
+from ilk.errors import DeadlineExceeded, IlkError
+from ilk.types import Examples, ItemId, Profile, Text, UserId
+from server import status
+from server.admission import Gate, Lane, Patience, Shed
+from server.logs import cause_of
+from server.metrics import NO_KIND, Calls, Counts
+
+log = logging.getLogger("ilk.server")
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+REQUEST_ID: Final = "x-request-id"
+KINDS: Final[dict[type, str]] = {
+    ItemId: "item",
+    UserId: "user",
+    Profile: "profile",
+    Examples: "examples",
+    Text: "text",
+}
+_MAX_REQUEST_ID = 128
+# What is told to a call that is turned away unread.
+_RETRY_S = 0.1
+
+
+class ByKind(dict[str, Calls]):
+    """The calls of one rpc by kind of query, each found in one look-up."""
+
+    def __init__(self, counts: Counts, method: str) -> None:
+        super().__init__()
+        self._counts = counts
+        self._method = method
+
+    def __missing__(self, kind: str) -> Calls:
+        self[kind] = calls = self._counts.of(self._method, kind)
+        return calls
+
+
+class Call:
+    """One call, as its handler sees it; what the handler writes here is counted when it ends.
+
+    Parameters
+    ----------
+    context
+        gRPC's.
+    by_kind
+        Where queries of its rpc are counted.
+
+    Attributes
+    ----------
+    left_s
+        Seconds that were left until the deadline when the call began; None if there is none.
+    kind
+        Of query.
+    code
+        The name of the status that it ends with.
+    search_s, requested, returned
+        The time spent looking for neighbors; how many were asked for, and found.
+    """
+
+    __slots__ = (
+        "_context",
+        "_id",
+        "by_kind",
+        "code",
+        "kind",
+        "left_s",
+        "requested",
+        "returned",
+        "search_s",
+    )
+
+    def __init__(self, context: Context, by_kind: ByKind) -> None:
+        self._context = context
+        self.by_kind = by_kind
+        self.left_s = context.time_remaining()
+        self._id: str | None = None
+        self.kind = NO_KIND
+        self.code = "OK"
+        self.search_s = 0.0
+        self.requested = self.returned = 0
+
+    def patience(self) -> Patience:
+        """Return how long the caller will wait from now on."""
+        return Patience(self._context.time_remaining())
+
+    @property
+    def request_id(self) -> str:
+        """The caller's own name for the call, or one made here; what the log knows it by."""
+        if self._id is None:
+            given = (v for k, v in self._context.invocation_metadata() or () if k == REQUEST_ID)
+            told = next(given, "")
+            fit = isinstance(told, str) and told.isascii() and told.isprintable()
+            self._id = str(told)[:_MAX_REQUEST_ID] if told and fit else uuid.uuid4().hex[:16]
+        return self._id
+
+
+class Guard:
+    """Wraps handlers.
+
+    Parameters
+    ----------
+    gate
+        Counts the calls under way.
+    counts
+        Where calls are counted by rpc, kind and status.
+    log_calls
+        Whether each call leaves a line in the log.
+    """
+
+    def __init__(self, gate: Gate, counts: Counts, *, log_calls: bool = False) -> None:
+        self._gate = gate
+        self._counts = counts
+        self._log_calls = log_calls
+
+    def refuses(self, lane: Lane | None) -> bool:
+        """Take note that a call has come, and tell whether to turn it away before it is even read.
+
+        Parameters
+        ----------
+        lane
+            Where its work would wait, if that is known.
+        """
+        gate = self._gate
+        gate.passed += 1
+        if gate.in_flight >= gate.max_in_flight:
+            self._counts.shed["in flight"] += 1
+            return True
+        if lane is not None and lane.is_full:
+            self._counts.shed["queue"] += 1
+            return True
+        return False
+
+    def unary(
+        self, method: str, handler: Callable[[bytes, Call], Awaitable[bytes]]
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        """Return what gRPC calls for a unary rpc."""
+        gate, by_kind = self._gate, ByKind(self._counts, method)
+
+        async def guarded(data: bytes, context: Context) -> bytes:
+            started_s = perf_counter()
+            gate.in_flight += 1
+            gate.passed += 1
+            call = Call(context, by_kind)
+            try:
+                if call.left_s is not None and call.left_s <= 0:
+                    self._counts.expired["arrival"] += 1
+                    raise DeadlineExceeded("the deadline passed before the work began")
+                return await handler(data, call)
+            except asyncio.CancelledError:
+                call.code = "CANCELLED"
+                raise
+            except Exception as error:  # noqa: BLE001 - the last door: nothing passes it unlogged
+                await self._end(context, call, error)
+            finally:
+                gate.in_flight -= 1
+                gate.passed += 1
+                took_s = perf_counter() - started_s
+                by_kind[call.kind].record(call.code, took_s, call)
+                if self._log_calls:
+                    _log_call(method, call, took_s)
+
+        return guarded
+
+    def stream(
+        self, method: str, converse: Callable[[Context, Call], Awaitable[None]]
+    ) -> Callable[[object, Context], Awaitable[None]]:
+        """Return what gRPC calls for an rpc of two streams."""
+        gate, by_kind = self._gate, ByKind(self._counts, method)
+
+        async def guarded(_: object, context: Context) -> None:
+            started_s = perf_counter()
+            gate.in_flight += 1
+            call = Call(context, by_kind)
+            try:
+                await converse(context, call)
+            except asyncio.CancelledError:
+                call.code = "CANCELLED"
+                raise
+            except Exception as error:  # noqa: BLE001 - the last door: nothing passes it unlogged
+                await self._end(context, call, error)
+            finally:
+                gate.in_flight -= 1
+                by_kind[NO_KIND].statuses[call.code] += 1
+                if self._log_calls:
+                    _log_call(method, call, perf_counter() - started_s)
+
+        return guarded
+
+    async def _end(self, context: Context, call: Call, error: Exception) -> NoReturn:
+        """End a call with the status of ``error``; what is a fault of ours goes to the log."""
+        if isinstance(error, IlkError) and not status.is_ours(error):
+            call.code = status.name_of(error)
+            told = (
+                status.to_shed_status(error.retry_after_s)
+                if isinstance(error, Shed)
+                else status.to_status(error)
+            )
+            await context.abort_with_status(told)
+        call.code = "INTERNAL"
+        log_failure(call.request_id, error)
+        metadata = ((REQUEST_ID, call.request_id),)
+        text = status.internal(call.request_id)
+        await context.abort(grpc.StatusCode.INTERNAL, text, metadata)
+        raise AssertionError  # abort raises
+
+
+async def _shed(_: object, context: Context) -> None:
+    await context.abort_with_status(status.to_shed_status(_RETRY_S))
+
+
+# A handler of streams, whatever the rpc: gRPC reads no message before it runs.
+SHEDDING: Final["grpc.RpcMethodHandler[Any, Any]"] = grpc.stream_stream_rpc_method_handler(_shed)
+
+
+def log_failure(request_id: str, error: BaseException) -> None:
+    """Log a fault of ours under the call's request id, without what the caller sent."""
+    cause = cause_of(error)
+    log.error("request %s failed\n%s", request_id, cause, extra={"request_id": request_id})
+
+
+def _log_call(method: str, call: Call, took_s: float) -> None:
+    fields = {
+        "request_id": call.request_id,
+        "method": method,
+        "kind": call.kind,
+        "code": call.code,
+        "took_ms": round(1e3 * took_s, 3),
+    }
+    log.info("%(method)s %(code)s in %(took_ms)g ms, request %(request_id)s", fields, extra=fields)

@@ -1,0 +1,98 @@
+"""Knows how well real queries are answered: a small share of them is asked again, exactly.
+
+It refuses to hold up an answer. One thread of the lowest priority compares; while it is busy, queries
+go unexamined.
+"""
+
+import dataclasses
+import logging
+import os
+import random
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from ilk.query import answer
+from ilk.types import EXACT, Neighbors, Query
+from server.logs import cause_of
+from server.metrics import Counts
+
+if TYPE_CHECKING:
+    from server.live import Served
+
+log = logging.getLogger("ilk.server")
+
+# Scores that differ by less, relatively, are ties; as `ilk.ann.recall` has it.
+_SLACK = 1e-5
+_LOWEST_PRIORITY = 19
+
+
+class Shadow:
+    """Measures live recall.
+
+    Parameters
+    ----------
+    share
+        Of queries to ask again, in [0, 1].
+    counts
+        Where the result is counted.
+    """
+
+    def __init__(self, share: float, counts: Counts) -> None:
+        self._share = share
+        self._counts = counts
+        self._random = random.Random()  # noqa: S311 - a sample, not a secret
+        self._until = self._gap()
+        self._busy = False
+        self._pool = ThreadPoolExecutor(1, "shadow", initializer=_lower_priority)
+
+    def look(self, served: "Served", query: Query, found: Neighbors) -> None:
+        """Ask ``query`` again if its turn has come; returns at once."""
+        self._until -= 1
+        if self._until:
+            return
+        self._until = self._gap()
+        if not self._busy and _is_comparable(query, found):
+            self._busy = True
+            self._pool.submit(self._compare, served, query, found)
+
+    def close(self) -> None:
+        """Finish the comparison under way, if any."""
+        self._pool.shutdown()
+
+    def _gap(self) -> int:
+        """Return how many queries to go on to, at random: a fixed step could fall in with callers'."""
+        return 1 + int(self._random.expovariate(self._share)) if self._share else -1
+
+    def _compare(self, served: "Served", query: Query, found: Neighbors) -> None:
+        try:
+            exact = answer(served.bundle, dataclasses.replace(query, accuracy=EXACT))
+            hits, places = hits_and_places(found, exact)
+            self._counts.shadow_hits += hits
+            self._counts.shadow_places += places
+            self._counts.shadowed += 1
+        except Exception as error:  # noqa: BLE001 - nobody waits for this thread's errors
+            log.error("a query could not be asked again exactly\n%s", cause_of(error))
+        finally:
+            self._busy = False
+
+
+def hits_and_places(found: Neighbors, exact: Neighbors) -> tuple[int, int]:
+    """Return how many of ``found`` are right, and how many could be; a tie with the last is right."""
+    worst = exact.neighbors[-1].score
+    floor = worst - _SLACK * max(abs(worst), 1e-3)
+    places = len(exact.neighbors)
+    return min(places, sum(n.score >= floor for n in found.neighbors)), places
+
+
+def _is_comparable(query: Query, found: Neighbors) -> bool:
+    """Whether the answer could be wrong, and would be the best by score if it were right."""
+    asked_exactly = query.accuracy is not None and query.accuracy.exact
+    reranked = query.diversity or query.popularity_penalty
+    return bool(found.neighbors) and not asked_exactly and not reranked
+
+
+def _lower_priority() -> None:
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)

@@ -1,0 +1,182 @@
+"""Knows how a stream is answered: what waits is answered together, in order, and a stop loses nothing.
+
+It refuses to know single calls and batches.
+"""
+
+import asyncio
+import functools
+from time import perf_counter
+from typing import Any, Final
+
+import grpc
+
+from ilk.errors import DeadlineExceeded, IlkError, InvalidRequest, Unavailable
+from ilk.types import Neighbors, Query
+from ilk.v1 import similarity_pb2 as pb
+from server import requests
+from server.batches import answers_to, write_outcome
+from server.guard import Call, Context
+from server.live import Live, Served
+from server.metrics import NO_KIND
+from server.shadow import Shadow
+from server.work import Work
+
+# Messages that are answered with one search.
+_MOST_TOGETHER: Final = 64
+# When the server stops, a stream that is silent for this long has been answered all it asked.
+_SILENCE_S: Final = 0.1
+# So many rounds of the event loop in which no message comes show that none waits.
+_ROUNDS: Final = 2
+
+
+class Streams:
+    """The streams under way.
+
+    Parameters
+    ----------
+    live, work, shadow
+        The bundle served; where work is done; what examines it.
+    """
+
+    def __init__(self, live: Live, work: Work, shadow: Shadow) -> None:
+        self._live = live
+        self._work = work
+        self._shadow = shadow
+        self._stopping = False
+        self._inboxes: set[_Inbox] = set()
+
+    def stop(self) -> None:
+        """End each stream as soon as it falls silent."""
+        self._stopping = True
+        loop = asyncio.get_running_loop()
+        for inbox in self._inboxes:
+            loop.call_later(_SILENCE_S, inbox.end_if_waiting, inbox.n_taken)
+
+    async def converse(self, context: Context, call: Call) -> None:
+        """Answer queries as they come, until the caller has no more or the server stops.
+
+        Raises
+        ------
+        Unavailable
+            If the server stops; all that was read is answered before.
+        """
+        inbox = _Inbox(context)
+        self._inboxes.add(inbox)
+        try:
+            while messages := await inbox.take(_SILENCE_S if self._stopping else None):
+                started_s = perf_counter()
+                for data in await self._answers(messages, call):
+                    await context.write(data)
+                _count(call, perf_counter() - started_s, len(messages))
+        finally:
+            self._inboxes.discard(inbox)
+            inbox.close()
+
+    async def _answers(self, messages: list[bytes], call: Call) -> list[bytes]:
+        """Return the bytes of a response to each message."""
+        served = self._live.get()
+        parsed = [_parse(data) for data in messages]
+        queries = [query for _, query in parsed if isinstance(query, Query)]
+        cost = served.costs.of_many(queries)
+        lane = self._work.lane_of_many(cost, len(queries))
+        if lane is self._work.turns:
+            outcomes = answers_to(served, self._shadow, call, queries)
+        else:
+            outcomes = await self._in_threads(served, call, queries, cost)
+        answers = iter(outcomes)
+        return [
+            _response(request_id, next(answers) if isinstance(query, Query) else query, call)
+            for request_id, query in parsed
+        ]
+
+    async def _in_threads(
+        self, served: Served, call: Call, queries: list[Query], cost: int
+    ) -> list[Neighbors | IlkError]:
+        """Answer long queries; where they are turned away, each is told so."""
+        work = functools.partial(answers_to, served, self._shadow, call, queries)
+        try:
+            self._work.check("query", cost)
+            return await self._work.threads.do("batch", cost, call.patience(), work)
+        except DeadlineExceeded:
+            raise
+        except IlkError as error:
+            return [error] * len(queries)
+
+
+def _count(call: Call, took_s: float, n_messages: int) -> None:
+    calls = call.by_kind[NO_KIND]
+    for _ in range(n_messages):
+        calls.latency.observe(took_s)
+    calls.record_search(call)
+    call.search_s = 0.0
+    call.requested = call.returned = 0
+
+
+class _Inbox:
+    """What the caller of one stream has sent and nobody has read yet."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._reading: asyncio.Task[Any] | None = None
+        self._is_waiting = False
+        self._ended = False
+        self.n_taken = 0
+
+    async def take(self, silence_s: float | None) -> list[bytes]:
+        """Return the messages that wait, at least one; none if the caller has no more.
+
+        Raises
+        ------
+        Unavailable
+            If nothing comes for ``silence_s``, or the wait is ended from outside.
+        """
+        reading = self._next()
+        self._is_waiting = True
+        try:
+            await (reading if silence_s is None else asyncio.wait_for(reading, silence_s))
+        except (asyncio.CancelledError, asyncio.TimeoutError):
+            if silence_s is None and not self._ended:
+                raise  # the caller has cancelled
+            raise Unavailable("the server is stopping; ask again") from None
+        finally:
+            self._is_waiting = False
+        messages: list[bytes] = []
+        while reading.done() and reading.result() is not grpc.aio.EOF:
+            messages.append(reading.result())
+            self._reading = None
+            if len(messages) == _MOST_TOGETHER:
+                break
+            reading = self._next()
+            for _ in range(_ROUNDS):
+                await asyncio.sleep(0)
+        self.n_taken += len(messages)
+        return messages
+
+    def _next(self) -> "asyncio.Task[Any]":
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._context.read())
+        return self._reading
+
+    def end_if_waiting(self, n_taken: int) -> None:
+        """End the wait for a message if none came since ``n_taken``."""
+        if self._is_waiting and self.n_taken == n_taken:
+            self._ended = True
+            self.close()
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._reading is not None:
+            self._reading.cancel()
+
+
+def _parse(data: bytes) -> tuple[str, Query | InvalidRequest]:
+    try:
+        return requests.parse_stream_message(data)
+    except InvalidRequest as error:  # not a message: it had no id to echo
+        return "", error
+
+
+def _response(request_id: str, outcome: Any, call: Call) -> bytes:
+    response = pb.StreamFindNeighborsResponse(request_id=request_id)
+    write_outcome(response, outcome, call)
+    return response.SerializeToString()

@@ -1,0 +1,262 @@
+"""Knows how worker processes are started, watched, restarted and ended.
+
+It refuses to know calls and bundles. It never forks: a process that has searched cannot be (libgomp
+hangs in the child), so each worker is a new interpreter.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+
+from ilk import exits
+from ilk.errors import IlkError, SettingsError
+from server.address import address_of, reserved
+from server.exposition import Fleet
+from server.front import Front, shown
+from server.link import Failed, Orders, Report, Word
+from server.metrics import Counts
+from server.settings import ServerSettings
+
+log = logging.getLogger("ilk.server")
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 30.0
+# A worker that served this long has earned a restart without a pause.
+_PROVEN_S = 10.0
+# So many deaths in a row before any worker has served mean that none will.
+_MAX_STILLBORN = 5
+# How much longer than the grace a worker may take to end before it is killed.
+_KILL_AFTER_S = 5.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclasses.dataclass(slots=True)
+class Slot:
+    """The place of one worker, whoever fills it at the time.
+
+    Attributes
+    ----------
+    process, link
+        The worker in it; None between a fall and the restart.
+    report
+        What it last said of itself; None until it serves.
+    falls
+        Deaths in a row without a proven life between.
+    restart_at_s
+        When the empty place is to be filled, on the monotonic clock.
+    """
+
+    number: int
+    process: "subprocess.Popen[bytes] | None" = None
+    link: Connection | None = None
+    report: Report | None = None
+    served_since_s: float = 0.0
+    falls: int = 0
+    restart_at_s: float = 0.0
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether the worker takes new calls."""
+        return self.report is not None and self.report.serving
+
+
+def pause_s(falls: int) -> float:
+    """Return how long to wait before the restart after that many ``falls`` in a row."""
+    return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (min(falls, 20) - 1)))
+
+
+class Supervisor:
+    """Keeps the workers of one server running.
+
+    Parameters
+    ----------
+    settings
+        Of the server; ``workers`` says how many.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
+        self._slots = [Slot(number) for number in range(settings.workers)]
+        self._stopping = False
+        self._announced = False
+        self._retired = Counts()
+        self._restarts = 0
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises
+        ------
+        SettingsError, IlkError
+            If the workers cannot start; told once, whichever of them said so.
+        """
+        with (
+            _signals() as signals,
+            shown(self._settings, self._gather) as front,
+            reserved(self._settings.host, self._settings.port) as port,
+        ):
+            self._settings = dataclasses.replace(self._settings, port=port)
+            try:
+                while not self._stopping:
+                    self._fill_slots()
+                    self._wait(signals)
+                    self._show(front)
+            finally:
+                front.tell(serving=False)
+                self._end_workers()
+
+    def _show(self, front: Front) -> None:
+        serving = [slot for slot in self._slots if slot.is_serving]
+        if not self._announced and len(serving) == len(self._slots):
+            self._announced = True
+            front.announce(address_of(self._settings.host, self._settings.port), len(serving))
+        front.tell(serving=bool(serving))
+
+    def _gather(self) -> Fleet:
+        """Return what all workers count; called from the threads of the metrics port."""
+        living = {s.number: s.report.snapshot for s in list(self._slots) if s.report is not None}
+        return Fleet(living, self._retired, self._restarts)
+
+    def _fill_slots(self) -> None:
+        now_s = time.monotonic()
+        for slot in self._slots:
+            if slot.process is None and slot.restart_at_s <= now_s:
+                self._start(slot)
+
+    def _start(self, slot: Slot) -> None:
+        ours, theirs = connection.Pipe()
+        with theirs:
+            slot.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", "server.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # A terminal's Ctrl-C is for the supervisor, who passes it on.
+                start_new_session=True,
+            )
+        slot.link = ours
+        sound = next((s.report.snapshot.version for s in self._slots if s.report), None)
+        with contextlib.suppress(OSError):  # it died at once: its end is read like any other
+            ours.send(Orders(slot.number, self._settings, sound))
+
+    def _wait(self, signals: socket.socket) -> None:
+        """Wait for a signal, a word of a worker or the end of one, or until a restart is due."""
+        due_s = [slot.restart_at_s for slot in self._slots if slot.process is None]
+        timeout_s = max(0.0, min(due_s) - time.monotonic()) if due_s else None
+        links = {slot.link: slot for slot in self._slots if slot.link is not None}
+        for ready in connection.wait([signals, *links], timeout_s):
+            if ready is signals:
+                self._heed(signals)
+            else:
+                self._listen(links[ready])  # type: ignore[index]
+        _reap_orphans({s.process.pid for s in self._slots if s.process is not None})
+
+    def _heed(self, signals: socket.socket) -> None:
+        for number in signals.recv(64):
+            if number in _SIGNALS:
+                self._stopping = True
+            elif number == signal.SIGHUP:
+                self._signal_workers(signal.SIGHUP, [s for s in self._slots if s.report])
+
+    def _listen(self, slot: Slot) -> None:
+        assert slot.link is not None
+        try:
+            word: Word = slot.link.recv()
+        except (EOFError, OSError):
+            self._bury(slot)
+            return
+        if isinstance(word, Report):
+            if slot.report is None:
+                slot.served_since_s = time.monotonic()
+            slot.report = word
+        elif not self._announced:
+            raise _refusal(word)
+        else:
+            log.error("worker %d cannot start: %s", slot.number, word.message)
+
+    def _bury(self, slot: Slot) -> None:
+        """Take note of a worker's end, and of when its place is to be filled again."""
+        assert slot.process is not None
+        assert slot.link is not None
+        slot.link.close()
+        code = slot.process.wait()
+        now_s = time.monotonic()
+        proven = slot.report is not None and now_s - slot.served_since_s >= _PROVEN_S
+        slot.falls = 1 if proven else slot.falls + 1
+        if slot.report is not None:
+            self._retired.add(slot.report.snapshot.counts)
+        slot.process = slot.link = slot.report = None
+        slot.restart_at_s = now_s + pause_s(slot.falls)
+        if self._stopping:
+            return
+        self._restarts += 1
+        log.error(
+            "worker %d %s; restarting it in %.1f s",
+            slot.number,
+            f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}",
+            pause_s(slot.falls),
+        )
+        if not self._announced and slot.falls >= _MAX_STILLBORN:
+            raise IlkError(f"worker {slot.number} ended {slot.falls} times before it served a call")
+
+    def _signal_workers(self, number: signal.Signals, slots: list[Slot] | None = None) -> None:
+        for slot in self._slots if slots is None else slots:
+            if slot.process is not None:
+                slot.process.send_signal(number)
+
+    def _end_workers(self) -> None:
+        """Let the workers finish their calls and end; kill those that do not."""
+        self._stopping = True
+        self._signal_workers(signal.SIGTERM)
+        deadline_s = time.monotonic() + self._settings.grace_s + _KILL_AFTER_S
+        while any(slot.process is not None for slot in self._slots):
+            links = {slot.link: slot for slot in self._slots if slot.link is not None}
+            for ready in connection.wait(list(links), max(0.0, deadline_s - time.monotonic())):
+                with contextlib.suppress(IlkError):
+                    self._listen(links[ready])  # type: ignore[index]
+            if time.monotonic() >= deadline_s:
+                log.error("killing the workers that did not end")
+                self._signal_workers(signal.SIGKILL)
+
+
+def _refusal(word: Failed) -> IlkError:
+    kind = SettingsError if word.exit_code == exits.USAGE else IlkError
+    return kind(word.message)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """Yield a socket on which the numbers of signals arrive, a byte each."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        for end in (reader, writer):
+            end.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno())
+        heeded = (*_SIGNALS, signal.SIGHUP, signal.SIGCHLD)
+        handlers = {number: signal.signal(number, lambda *_: None) for number in heeded}
+        try:
+            yield reader
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(before)
+
+
+def _reap_orphans(workers: set[int]) -> None:
+    """As process 1, take in the ends of processes whose parents are gone; not those of workers."""
+    if os.getpid() != 1:
+        return
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None or ended.si_pid in workers:
+                return
+            os.waitpid(ended.si_pid, os.WNOHANG)

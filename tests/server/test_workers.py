@@ -1,0 +1,191 @@
+"""Several workers on one port: they start together, fall and come back alone, and end together."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ilk import SimilarityClient
+from ilk.bundle import Store
+from ilk.errors import SettingsError, Unavailable
+from ilk.types import ItemId, Query
+from server import supervisor
+from server.address import reserved
+from server.cores import can_share_port, usable_cores
+from server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Program, Start
+
+MATRIX = Query(ItemId("the-matrix-1999"), neighbor_count=3)
+Wait = Callable[[Callable[[], bool]], None]
+
+shared = pytest.mark.skipif(
+    not can_share_port(), reason="only Linux deals out a port's connections"
+)
+
+
+def workers_of(program: "Program") -> list[int]:
+    """Return the process ids of the workers that a server has started."""
+    children = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children")
+    return [int(pid) for pid in children.read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def two_workers(start: "Start", store: Path, *flags: str) -> "Program":
+    return start("--store", str(store), "--port", "0", "--workers", "2", *flags)
+
+
+def version_of_a_new_connection(address: str) -> str:
+    with SimilarityClient(address) as client:
+        return client.find_neighbors(MATRIX).bundle_version
+
+
+@shared
+def test_a_fallen_worker_is_restarted_and_the_other_goes_on_serving(
+    start: "Start", sample_store: Path, wait_until: Wait
+) -> None:
+    program = two_workers(start, sample_store)
+    address = program.address()
+    before = workers_of(program)
+    assert len(before) == 2
+    os.kill(before[0], signal.SIGKILL)
+    wait_until(lambda: "was ended by signal 9; restarting it in 0.1 s" in program.log.read_text())
+    for _ in range(20):
+        assert version_of_a_new_connection(address)
+    wait_until(lambda: program.log.read_text().count("serving bundle") == 3)
+    after = workers_of(program)
+    assert len(after) == 2
+    assert set(before) & set(after) == {before[1]}
+    program.process.terminate()
+    code, log = program.ended()
+    assert (code, "Traceback" in log) == (0, False), log
+    assert not any(map(is_alive, after))
+
+
+@shared
+def test_sighup_makes_every_worker_look_for_a_new_bundle(
+    start: "Start", store: Store, wait_until: Wait
+) -> None:
+    first, second = store.list_versions()
+    program = two_workers(start, store.path, "--poll-interval-s", "3600")
+    address = program.address()
+    assert version_of_a_new_connection(address) == first
+    store.point_current_at(second)
+    program.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: program.log.read_text().count(f"serving bundle {second}") == 2)
+    assert {version_of_a_new_connection(address) for _ in range(8)} == {second}
+
+
+@shared
+def test_a_restarted_worker_serves_what_the_others_do_where_the_current_bundle_is_unsound(
+    start: "Start", store: Store, wait_until: Wait
+) -> None:
+    first, second = store.list_versions()
+    program = two_workers(start, store.path, "--poll-interval-s", "0.05")
+    address = program.address()
+    (store.folder_of(second) / "gram.npy").unlink()
+    store.point_current_at(second)
+    wait_until(lambda: program.log.read_text().count("refused") == 2)
+    os.kill(workers_of(program)[0], signal.SIGKILL)
+    wait_until(lambda: program.log.read_text().count(f"serving bundle {first}") == 3)
+    assert {version_of_a_new_connection(address) for _ in range(8)} == {first}
+
+
+@shared
+def test_workers_end_when_their_supervisor_is_killed(
+    start: "Start", sample_store: Path, wait_until: Wait
+) -> None:
+    program = two_workers(start, sample_store, "--grace-s", "0.2")
+    program.address()
+    workers = workers_of(program)
+    program.process.kill()
+    wait_until(lambda: not any(map(is_alive, workers)))
+
+
+@shared
+def test_why_no_worker_can_start_is_told_once(start: "Start", tmp_path: Path) -> None:
+    code, log = two_workers(start, tmp_path / "nowhere").ended()
+    assert code == 3
+    assert log.count("nowhere holds no published bundle") == 1
+    assert "Traceback" not in log
+
+
+@shared
+def test_a_port_that_others_share_is_taken_all_the_same(start: "Start", sample_store: Path) -> None:
+    address = two_workers(start, sample_store).address()
+    port = address.rpartition(":")[2]
+    code, log = start("--store", str(sample_store), "--port", port, "--workers", "2").ended()
+    assert code == 2
+    assert f"cannot listen on {address}: is another server there?" in log
+    assert "Traceback" not in log
+
+
+@shared
+def test_a_reserved_port_takes_no_connections_and_is_let_go() -> None:
+    with reserved("127.0.0.1", 0) as port:
+        with (
+            SimilarityClient(f"127.0.0.1:{port}", timeout_s=0.5) as client,
+            pytest.raises(Unavailable),
+        ):
+            client.get_bundle()
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port}"), reserved("127.0.0.1", port):
+            pass
+    with reserved("127.0.0.1", port) as again:
+        assert again == port
+
+
+@shared
+def test_an_address_that_is_not_ours_cannot_be_reserved() -> None:
+    with pytest.raises(SettingsError, match=r"192\.0\.2\.1"), reserved("192.0.2.1", 0):
+        pass
+
+
+@given(st.integers(1, 10_000))
+def test_pauses_grow_with_each_fall_up_to_half_a_minute(falls: int) -> None:
+    pause_s = supervisor.pause_s(falls)
+    assert 0.1 <= pause_s <= supervisor.pause_s(falls + 1) <= 30
+    assert supervisor.pause_s(falls + 1) <= 2 * pause_s
+
+
+QUOTAS = {
+    "no limit": ("max 100000", None),
+    "no such file": (None, None),
+    "a core": ("100000 100000", 1),
+    "half a core": ("50000 100000", 1),
+    "more than there are": ("10000000000 100000", None),
+    "scrambled": ("what", None),
+}
+
+
+@pytest.mark.parametrize(("quota", "expected"), QUOTAS.values(), ids=QUOTAS)
+def test_a_containers_quota_limits_the_cores(
+    tmp_path: Path, quota: str | None, expected: int | None
+) -> None:
+    file = tmp_path / "cpu.max"
+    if quota is not None:
+        file.write_text(quota)
+    unlimited = usable_cores(tmp_path / "nowhere")
+    assert unlimited >= 1
+    assert usable_cores(file) == (unlimited if expected is None else expected)
+
+
+def test_several_workers_are_refused_where_a_port_cannot_be_shared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert ServerSettings().workers == 1
+    with pytest.raises(SettingsError, match="--workers 2: this system"):
+        ServerSettings(workers=2)
