@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from benchmarks import overload, promise, ranking, services, serving, stars
+from benchmarks import habits, overload, promise, ranking, services, serving, stars
 from ilk import exits
 from ilk.ann import IndexKind
 from indexer.build import build
@@ -181,6 +181,22 @@ def run_promise(
             build(_read(movielens), store, settings, Progress())
         print(f"seed {seed}")
         print("\n".join(promise.table(promise.measure(store, cases, seed))))
+
+
+@app.command(name="habits")
+def run_habits(*, movielens: Path | None = None, splits: int = 5) -> None:
+    """Rank with stars read by everybody's bar and by each user's own, for real and for stern users.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    splits
+        Random splits to average over.
+    """
+    settings = BuildSettings()
+    compared = habits.compare(_read(movielens), settings, Progress(), n_splits=splits)
+    print("\n".join(habits.table(compared, settings.seed)))
 
 
 def _read(movielens: Path | None) -> Interactions:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ilk.bundle import Bundle, Store, open_bundle
 from ilk.errors import BundleError, BundleMissing, SettingsError
-from ilk.types import MIN_RECALL
+from ilk.types import MIN_RECALL, Target
 from indexer.drift import Overlap, overlap
 from indexer.progress import note
 from indexer.validation import check_values, self_neighbors
@@ -86,6 +86,9 @@ def check_recall(staged: Bundle, floor: float) -> None:
     for key, space in staged.spaces.items():
         best: dict[float, float] = {}
         for row in space.recall:
+            if row.content_weight == 1 and key.target is Target.ITEMS:
+                # Items of equal content are found without the index.
+                continue
             reached = min(row.recall_at_10, row.recall_at_100)
             best[row.content_weight] = max(reached, best.get(row.content_weight, 0.0))
         if not best:

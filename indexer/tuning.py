@@ -35,9 +35,18 @@ _BLENDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 # Splits drawn with seeds far from those that evaluation counts up from the build's own.
 _SEED_OFFSET = 1_000_000
 _N_RANDOM_TRIALS = 8
-_SEARCHED = ("factors", "alpha", "regularization", "frequency_exponent", "activity_discount")
+# What is searched; regularization is in units of noise (ADR 5), so that one range fits all data.
+_RANGES: dict[str, tuple[float, float]] = {
+    "factors": (16, 256),
+    "alpha": (0.5, 20.0),
+    "regularization": (0.3, 3.0),
+    "frequency_exponent": (0.5, 1.0),
+    "activity_discount": (0.0, 1.0),
+}
+_FACTORS_STEP = 16
+_LOGARITHMIC = ("alpha", "regularization")
 # What a trial's score does not depend on: it asks at content weight 0 and compares with everything.
-_WITHOUT_EFFECT = ("content_weight", "index", "recall_target", "evaluate")
+_WITHOUT_EFFECT = ("content_weight", "index", "index_memory_mb", "recall_target", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -135,17 +144,19 @@ def tune(
 
 
 def objective_key(data: Interactions, base: BuildSettings, settings: TuningSettings) -> str:
-    """Return a name of what is searched for: equal for equal data, splits, figure and fixed settings.
+    """Return a name of what is searched for: equal for equal data, splits, figure and other settings.
 
     Scores under different names cannot be compared, so they must not meet in one search.
     """
     fixed = asdict(base)
-    for name in (*_SEARCHED, *_WITHOUT_EFFECT):
+    for name in (*_RANGES, *_WITHOUT_EFFECT):
         del fixed[name]
     asked = asdict(settings)
     for name in ("budget_s", "max_trials"):
         del asked[name]
-    digest = hashlib.sha256(json.dumps([fixed, asked, data.rating_scale], sort_keys=True).encode())
+    digest = hashlib.sha256(
+        json.dumps([_RANGES, fixed, asked, data.rating_scale], sort_keys=True).encode()
+    )
     for array in (data.user_rows, data.item_rows, data.ratings, data.timestamps):
         digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
     content = [data.items.item_ids, data.items.genres, data.items.texts]
@@ -171,18 +182,24 @@ def _study(name: str, base: BuildSettings, journal: Path) -> optuna.Study:
         sampler=optuna.samplers.TPESampler(seed=base.seed, n_startup_trials=_N_RANDOM_TRIALS),
     )
     if not study.trials:
-        study.enqueue_trial({name: getattr(base, name) for name in _SEARCHED})
+        study.enqueue_trial(_start(base))
     return study
+
+
+def _start(base: BuildSettings) -> dict[str, float]:
+    """Return the base settings as a trial's choices, within the ranges."""
+    values = {name: getattr(base, name) for name in _RANGES}
+    return {name: type(v)(np.clip(v, *_RANGES[name])) for name, v in values.items()}
 
 
 def _suggested(trial: optuna.Trial, base: BuildSettings) -> BuildSettings:
     choices: dict[str, Any] = {
-        "factors": trial.suggest_int("factors", 16, 256, step=16),
-        "alpha": trial.suggest_float("alpha", 0.5, 20.0, log=True),
-        "regularization": trial.suggest_float("regularization", 0.3, 3.0, log=True),
-        "frequency_exponent": trial.suggest_float("frequency_exponent", 0.5, 1.0),
-        "activity_discount": trial.suggest_float("activity_discount", 0.0, 0.75),
+        name: trial.suggest_float(name, low, high, log=name in _LOGARITHMIC)
+        for name, (low, high) in _RANGES.items()
+        if name != "factors"
     }
+    least, most = (int(end) for end in _RANGES["factors"])
+    choices["factors"] = trial.suggest_int("factors", least, most, step=_FACTORS_STEP)
     return replace(base, **choices)
 
 
