@@ -1,9 +1,15 @@
 """Knows how indexers are made by the hundred, to be harmed: a process that is ready, and forks.
 
 Run by itself, this module is that process. It has trained three bundles, of the same ratings with other
+<<<<<<< HEAD
+seeds, and for each line on stdin forks a child that publishes one of them, or runs a whole command of
+the indexer, as ``python -m indexer`` would: what fails ends in a message and an exit code. OpenMP has
+one thread here, for a pool of threads would not survive the fork.
+=======
 seeds, and for each line on stdin forks a child that publishes one of them, or runs a whole command of the
 indexer, as ``python -m indexer`` would: what fails ends in a message and an exit code. OpenMP has one
 thread here, for a pool of threads would not survive the fork.
+>>>>>>> main
 """
 
 import contextlib
@@ -121,6 +127,11 @@ class Nursery:
         return self.wait()
 
     @property
+    def pid(self) -> int:
+        """The process id of the nursery itself."""
+        return self._process.pid
+
+    @property
     def _stdin(self) -> IO[str]:
         assert self._process.stdin is not None
         return self._process.stdin
@@ -172,6 +183,7 @@ def _publish(job: Job, prepared: list[Prepared]) -> None:
 def _child(job: Job, prepared: list[Prepared], said: Path) -> int:
     descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if job.stop_first:
         os.kill(os.getpid(), signal.SIGSTOP)
     if job.harm:

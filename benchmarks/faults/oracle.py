@@ -35,7 +35,7 @@ def answers_of(bundle: Bundle) -> Answers:
 
 
 def see(store: Path, version: str | None = None) -> Seen:
-    """Open the live version, or the one named, as a careful reader would; its errors are raised."""
+    """Open the live version, or the one named, to the last byte; errors of opening are raised."""
     bundle = open_bundle(store, version, trust_stamps=False)
     return Seen(bundle.version, answers_of(bundle))
 
