@@ -2,11 +2,13 @@
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from cyclopts import App
 
 from benchmarks import overload, ranking, serving, stars
+from benchmarks.steadiness import agreement, changes, ends, soak
 from ilk import exits
 from indexer.build import build
 from indexer.interactions import Interactions
@@ -102,6 +104,49 @@ def run_overload(
     with tempfile.TemporaryDirectory() as folder:
         build(_read(movielens), Path(folder), BuildSettings(evaluate=False), Progress())
         print("\n".join(overload.table(*overload.measure(Path(folder), plan))))
+
+
+@app.command(name="steadiness")
+def run_steadiness(
+    *,
+    movielens: Path | None = None,
+    swaps: int = 200,
+    rollbacks: int = 20,
+    stops: int = 20,
+    kills: int = 20,
+    calls: int = 500_000,
+) -> None:
+    """Change bundles, stop servers and kill workers under load; soak one; ask from 16 threads.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    swaps
+        Changes of the live bundle.
+    rollbacks
+        How many of them are taken back.
+    stops
+        Servers stopped with SIGTERM.
+    kills
+        Workers ended with SIGKILL.
+    calls
+        Of the soak; the first fifth settles the server.
+    """
+    data = _read(movielens)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder)
+        changes.publish_versions(data, store)
+        _show("changes", changes.measure(store, swaps, rollbacks))
+        _show("stops", ends.measure_stops(store, stops))
+        _show("kills", ends.measure_kills(store, kills))
+        _show("agreement", agreement.measure(data))
+        _show("soak", soak.measure(store, calls, calls // 5))
+
+
+def _show(what: str, figures: Mapping[str, float]) -> None:
+    for name, figure in figures.items():
+        print(f"{what + ': ' + name:<66} {figure:14.4f}", flush=True)
 
 
 def _read(movielens: Path | None) -> Interactions:
