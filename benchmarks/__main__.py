@@ -2,14 +2,16 @@
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from json import dumps
 from pathlib import Path
 
 from cyclopts import App
 
-from benchmarks import overload, ranking, serving, stars
-from benchmarks.steadiness import agreement, changes, ends, soak
+from benchmarks import habits, libraries, overload, promise, ranking, services, serving, stars
 from ilk import exits
+from ilk.ann import IndexKind
+from ilk.bundle import open_bundle
+from ilk.space import SPACE_KEYS
 from indexer.build import build
 from indexer.interactions import Interactions
 from indexer.progress import Progress
@@ -76,6 +78,51 @@ def run_ranking(*, movielens: Path | None = None, splits: int = 5, rounds: int =
         print(f"{name:<46} {figure:10.2f}")
 
 
+@app.command(name="services")
+def run_services(
+    *,
+    movielens: Path | None = None,
+    factors: bool = True,
+    rows: int = 100_000,
+    dim: int = 128,
+    recall: float = 0.98,
+    index: IndexKind | None = None,
+    peers: tuple[str, ...] = services.PEERS,
+    json: Path | None = None,
+) -> None:
+    """Compare with other services at equal recall: server CPU per query, and latency.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set, for its factors. Default: the embedded sample.
+    factors
+        Compare on the factors of that data.
+    rows, dim
+        Size of the second comparison, on drawn vectors; 0 rows: none.
+    recall
+        What Ilk is asked for; the others are tuned to what its answers then have.
+    index
+        Kind of index of Ilk. Default: what the indexer chooses.
+    peers
+        Which to run.
+    json
+        File for every figure.
+    """
+    found = {}
+    if factors:
+        data = _read(movielens)
+        found["factors"] = services.compare_on_factors(data, recall, index, peers)
+    if rows:
+        name = f"{rows} x {dim}"
+        found[name] = services.compare_on_clusters(rows, dim, recall, index, peers)
+    for name, compared in found.items():
+        print(f"\n{name}")
+        print("\n".join(services.table(compared)))
+    if json is not None:
+        json.write_text(dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
 @app.command(name="overload")
 def run_overload(
     *,
@@ -106,47 +153,95 @@ def run_overload(
         print("\n".join(overload.table(*overload.measure(Path(folder), plan))))
 
 
-@app.command(name="steadiness")
-def run_steadiness(
+@app.command(name="promise")
+def run_promise(
     *,
     movielens: Path | None = None,
-    swaps: int = 200,
-    rollbacks: int = 20,
-    stops: int = 20,
-    kills: int = 20,
-    calls: int = 500_000,
+    store: Path | None = None,
+    index: IndexKind | None = None,
+    cases: int = 10_000,
+    seed: int = 1,
 ) -> None:
-    """Change bundles, stop servers and kill workers under load; soak one; ask from 16 threads.
+    """Ask random queries at random recalls, blends and filters, and hold the answers against all rows.
 
     Parameters
     ----------
     movielens
         Folder or zip of a MovieLens data set. Default: the embedded sample.
-    swaps
-        Changes of the live bundle.
-    rollbacks
-        How many of them are taken back.
-    stops
-        Servers stopped with SIGTERM.
-    kills
-        Workers ended with SIGKILL.
-    calls
-        Of the soak; the first fifth settles the server.
+    store
+        Store of a bundle to ask, in place of building one.
+    index
+        Kind of index to build. Default: what the indexer chooses.
+    cases
+        Of each space.
+    seed
+        Of the cases.
     """
-    data = _read(movielens)
     with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder)
-        changes.publish_versions(data, store)
-        _show("changes", changes.measure(store, swaps, rollbacks))
-        _show("stops", ends.measure_stops(store, stops))
-        _show("kills", ends.measure_kills(store, kills))
-        _show("agreement", agreement.measure(data))
-        _show("soak", soak.measure(store, calls, calls // 5))
+        if store is None:
+            store, settings = Path(folder), BuildSettings(evaluate=False, index=index)
+            build(_read(movielens), store, settings, Progress())
+        print(f"seed {seed}")
+        print("\n".join(promise.table(promise.measure(store, cases, seed))))
 
 
-def _show(what: str, figures: Mapping[str, float]) -> None:
-    for name, figure in figures.items():
-        print(f"{what + ': ' + name:<66} {figure:14.4f}", flush=True)
+@app.command(name="habits")
+def run_habits(*, movielens: Path | None = None, splits: int = 5) -> None:
+    """Rank with stars read by everybody's bar and by each user's own, for real and for stern users.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    splits
+        Random splits to average over.
+    """
+    settings = BuildSettings()
+    compared = habits.compare(_read(movielens), settings, Progress(), n_splits=splits)
+    print("\n".join(habits.table(compared, settings.seed)))
+
+
+@app.command(name="libraries")
+def run_libraries(
+    *,
+    movielens: Path | None = None,
+    store: Path | None = None,
+    spaces: tuple[str, ...] = tuple(key.name for key in SPACE_KEYS),
+    content_weight: float = 0.1,
+    queries: int = 200,
+    peers: tuple[str, ...] = tuple(libraries.PEERS),
+    plots: Path | None = None,
+) -> None:
+    """Search beside other libraries at equal recall, each in an environment of its own.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set to build a bundle of. Default: the embedded sample.
+    store
+        Search the live bundle of this folder instead.
+    spaces
+        Which of the four.
+    content_weight
+        The blend of the queries.
+    queries
+        How many.
+    peers
+        Which libraries.
+    plots
+        Folder for curves of queries per second against recall.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if store is None:
+            build(_read(movielens), Path(folder), BuildSettings(evaluate=False), Progress())
+        searched = store or Path(folder)
+        found = libraries.compare(searched, spaces, content_weight, queries, peers)
+        name = open_bundle(searched).manifest
+    print("\n".join(libraries.table(found)))
+    if plots is not None:
+        title = f"{name.n_users} users x {name.n_items} items"
+        for file in libraries.draw(found, title, plots):
+            print(f"drawn: {file}")
 
 
 def _read(movielens: Path | None) -> Interactions:

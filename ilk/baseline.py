@@ -5,6 +5,7 @@ It refuses to know likeness. The indexer computes biases with it, a newcomer's i
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -35,14 +36,17 @@ def fit_biases(
         In stars; shapes ``()``, ``(n_users,)``, ``(n_items,)``.
     """
     mean = float(np.mean(stars, dtype=np.float64))
-    users, items = np.zeros(n_users), np.zeros(n_items)
+    users = np.zeros(n_users)
     n_of_user = np.bincount(user_rows, minlength=n_users)
     n_of_item = np.bincount(item_rows, minlength=n_items)
+    # What is left to explain is a sum of known sums and of the other side's biases: a sparse product
+    # for each sweep, where subtracting from every rating would take ten times as long.
+    of_user = np.bincount(user_rows, stars, n_users) - mean * n_of_user
+    of_item = np.bincount(item_rows, stars, n_items) - mean * n_of_item
+    met = sp.coo_matrix((np.ones(len(stars)), (user_rows, item_rows)), (n_users, n_items)).tocsr()
     for _ in range(_SWEEPS):
-        left = stars - mean - users[user_rows]
-        items = np.bincount(item_rows, left, n_items) / (ITEM_SHRINKAGE + n_of_item)
-        left = stars - mean - items[item_rows]
-        users = np.bincount(user_rows, left, n_users) / (USER_SHRINKAGE + n_of_user)
+        items = (of_item - met.T @ users) / (ITEM_SHRINKAGE + n_of_item)
+        users = (of_user - met @ items) / (USER_SHRINKAGE + n_of_user)
     return mean, users, items
 
 

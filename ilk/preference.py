@@ -151,8 +151,9 @@ class Preference:
         liked = np.ones(len(ratings), np.bool_) if self.scale is None else ratings >= bars
         weights = liked.astype(np.float32)
         if self.activity_discount:
-            n_positives = np.maximum(_positives_of_user(liked, user_rows), 1)
-            weights *= (self.typical_activity / n_positives) ** self.activity_discount
+            n_positives = np.maximum(_positives_by_user(liked, user_rows), 1)
+            discounts = (self.typical_activity / n_positives) ** self.activity_discount
+            weights *= discounts if user_rows is None else discounts[user_rows]
         if self.graded:
             weights *= self._grades(ratings, bars)
         if age_weights is not None:
@@ -187,11 +188,9 @@ class Preference:
         return cls(**{**values, "scale": tuple(scale) if scale is not None else None})
 
 
-def _positives_of_user(liked: npt.NDArray[np.bool_], user_rows: Rows | None) -> Any:
-    """Return how many positives the user of each rating has; one number if there is one user."""
-    if user_rows is None:
-        return np.count_nonzero(liked)
-    return np.bincount(user_rows, weights=liked)[user_rows]
+def _positives_by_user(liked: npt.NDArray[np.bool_], user_rows: Rows | None) -> Any:
+    """Return how many positives each user has; one number if there is one user."""
+    return np.count_nonzero(liked) if user_rows is None else np.bincount(user_rows, weights=liked)
 
 
 def _log_counts(clicks: Float32Array) -> Float32Array:

@@ -335,6 +335,7 @@ class MeasuredRecall:
     content_weight: float
     recall_at_10: float
     recall_at_100: float
+    cpu_us: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ byte. Small ones are held decoded, which makes an answer some microseconds cheap
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -40,14 +40,21 @@ class StringColumn:
         # Single elements of a memoryview are read several times as fast as those of an array.
         self._text = memoryview(blob)  # type: ignore[arg-type]
         self._ends = memoryview(offsets)  # type: ignore[arg-type]
-        self._decoded = self.to_list() if len(self) <= _HELD_IN_MEMORY else None
+        self._decoded: list[str] | None = None
+        if len(self) <= _HELD_IN_MEMORY:
+            self._decoded = self.to_list()
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> "StringColumn":
         """Return ``strings`` as a column."""
-        encoded = [s.encode() for s in strings]
+        return cls.of_bytes([s.encode() for s in strings])
+
+    @classmethod
+    def of_bytes(cls, encoded: Sequence[bytes]) -> "StringColumn":
+        """Return strings given in UTF-8 as a column."""
         offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
-        np.cumsum([len(e) for e in encoded], out=offsets[1:])
+        sizes = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
+        np.cumsum(sizes, out=offsets[1:])
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
 
     def __len__(self) -> int:
@@ -65,6 +72,8 @@ class StringColumn:
 
     def to_list(self) -> list[str]:
         """Return every string, decoded."""
+        if self._decoded is not None:
+            return self._decoded.copy()
         text, ends = self.blob.tobytes(), self.offsets.tolist()
         return [text[a:b].decode() for a, b in pairwise(ends)]
 
@@ -108,8 +117,9 @@ class Vocabulary:
     @classmethod
     def of(cls, ids: Iterable[str]) -> "Vocabulary":
         """Return the vocabulary that gives ``ids`` the rows 0, 1, 2...; they must be unique."""
-        column = StringColumn.of(ids)
-        hashes = np.array([_hash(column.bytes_at(r)) for r in range(len(column))], dtype=np.uint64)
+        encoded = [i.encode() for i in ids]
+        column = StringColumn.of_bytes(encoded)
+        hashes = np.fromiter(map(_hash, encoded), dtype=np.uint64, count=len(encoded))
         order = np.argsort(hashes, kind="stable").astype(np.int64)
         return cls(column, hashes[order], order)
 

@@ -5,6 +5,7 @@ It refuses to know files on either side: readers come before it, publishing afte
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ from indexer.content import Content, factors_from_content, vectorize
 from indexer.factors import Factors, fit
 from indexer.indices import build_index
 from indexer.interactions import Interactions
+from indexer.order import positions
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 
@@ -51,38 +53,39 @@ class Parts:
     arrays: Arrays
     indices: dict[str, Index]
     records: dict[str, IndexRecord]
+    rejected: dict[str, list[IndexRecord]]
     preference: Preference
     fold_in: FoldIn
     content_model: ContentModel
 
 
 def assemble(data: Interactions, settings: BuildSettings, progress: Progress) -> Parts:
-    """Return the parts of the bundle of ``data``, whose rows are as `indexer.order` leaves them."""
+    """Return the parts of the bundle of ``data``, its rows and ratings as `indexer.order` leaves them."""
     preference = preference_of(data, settings)
-    ages = _age_weights(data, preference)
-    confidences = _matrix(
-        data, preference.confidences(data.ratings, ages, user_rows=data.user_rows)
-    )
-    confidences.eliminate_zeros()
+    starts = _starts(data.user_rows, data.n_users)
+    ages = _age_weights(data, preference, starts)
+    confidences = _confidences(data, preference, ages)
     with progress.step("train", settings.iterations) as advance:
         factors = fit(confidences, settings, advance)
     with progress.step("content"):
         content = vectorize(data.items, settings)
-        weights = _matrix(data, preference.content_weights(data.ratings, ages))
+        weights = _matrix(
+            preference.content_weights(data.ratings, ages), data.item_rows, starts, data.n_items
+        )
         users, items, to_factors = _sides(data, factors, content, weights, confidences)
     model = ContentModel(content.fields, content.idf, content.projection, to_factors)
     sides = {Target.USERS: users, Target.ITEMS: items}
     with progress.step("index", len(SPACE_KEYS)) as advance:
-        indices, records = _build_indices(sides, settings, advance)
+        indices, records, rejected = _build_indices(sides, settings, advance)
         recommending = indices[SpaceKey(Target.ITEMS, by_likeness=False).name]
-        items = replace(items, popularity=_exposure(data, users, recommending, settings))
-    arrays = flatten("users", users) | flatten("items", items) | _ratings_arrays(data)
+        items = replace(items, popularity=_exposure(data, starts, users, recommending, settings))
+    arrays = flatten("users", users) | flatten("items", items) | _ratings_arrays(data, starts)
     arrays |= flatten("catalogue", _catalogue(data, content))
     arrays |= flatten("content_groups", ContentGroups.of(items.content))
     arrays |= flatten("biases", _biases(data))
     arrays |= flatten("item_terms", _terms(content)) | _model_arrays(model)
     arrays["gram"] = factors.fold_in.gram
-    return Parts(arrays, indices, records, preference, factors.fold_in, model)
+    return Parts(arrays, indices, records, rejected, preference, factors.fold_in, model)
 
 
 def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
@@ -109,18 +112,23 @@ def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
 
 def _build_indices(
     sides: dict[Target, Side], settings: BuildSettings, advance: Callable[[int], None]
-) -> tuple[dict[str, Index], dict[str, IndexRecord]]:
-    """Return the index and the record of each space, by its name."""
+) -> tuple[dict[str, Index], dict[str, IndexRecord], dict[str, list[IndexRecord]]]:
+    """Return the index of each space, its record, and what was rejected, by the space's name."""
     indices: dict[str, Index] = {}
     records: dict[str, IndexRecord] = {}
+    rejected: dict[str, list[IndexRecord]] = {}
     for done, key in enumerate(SPACE_KEYS, start=1):
         found, other = sides[key.target], sides[_other(key.target)]
         asking = found if key.by_likeness else other
-        indices[key.name], records[key.name] = build_index(
-            key, _index_vectors(key, found), _index_vectors(key, asking), settings
+        indices[key.name], records[key.name], rejected[key.name] = build_index(
+            key,
+            _factors(key, found),
+            found.content,
+            (_factors(key, asking), asking.content),
+            settings,
         )
         advance(done)
-    return indices, records
+    return indices, records, rejected
 
 
 def _model_arrays(model: ContentModel) -> Arrays:
@@ -130,28 +138,48 @@ def _model_arrays(model: ContentModel) -> Arrays:
     return arrays
 
 
-def _index_vectors(key: SpaceKey, side: Side) -> Float32Matrix:
-    return concatenate(side.directions if key.by_likeness else side.factors, side.content)
+def _factors(key: SpaceKey, side: Side) -> Float32Matrix:
+    return side.directions if key.by_likeness else side.factors
 
 
 def _other(target: Target) -> Target:
     return Target.USERS if target is Target.ITEMS else Target.ITEMS
 
 
-def _age_weights(data: Interactions, preference: Preference) -> npt.NDArray[np.float32] | None:
+def _starts(rows: npt.NDArray[np.int32], n_rows: int) -> npt.NDArray[np.int64]:
+    """Return where the entries of each row begin and end when they stand by row."""
+    starts = np.zeros(n_rows + 1, dtype=np.int64)
+    np.cumsum(np.bincount(rows, minlength=n_rows), out=starts[1:])
+    return starts
+
+
+def _age_weights(
+    data: Interactions, preference: Preference, starts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32] | None:
     if preference.half_life_s is None or data.timestamps is None:
         return None
     times = data.timestamps.astype(np.float64)
-    newest = np.full(data.n_users, -np.inf)
-    np.maximum.at(newest, data.user_rows, times)
+    newest = np.maximum.reduceat(times, starts[:-1])
     return age_weights(times, newest[data.user_rows], preference.half_life_s)
 
 
-def _matrix(data: Interactions, values: npt.NDArray[np.float32]) -> sp.csr_matrix:
-    shape = (data.n_users, data.n_items)
-    matrix = sp.csr_matrix((values, (data.user_rows, data.item_rows)), shape=shape)
-    matrix.sort_indices()
-    return matrix
+def _confidences(
+    data: Interactions, preference: Preference, ages: npt.NDArray[np.float32] | None
+) -> sp.csr_matrix:
+    """Return the confidence of each positive, shape ``(n_users, n_items)``."""
+    values = preference.confidences(data.ratings, ages, user_rows=data.user_rows)
+    liked = np.flatnonzero(values)
+    starts = _starts(data.user_rows[liked], data.n_users)
+    return _matrix(values[liked], data.item_rows[liked], starts, data.n_items)
+
+
+def _matrix(
+    values: npt.NDArray[Any],
+    columns: npt.NDArray[np.int32],
+    starts: npt.NDArray[np.int64],
+    n_columns: int,
+) -> sp.csr_matrix:
+    return sp.csr_matrix((values, columns, starts), shape=(len(starts) - 1, n_columns))
 
 
 def _sides(
@@ -198,7 +226,11 @@ def _log_share(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
 
 
 def _exposure(
-    data: Interactions, users: Side, index: Index, settings: BuildSettings
+    data: Interactions,
+    starts: npt.NDArray[np.int64],
+    users: Side,
+    index: Index,
+    settings: BuildSettings,
 ) -> npt.NDArray[np.float32]:
     """Return how often each item is among the best unseen recommendations of a sample of users."""
     rng = np.random.default_rng(settings.seed)
@@ -208,29 +240,25 @@ def _exposure(
         np.float32(1 - weight) * users.factors[drawn], np.float32(weight) * users.content[drawn]
     )
     found = index.nearest(queries, min(3 * _EXPOSURE_DEPTH, data.n_items), _EXPOSURE_EFFORT)
-    seen = _matrix(data, np.ones(len(data), dtype=np.float32))[drawn]
     shown = np.zeros(data.n_items, dtype=np.int64)
-    for at, rows in enumerate(found.rows):
-        own = seen.indices[seen.indptr[at] : seen.indptr[at + 1]]
+    for user_row, rows in zip(drawn.tolist(), found.rows, strict=True):
+        own = data.item_rows[starts[user_row] : starts[user_row + 1]]
         unseen = rows[(rows >= 0) & ~np.isin(rows, own)]
         shown[unseen[:_EXPOSURE_DEPTH]] += 1
     return _log_share(shown)
 
 
-def _ratings_arrays(data: Interactions) -> Arrays:
-    by_user = _ratings(data, data.user_rows, data.item_rows, data.n_users)
-    by_item = _ratings(data, data.item_rows, data.user_rows, data.n_items)
+def _ratings_arrays(data: Interactions, starts: npt.NDArray[np.int64]) -> Arrays:
+    times = np.empty(0, dtype=np.int64) if data.timestamps is None else data.timestamps
+    by_user = Ratings(starts, data.item_rows, data.ratings, times)
+    turned = _matrix(positions(len(data)), data.item_rows, starts, data.n_items).tocsc()
+    by_item = Ratings(
+        turned.indptr.astype(np.int64),
+        turned.indices,
+        data.ratings[turned.data],
+        times[turned.data] if len(times) else times,
+    )
     return flatten("ratings_by_user", by_user) | flatten("ratings_by_item", by_item)
-
-
-def _ratings(
-    data: Interactions, own: npt.NDArray[np.int32], others: npt.NDArray[np.int32], n_rows: int
-) -> Ratings:
-    order = np.lexsort((others, own))
-    indptr = np.zeros(n_rows + 1, dtype=np.int64)
-    np.cumsum(np.bincount(own, minlength=n_rows), out=indptr[1:])
-    times = np.empty(0, dtype=np.int64) if data.timestamps is None else data.timestamps[order]
-    return Ratings(indptr, others[order], data.ratings[order], times)
 
 
 def _biases(data: Interactions) -> Biases:

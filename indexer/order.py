@@ -1,13 +1,16 @@
-"""Knows which users and items a bundle keeps, and in which order their rows stand.
+"""Knows which users and items a bundle keeps, and in which order their rows and ratings stand.
 
 It refuses to know vectors. Falling frequency puts the better known first among equal scores, and
-makes the rows that training gives one λ a run.
+makes the rows that training gives one λ a run. Ratings by user, then item, are compressed rows already,
+whatever is made of them.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from ilk.errors import DataError
 from indexer.interactions import Interactions, Items
@@ -26,21 +29,26 @@ def kept(data: Interactions, *, min_user_ratings: int, min_item_ratings: int) ->
         If nothing is left.
     """
     stays = np.ones(len(data), dtype=np.bool_)
+    user_rows, item_rows = data.user_rows, data.item_rows
     while True:
-        by_user = np.bincount(data.user_rows[stays], minlength=data.n_users)
-        by_item = np.bincount(data.item_rows[stays], minlength=data.n_items)
-        still = stays & (by_user >= min_user_ratings)[data.user_rows]
-        still &= (by_item >= min_item_ratings)[data.item_rows]
-        if still.sum() == stays.sum():
+        by_user = np.bincount(user_rows, minlength=data.n_users)
+        by_item = np.bincount(item_rows, minlength=data.n_items)
+        still = (by_user >= min_user_ratings)[user_rows] & (by_item >= min_item_ratings)[item_rows]
+        if still.all():
             break
-        stays = still
-    if not stays.any():
+        stays[stays] = still
+        user_rows, item_rows = user_rows[still], item_rows[still]
+    if not len(user_rows):
         raise DataError(
             data.source, "no rating is left; lower --min-user-ratings, --min-item-ratings or --core"
         )
     users = np.flatnonzero(by_user >= min_user_ratings)
     items = np.flatnonzero(by_item >= min_item_ratings)
-    return _in_order(data.only(stays), users, items)
+    if len(user_rows) < len(data):
+        data = data.only(stays)
+    if (len(users), len(items)) == (data.n_users, data.n_items):
+        return data
+    return _in_order(data, users, items)
 
 
 def k_core(data: Interactions, positive: npt.NDArray[np.bool_], k: int) -> Interactions:
@@ -56,11 +64,32 @@ def k_core(data: Interactions, positive: npt.NDArray[np.bool_], k: int) -> Inter
 def ordered(data: Interactions, liked: npt.NDArray[np.bool_]) -> Interactions:
     """Return the same users and items by falling positives, then ratings, then as they came.
 
-    ``liked``, of shape ``(len(data),)``, says which ratings are positives.
+    The ratings, of which each pair of user and item has one at most, come by user, then item.
+
+    Parameters
+    ----------
+    liked
+        Shape ``(len(data),)``: which ratings are positives.
     """
     users = _order(data.user_rows, liked, data.n_users)
     items = _order(data.item_rows, liked, data.n_items)
-    return _in_order(data, users, items)
+    data = _in_order(data, users, items)
+    # Counting sorts: their time grows like the number of ratings.
+    by_user = sp.coo_matrix(
+        (positions(len(data)), (data.user_rows, data.item_rows)), shape=(data.n_users, data.n_items)
+    ).tocsr()
+    return replace(
+        data,
+        user_rows=np.repeat(np.arange(data.n_users, dtype=np.int32), np.diff(by_user.indptr)),
+        item_rows=by_user.indices,
+        ratings=data.ratings[by_user.data],
+        timestamps=None if data.timestamps is None else data.timestamps[by_user.data],
+    )
+
+
+def positions(n: int) -> npt.NDArray[np.signedinteger[Any]]:
+    """Return 0, 1... to ``n - 1``: as a matrix's data they tell, transposed, what came from where."""
+    return np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
 
 
 def _order(
@@ -77,7 +106,7 @@ def _in_order(
     """Return these users and items, which have all the entries, numbered as they are listed."""
     return replace(
         data,
-        user_ids=[data.user_ids[r] for r in users],
+        user_ids=[data.user_ids[r] for r in users.tolist()],
         items=_items(data.items, items),
         user_rows=_renumber(data.user_rows, users, data.n_users),
         item_rows=_renumber(data.item_rows, items, data.n_items),

@@ -140,6 +140,7 @@ def bundle_message(
             content_weight=row.content_weight,
             recall_at_10=row.recall_at_10,
             recall_at_100=row.recall_at_100,
+            cpu_us=row.cpu_us,
         )
     return message
 

@@ -157,4 +157,5 @@ def _measured_recall(message: pb.MeasuredRecall) -> MeasuredRecall:
         content_weight=message.content_weight,
         recall_at_10=message.recall_at_10,
         recall_at_100=message.recall_at_100,
+        cpu_us=message.cpu_us,
     )

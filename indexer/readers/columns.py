@@ -128,7 +128,7 @@ class IdColumn(Column):
 
     def taken(self, values: Any) -> CodedIds:
         """Give each distinct id a code that holds across all chunks."""
-        chunks = values.unify_dictionaries().chunks
+        chunks = _unified(values).chunks
         codes = pa.chunked_array([chunk.indices for chunk in chunks]).to_numpy()
         return CodedIds(chunks[-1].dictionary, codes)
 
@@ -171,5 +171,19 @@ class TextColumn(Column):
 
 
 def _distinct(ids: Any) -> Any:
-    chunks = ids.unify_dictionaries().chunks
+    chunks = _unified(ids).chunks
     return chunks[-1].dictionary if chunks else pa.array([], pa.string())
+
+
+def _unified(ids: Any) -> Any:
+    """Return ids whose chunks share one dictionary; pyarrow would work it out anew each time."""
+    return (
+        ids
+        if len({_place(chunk.dictionary) for chunk in ids.chunks}) < 2
+        else (ids.unify_dictionaries())
+    )
+
+
+def _place(dictionary: Any) -> tuple[int, ...]:
+    """Return where in memory the distinct ids are."""
+    return (len(dictionary), *(b.address if b else 0 for b in dictionary.buffers()))

@@ -211,7 +211,10 @@ def _read_items(layout: _Layout, skip_bad_rows: bool) -> tuple[Items, int]:
             _known_genres(itertools.compress(layout.flag_genres, map(int, row))) for row in flags
         ]
     else:
-        genres = [_known_genres(text.split("|")) for text in rows.values["genres"]]
+        texts = rows.values["genres"]
+        # Far fewer combinations than films: equal ones share a tuple.
+        by_text = {text: _known_genres(text.split("|")) for text in set(texts)}
+        genres = [by_text[text] for text in texts]
     titles_and_years = [parse_title(text) for text in rows.values["title"]]
     items = Items(
         item_ids=rows.values["movieId"].ids.to_pylist(),

@@ -31,7 +31,8 @@ def parse_title(text: str) -> tuple[str, int]:
     title, year = (text[: match.start()], int(match["year"])) if match else (text, 0)
     if not title.strip():
         title, year = text, 0
-    return _TRAILING_ARTICLE.sub(_article_first, title.strip()), year
+    title = title.strip()
+    return _TRAILING_ARTICLE.sub(_article_first, title) if ", " in title else title, year
 
 
 def _article_first(match: re.Match[str]) -> str:

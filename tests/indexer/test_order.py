@@ -92,7 +92,13 @@ def test_order_falls_by_positives_and_loses_nothing(triples: list[Triple]) -> No
     data = interactions_of(triples)
     liked = data.ratings >= 4
     sorted_data = ordered(data, liked)
-    assert triples_of(sorted_data) == triples
+    assert sorted(triples_of(sorted_data)) == sorted(triples)
+    # The n-th rating was given at second n.
+    assert sorted_data.timestamps is not None
+    assert [triples[second] for second in sorted_data.timestamps] == triples_of(sorted_data)
+    pairs = list(zip(sorted_data.user_rows, sorted_data.item_rows, strict=True))
+    assert pairs == sorted(pairs)
+    liked = sorted_data.ratings >= 4
     for rows, n_rows in (
         (sorted_data.user_rows, data.n_users),
         (sorted_data.item_rows, data.n_items),

@@ -1,0 +1,265 @@
+"""Knows how a bundle of millions is made from a small fitted one, in bounded memory.
+
+It refuses to know how vectors are drawn (`resampling` does) and what serving them costs. Wide matrices
+live in files that are mapped; memory holds the indices, and the vectors of the one being built.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from benchmarks.scale.resampling import Drawn, Ints, moved_rows
+from ilk.ann import Index
+from ilk.bundle import Bundle, Store, publish
+from ilk.bundle.contents import (
+    Arrays,
+    Biases,
+    Catalogue,
+    ContentGroups,
+    Ratings,
+    Side,
+    TermWeights,
+    flatten,
+)
+from ilk.bundle.manifest import IndexRecord, Manifest
+from ilk.space import SPACE_KEYS, SpaceKey
+from ilk.types import Target
+from ilk.vectors import Float32Matrix, support, unit_rows
+from ilk.vocabulary import StringColumn, Vocabulary
+from indexer.indices import build_index
+from indexer.progress import Progress
+from indexer.settings import BuildSettings
+
+# Of the rows that ask when an index is measured, so many are drawn to draw from.
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """How many users and items a drawn world has, and how many ratings are kept of each user."""
+
+    n_users: int
+    n_items: int
+    ratings_per_user: int = 8
+
+
+def publish_drawn(
+    fitted: Bundle,
+    population: Population,
+    store: Path,
+    scratch: Path,
+    settings: BuildSettings,
+    progress: Progress,
+) -> str:
+    """Publish a bundle drawn from a fitted one, and return its version.
+
+    Parameters
+    ----------
+    scratch
+        Folder for as many bytes as the bundle has; what is left there may be deleted.
+    settings
+        Which indices, which recall, which seed.
+    """
+    rng = np.random.default_rng(settings.seed)
+    with progress.step("draw"):
+        users, items = _draw_sides(fitted, population, scratch, rng)
+        sides = {
+            target: _side(fitted, target, drawn, scratch / target.value, rng)
+            for target, drawn in ((Target.USERS, users), (Target.ITEMS, items))
+        }
+        arrays = _arrays(fitted, population, sides, items, rng)
+    with progress.step("index", len(SPACE_KEYS)) as advance:
+        indices: dict[str, Index] = {}
+        records: dict[str, IndexRecord] = {}
+        for done, key in enumerate(SPACE_KEYS, start=1):
+            indices[key.name], records[key.name] = _index(key, sides, settings)
+            advance(done)
+    manifest = _manifest(fitted, population, arrays, records, settings)
+    with progress.step("publish"):
+        publish(Store(store), manifest, arrays, indices)
+    return manifest.version
+
+
+def _draw_sides(
+    fitted: Bundle, population: Population, scratch: Path, rng: np.random.Generator
+) -> tuple[Drawn, Drawn]:
+    liked = fitted.preference.liked(fitted.ratings_by_user.stars)
+    of_user = np.add.reduceat(liked, fitted.ratings_by_user.indptr[:-1], dtype=np.int64)
+    of_item = np.bincount(fitted.ratings_by_user.others[liked], minlength=len(fitted.items))
+    more_users = population.n_users / len(fitted.users)
+    more_items = population.n_items / len(fitted.items)
+    users = Drawn.draw(of_user, population.n_users, 1.0, rng)
+    return users, Drawn.draw(of_item, population.n_items, more_users / more_items, rng)
+
+
+def _side(
+    bundle: Bundle, target: Target, drawn: Drawn, files: Path, rng: np.random.Generator
+) -> Side:
+    """Return one side of the drawn world, its matrices mapped from new files."""
+    files.mkdir()
+    fitted = bundle.side(target)
+    n, n_factors, dim = len(drawn), fitted.factors.shape[1], fitted.content.shape[1]
+    factors, directions = (_mapped(files / f, n, n_factors) for f in ("factors", "directions"))
+    content = _mapped(files / "content", n, dim)
+    for rows in drawn.chunks():
+        origins, known = drawn.origins[rows], support(drawn.n_positives[rows])[:, None]
+        factors[rows] = moved_rows(fitted.factors, origins, rng)
+        directions[rows] = unit_rows(factors[rows]) * known
+        # Items of the same genres stay exactly alike; users' tastes are no two the same.
+        if target is Target.ITEMS:
+            content[rows] = fitted.content[origins]
+        else:
+            tastes = np.maximum(moved_rows(fitted.content, origins, rng), 0)
+            content[rows] = unit_rows(tastes) * known
+    popularity = np.log1p(drawn.n_positives).astype(np.float32)
+    popularity /= max(float(popularity.max()), 1e-9)
+    vocabulary = Vocabulary.of(str(row + 1) for row in range(n))
+    return Side(
+        vocabulary, factors, directions, content, popularity, fitted.inferred[drawn.origins]
+    )
+
+
+def _mapped(path: Path, n_rows: int, dim: int) -> Float32Matrix:
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n_rows, dim))
+
+
+def _arrays(
+    fitted: Bundle,
+    population: Population,
+    sides: dict[Target, Side],
+    items: Drawn,
+    rng: np.random.Generator,
+) -> Arrays:
+    arrays = flatten("users", sides[Target.USERS]) | flatten("items", sides[Target.ITEMS])
+    by_user = _ratings(fitted, population, rng)
+    arrays |= flatten("ratings_by_user", by_user)
+    arrays |= flatten("ratings_by_item", _turned(by_user, population.n_items))
+    arrays |= flatten("catalogue", _catalogue(fitted.catalogue, items))
+    arrays |= flatten("content_groups", ContentGroups.of(np.asarray(sides[Target.ITEMS].content)))
+    arrays |= flatten("item_terms", _terms(fitted.item_terms, items))
+    arrays |= flatten("biases", _biases(fitted, population, items, rng))
+    arrays |= {
+        "content.idf": fitted.content_model.idf,
+        "content.to_factors": fitted.content_model.to_factors,
+        "gram": _gram(sides[Target.ITEMS], items),
+    }
+    if fitted.content_model.projection is not None:
+        arrays["content.projection"] = fitted.content_model.projection
+    return arrays
+
+
+def _ratings(fitted: Bundle, population: Population, rng: np.random.Generator) -> Ratings:
+    """Return a few ratings of each user, of items as popular as those that fitted users rated."""
+    others: list[npt.NDArray[np.int32]] = []
+    stars: list[npt.NDArray[np.float32]] = []
+    indptr = np.zeros(population.n_users + 1, dtype=np.int64)
+    users = Drawn(np.arange(population.n_users), np.arange(population.n_users))
+    n_items, n_fitted = population.n_items, len(fitted.items)
+    for rows in users.chunks():
+        n_users = rows.stop - rows.start
+        drawn = rng.integers(
+            0, len(fitted.ratings_by_user.others), n_users * population.ratings_per_user
+        )
+        ranks = fitted.ratings_by_user.others[drawn] + rng.random(len(drawn))
+        item_rows = (ranks * (n_items / n_fitted)).astype(np.int64)
+        user_rows = np.repeat(np.arange(n_users), population.ratings_per_user)
+        pairs, first = np.unique(user_rows * n_items + item_rows, return_index=True)
+        others.append((pairs % n_items).astype(np.int32))
+        stars.append(fitted.ratings_by_user.stars[drawn[first]])
+        indptr[rows.start + 1 : rows.stop + 1] = np.bincount(pairs // n_items, minlength=n_users)
+    np.cumsum(indptr, out=indptr)
+    return Ratings(indptr, np.concatenate(others), np.concatenate(stars), np.empty(0, np.int64))
+
+
+def _turned(by_user: Ratings, n_items: int) -> Ratings:
+    shape = (len(by_user.indptr) - 1, n_items)
+    by_item = sp.csr_matrix((by_user.stars, by_user.others, by_user.indptr), shape=shape).tocsc()
+    return Ratings(by_item.indptr.astype(np.int64), by_item.indices, by_item.data, by_user.times_s)
+
+
+def _catalogue(fitted: Catalogue, items: Drawn) -> Catalogue:
+    titles = fitted.titles.to_list()
+    indptr, entries = _repeated(fitted.genre_indptr, items.origins)
+    codes = fitted.genre_codes[entries]
+    mask = np.zeros((len(fitted.genre_bitmaps), len(items)), dtype=np.bool_)
+    mask[codes, np.repeat(np.arange(len(items)), np.diff(indptr))] = True
+    return Catalogue(
+        titles=StringColumn.of(
+            f"{titles[o]} {at + 1}" for at, o in enumerate(items.origins.tolist())
+        ),
+        years=fitted.years[items.origins],
+        genre_indptr=indptr,
+        genre_codes=codes,
+        genre_bitmaps=np.packbits(mask, axis=1, bitorder="little"),
+        mean_stars=fitted.mean_stars[items.origins],
+    )
+
+
+def _terms(fitted: TermWeights, items: Drawn) -> TermWeights:
+    indptr, entries = _repeated(fitted.indptr, items.origins)
+    return TermWeights(indptr, fitted.codes[entries], fitted.weights[entries])
+
+
+def _repeated(indptr: Ints, rows: Ints) -> tuple[Ints, Ints]:
+    """Return the bounds and the entries of compressed rows taken in the order of ``rows``."""
+    sizes = np.diff(indptr)[rows]
+    taken = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=taken[1:])
+    return taken, np.arange(taken[-1]) + np.repeat(indptr[rows] - taken[:-1], sizes)
+
+
+def _biases(
+    fitted: Bundle, population: Population, items: Drawn, rng: np.random.Generator
+) -> Biases:
+    users = fitted.biases.users[rng.integers(0, len(fitted.users), population.n_users)]
+    return Biases(fitted.biases.mean, users, fitted.biases.items[items.origins])
+
+
+def _gram(items: Side, drawn: Drawn) -> npt.NDArray[np.float64]:
+    gram = np.zeros((items.factors.shape[1],) * 2)
+    for rows in drawn.chunks():
+        trained = items.factors[rows][~items.inferred[rows]].astype(np.float64)
+        gram += trained.T @ trained
+    return gram
+
+
+def _index(
+    key: SpaceKey, sides: dict[Target, Side], settings: BuildSettings
+) -> tuple[Index, IndexRecord]:
+    found = sides[key.target]
+    other = sides[Target.USERS if key.target is Target.ITEMS else Target.ITEMS]
+    asking = found if key.by_likeness else other
+    index, record, _ = build_index(
+        key, _factors(key, found), found.content, (_factors(key, asking), asking.content), settings
+    )
+    return index, record
+
+
+def _factors(key: SpaceKey, side: Side) -> Float32Matrix:
+    return side.directions if key.by_likeness else side.factors
+
+
+def _manifest(
+    fitted: Bundle,
+    population: Population,
+    arrays: Arrays,
+    records: dict[str, IndexRecord],
+    settings: BuildSettings,
+) -> Manifest:
+    unseen = fitted.manifest.fold_in["unseen_weight"] / len(fitted.items) * population.n_items
+    return replace(
+        fitted.manifest,
+        version=f"drawn-{population.n_users}x{population.n_items}",
+        n_users=population.n_users,
+        n_items=population.n_items,
+        n_ratings=len(arrays["ratings_by_user.others"]),
+        fold_in={**fitted.manifest.fold_in, "unseen_weight": unseen},
+        indices=records,
+        source=f"vectors drawn from {fitted.manifest.source}",
+        simulated=True,
+        settings=settings.to_strings(),
+        quality={},
+        files={},
+    )
