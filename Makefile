@@ -18,7 +18,7 @@ SOURCE = $(if $(DATA),--movielens "$(DATA)",--sample)
 
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help demo serve loadtest test check format stubs lock bench clean
+.PHONY: help demo serve loadtest test check format stubs lock audit sbom bench faults clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -60,8 +60,22 @@ lock: $(READY)  ## Pin every dependency anew, with hashes, for all systems and P
 	for program in server indexer; do \
 	  $(LOCK) --extra $$program --constraints requirements.lock -o deploy/$$program.lock || exit 1; done
 
+audit: .cache/audit/.ready  ## Look every pin up in the database of known vulnerabilities
+	@.cache/audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+	  -r requirements.lock || { echo "audit: a pin is vulnerable, or could not be looked up: see above"; exit 1; }
+
+sbom: .cache/audit/.ready  ## Write .cache/sbom: what the whole and each image are made of, as CycloneDX
+	@mkdir -p .cache/sbom
+	@for lock in requirements.lock deploy/server.lock deploy/indexer.lock; do \
+	  PYTHONWARNINGS=ignore .cache/audit/bin/cyclonedx-py requirements $$lock --pyproject pyproject.toml \
+	    --output-reproducible --of JSON -o .cache/sbom/$$(basename $$lock .lock).cdx.json || exit 1; done
+	@ls .cache/sbom/*
+
 bench: $(READY)  ## Run the benchmarks, each a ratio in one run
 	$(RUN) -m benchmarks
+
+faults: $(READY)  ## Break disks, processes and files for an hour, and count what gives
+	$(RUN) -m benchmarks.faults
 
 clean:  ## Remove what these targets made, but the store
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -69,4 +83,10 @@ clean:  ## Remove what these targets made, but the store
 $(READY): requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+# Tools of their own environment: what looks at the pins is not among them.
+.cache/audit/.ready:
+	$(PYTHON) -m venv .cache/audit
+	.cache/audit/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.9" "cyclonedx-bom>=7"
 	@touch $@

@@ -2,12 +2,14 @@
 
 import sys
 import tempfile
+from json import dumps
 from pathlib import Path
 
 from cyclopts import App
 
-from benchmarks import libraries, ranking, serving, stars
+from benchmarks import habits, libraries, overload, promise, ranking, services, serving, stars
 from ilk import exits
+from ilk.ann import IndexKind
 from ilk.bundle import open_bundle
 from ilk.space import SPACE_KEYS
 from indexer.build import build
@@ -74,6 +76,129 @@ def run_ranking(*, movielens: Path | None = None, splits: int = 5, rounds: int =
     print("\n".join(ranking.table(figures, settings.seed)))
     for name, figure in ranking.cost(data, settings, n_rounds=rounds).items():
         print(f"{name:<46} {figure:10.2f}")
+
+
+@app.command(name="services")
+def run_services(
+    *,
+    movielens: Path | None = None,
+    factors: bool = True,
+    rows: int = 100_000,
+    dim: int = 128,
+    recall: float = 0.98,
+    index: IndexKind | None = None,
+    peers: tuple[str, ...] = services.PEERS,
+    json: Path | None = None,
+) -> None:
+    """Compare with other services at equal recall: server CPU per query, and latency.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set, for its factors. Default: the embedded sample.
+    factors
+        Compare on the factors of that data.
+    rows, dim
+        Size of the second comparison, on drawn vectors; 0 rows: none.
+    recall
+        What Ilk is asked for; the others are tuned to what its answers then have.
+    index
+        Kind of index of Ilk. Default: what the indexer chooses.
+    peers
+        Which to run.
+    json
+        File for every figure.
+    """
+    found = {}
+    if factors:
+        data = _read(movielens)
+        found["factors"] = services.compare_on_factors(data, recall, index, peers)
+    if rows:
+        name = f"{rows} x {dim}"
+        found[name] = services.compare_on_clusters(rows, dim, recall, index, peers)
+    for name, compared in found.items():
+        print(f"\n{name}")
+        print("\n".join(services.table(compared)))
+    if json is not None:
+        json.write_text(dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+@app.command(name="overload")
+def run_overload(
+    *,
+    movielens: Path | None = None,
+    workload: str = "mix",
+    multiples: tuple[float, ...] = (2, 5, 10),
+    duration_s: float = 60,
+    timeout_s: float = 1,
+) -> None:
+    """Offer one worker several times what it can bear.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    workload
+        single, batch or mix.
+    multiples
+        Of its capacity.
+    duration_s
+        How long each is offered.
+    timeout_s
+        The deadline of every call.
+    """
+    plan = overload.Plan(workload, multiples, duration_s, timeout_s)
+    with tempfile.TemporaryDirectory() as folder:
+        build(_read(movielens), Path(folder), BuildSettings(evaluate=False), Progress())
+        print("\n".join(overload.table(*overload.measure(Path(folder), plan))))
+
+
+@app.command(name="promise")
+def run_promise(
+    *,
+    movielens: Path | None = None,
+    store: Path | None = None,
+    index: IndexKind | None = None,
+    cases: int = 10_000,
+    seed: int = 1,
+) -> None:
+    """Ask random queries at random recalls, blends and filters, and hold the answers against all rows.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    store
+        Store of a bundle to ask, in place of building one.
+    index
+        Kind of index to build. Default: what the indexer chooses.
+    cases
+        Of each space.
+    seed
+        Of the cases.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if store is None:
+            store, settings = Path(folder), BuildSettings(evaluate=False, index=index)
+            build(_read(movielens), store, settings, Progress())
+        print(f"seed {seed}")
+        print("\n".join(promise.table(promise.measure(store, cases, seed))))
+
+
+@app.command(name="habits")
+def run_habits(*, movielens: Path | None = None, splits: int = 5) -> None:
+    """Rank with stars read by everybody's bar and by each user's own, for real and for stern users.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    splits
+        Random splits to average over.
+    """
+    settings = BuildSettings()
+    compared = habits.compare(_read(movielens), settings, Progress(), n_splits=splits)
+    print("\n".join(habits.table(compared, settings.seed)))
 
 
 @app.command(name="libraries")

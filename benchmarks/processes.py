@@ -5,6 +5,7 @@ Absolute times prove nothing on a shared box: the server's own CPU seconds are r
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _START_TIMEOUT_S = 60.0
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +38,21 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def running(module: str, arguments: Sequence[str]) -> Iterator[ServerProcess]:
-    """Run ``python -m module`` on a free loopback port until the context ends."""
+def running(
+    module: str, arguments: Sequence[str], core: int | None = None
+) -> Iterator[ServerProcess]:
+    """Run ``python -m module`` on a free loopback port until the context ends.
+
+    ``core`` is the one it may use, where the system can hold it to that; None: all of them.
+    """
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / "ready"
         command = [sys.executable, "-m", module, *arguments, "--port", "0"]
         process = subprocess.Popen(
             [*command, "--ready-file", str(ready)], stderr=subprocess.DEVNULL
         )
+        if core is not None and sys.platform == "linux":
+            os.sched_setaffinity(process.pid, {core})
         try:
             deadline = time.monotonic() + _START_TIMEOUT_S
             while not (ready.exists() and ready.read_text().endswith("\n")):

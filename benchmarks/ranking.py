@@ -16,8 +16,12 @@ from threadpoolctl import threadpool_limits
 from indexer.assemble import preference_of
 from indexer.evaluation import metrics
 from indexer.evaluation.baselines import EASE, Ranked
+from indexer.evaluation.estimates import mean_with_interval
+from indexer.evaluation.figures import DEPTH
 from indexer.evaluation.protocols import split_strong
-from indexer.evaluation.report import DEPTH, EvaluationSettings, evaluate
+from indexer.evaluation.relevance import relevant
+from indexer.evaluation.report import evaluate
+from indexer.evaluation.settings import EvaluationSettings
 from indexer.evaluation.splits import Split
 from indexer.factors import fit
 from indexer.interactions import Interactions
@@ -46,20 +50,20 @@ def compare(
         If the data has too few users to hold any out.
     """
     evaluation = EvaluationSettings(splits=n_splits, blends=(0.0, 0.3), baselines=True)
-    models = evaluate(data, settings, evaluation, progress)
+    models = evaluate(data, settings, evaluation, progress).models
     figures = {name: {f: model.values(f) for f in _DEPTHS} for name, model in models.items()}
     once = figures.pop("EASE")
     with progress.step("EASE"):
         ease = _ease(data, settings, n_splits)
     # The evaluation has EASE at one of these λ: that they agree shows that the splits are the same.
-    again = ease[f"EASE λ={evaluation.ease_regularization:g}"]
+    again = ease[f"EASE λ={evaluation.ease_regularization[0]:g}"]
     if not all(np.allclose(once[figure], again[figure]) for figure in _DEPTHS):
         raise RuntimeError("EASE was ranked on other splits than the served models")
     return figures | ease
 
 
 def _ease(data: Interactions, settings: BuildSettings, n_splits: int) -> dict[str, PerUser]:
-    positive = preference_of(data, settings).liked(data.ratings)
+    positive = relevant(data, settings)
     figures: dict[str, dict[str, list[npt.NDArray[np.float64]]]] = {}
     for seed in range(settings.seed, settings.seed + n_splits):
         split = split_strong(data, positive, seed)
@@ -96,7 +100,7 @@ def table(figures: dict[str, PerUser], seed: int) -> Iterator[str]:
         line = f"{name:<12}"
         for figure, values in model.items():
             peer = figures[best[figure]][figure]
-            gap = metrics.mean_with_interval(values - peer, seed)
+            gap = mean_with_interval(values - peer, seed)
             interval = f"[{gap.low:+.4f}, {gap.high:+.4f}]"
             line += f" {values.mean():9.4f} {values.mean() / peer.mean():7.3f} {interval:>20}"
         yield line

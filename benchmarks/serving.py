@@ -17,6 +17,7 @@ from benchmarks.processes import ServerProcess, running
 from ilk import ann
 from ilk.bundle import Bundle, open_bundle
 from ilk.plan import make_plan
+from ilk.search import fetch_count
 from ilk.types import ItemId, Query
 from ilk.v1 import similarity_pb2 as pb
 from ilk.vectors import blend
@@ -40,7 +41,7 @@ def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
     unary, batches, queries = _requests(bundle)
     spent: dict[str, list[Spent]] = {"empty": [], "unary": [], "batch": []}
     bare: list[float] = []
-    arguments = ("--store", str(store))
+    arguments = ("--store", str(store), "--workers", "1")
     with (
         running("benchmarks.empty_server", arguments) as empty,
         running("server", arguments) as real,
@@ -98,7 +99,8 @@ async def _call_many(
             for at in left:
                 await ask(bodies[at % len(bodies)])
 
-        await asyncio.gather(*(ask(bodies[at % len(bodies)]) for at in range(200)))
+        for at in range(_CONCURRENCY):
+            await ask(bodies[at % len(bodies)])
         cpu_s, clock_s = server.cpu_s(), time.perf_counter()
         await asyncio.gather(*(caller() for _ in range(_CONCURRENCY)))
         spent_s = server.cpu_s() - cpu_s
@@ -106,15 +108,15 @@ async def _call_many(
 
 
 def _bare_search_us(bundle: Bundle, queries: Sequence[Query]) -> float:
-    """Return CPU microseconds per query of ``index.search`` alone, 64 at a time, 10 neighbors."""
+    """Return CPU microseconds per query of ``index.search`` alone, 64 at a time, as served queries do."""
     plans = [make_plan(bundle, q) for q in queries[:_BATCH]]
     vectors = np.concatenate(
         [blend(p.seeker.collaborative, p.seeker.content, p.content_weight) for p in plans]
     )
-    index = plans[0].space.index
-    index.nearest(vectors, 10, plans[0].effort or 0)
+    index, n_fetched = plans[0].space.index, fetch_count(plans[0])
+    index.nearest(vectors, n_fetched, plans[0].effort or 0)
     n_repeats = 50
     started = time.process_time()
     for _ in range(n_repeats):
-        index.nearest(vectors, 10, plans[0].effort or 0)
+        index.nearest(vectors, n_fetched, plans[0].effort or 0)
     return 1e6 * (time.process_time() - started) / (n_repeats * _BATCH)

@@ -18,6 +18,8 @@ from ilk.errors import BundleCorrupt
 
 _INNER_PRODUCT: Final = 0
 _MAX_LEVELS: Final = 64
+# faiss's name for codes of eight bits with a range for each dimension.
+_EIGHT_BITS: Final = 0
 # Arrays are looked through in parts of so many elements, so that a large file costs little memory.
 _CHUNK: Final = 1 << 22
 
@@ -80,7 +82,7 @@ def check_layout(path: Path, kind: str, n_rows: int, dim: int) -> None:
     Parameters
     ----------
     kind
-        Flat, IVF or HNSW, by inner product over float32.
+        Flat, PQ, IVF, IVFSQ or HNSW, by inner product.
     n_rows, dim
         What the manifest promises.
 
@@ -107,7 +109,7 @@ def check_contents(path: Path, kind: str, n_rows: int, dim: int) -> None:
     for vectors in contents.vectors:
         if not all(np.isfinite(part).all() for part in _parts(vectors)):
             raise cursor.broken("a vector is not finite")
-    if kind == "IVF":
+    if contents.row_lists:
         _check_lists(cursor, contents.row_lists, n_rows)
     if contents.graph is not None:
         _check_links(cursor, contents.graph, n_rows)
@@ -155,7 +157,48 @@ def _nested_flat(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) ->
     _flat(cursor, contents, n_rows, dim)
 
 
+def _pq(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
+    """Codes of four bits, packed in blocks of 32 rows for an even number of parts."""
+    _header(cursor, n_rows, dim)
+    of_parts = (cursor.scalar("<u8"), cursor.scalar("<u8"), cursor.scalar("<u8"))
+    n_parts = of_parts[1]
+    if of_parts != (dim, n_parts, 4) or not 1 <= n_parts <= dim or dim % n_parts:
+        raise cursor.broken(f"{of_parts} are no parts of {dim} dimensions in codes of 4 bits")
+    contents.vectors.append(cursor.vector("<f4"))
+    cursor.expect("the number of its centroids' values", len(contents.vectors[-1]), 16 * dim)
+    # How faiss searches it: the implementation it is to choose, rows to a block, queries to a block.
+    cursor.expect("how it is searched", cursor.take("<i4", 3).tolist(), [0, 32, 0])
+    n_padded, n_even = -(-n_rows // 32) * 32, -(-n_parts // 2) * 2
+    shape = (cursor.scalar("<u8"), cursor.scalar("<u8"))
+    cursor.expect("the shape of its codes", shape, (n_padded, n_even))
+    cursor.expect("the bytes of its codes", len(cursor.vector("u1")), n_padded * n_even // 2)
+
+
 def _ivf(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
+    n_lists = _ivf_header(cursor, contents, n_rows, dim)
+    for size in _lists(cursor, n_rows, n_lists, 4 * dim):
+        contents.vectors.append(cursor.take("<f4", size * dim))
+        contents.row_lists.append(cursor.take("<i8", size))
+
+
+def _ivf_sq(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
+    """Codes of one byte for each dimension, between that dimension's lowest and highest value."""
+    n_lists = _ivf_header(cursor, contents, n_rows, dim)
+    cursor.expect("the kind of its codes", cursor.scalar("<i4"), _EIGHT_BITS)
+    cursor.take("<i4", 2)
+    of_codes = (cursor.scalar("<u8"), cursor.scalar("<u8"))
+    cursor.expect("the shape of its codes", of_codes, (dim, dim))
+    contents.vectors.append(cursor.vector("<f4"))
+    cursor.expect("the number of its ranges' ends", len(contents.vectors[-1]), 2 * dim)
+    of_lists = (cursor.scalar("<u8"), cursor.scalar("u1"))
+    cursor.expect("its codes' length and whether they are of residuals", of_lists, (dim, 0))
+    for size in _lists(cursor, n_rows, n_lists, dim):
+        cursor.take("u1", size * dim)
+        contents.row_lists.append(cursor.take("<i8", size))
+
+
+def _ivf_header(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> int:
+    """Return the number of lists, having looked at all that comes before them."""
     _header(cursor, n_rows, dim)
     n_lists, n_probed = cursor.scalar("<u8"), cursor.scalar("<u8")
     if not 1 <= n_lists <= n_rows or not 1 <= n_probed <= n_lists:
@@ -163,16 +206,19 @@ def _ivf(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
     _nested_flat(cursor, contents, n_lists, dim)
     direct_map = (cursor.scalar("u1"), len(cursor.vector("<i8")))
     cursor.expect("its direct map", direct_map, (0, 0))
+    return int(n_lists)
+
+
+def _lists(cursor: _Cursor, n_rows: int, n_lists: int, code_bytes: int) -> list[int]:
+    """Return the sizes of the lists that are not empty, in order; their contents come next."""
     cursor.expect("how its lists are kept", cursor.take("S4", 1)[0], b"ilar")
     shape = (cursor.scalar("<u8"), cursor.scalar("<u8"))
-    cursor.expect("the shape of its lists", shape, (n_lists, 4 * dim))
+    cursor.expect("the shape of its lists", shape, (n_lists, code_bytes))
     sizes = _list_sizes(cursor, n_lists)
     # Each first: a sum of lies could be true by overflow.
     if (sizes > n_rows).any() or int(sizes.sum()) != n_rows:
         raise cursor.broken(f"its lists do not hold {n_rows} rows")
-    for size in sizes[sizes > 0].tolist():
-        contents.vectors.append(cursor.take("<f4", size * dim))
-        contents.row_lists.append(cursor.take("<i8", size))
+    return sizes[sizes > 0].tolist()  # type: ignore[no-any-return]
 
 
 def _list_sizes(cursor: _Cursor, n_lists: int) -> npt.NDArray[Any]:
@@ -244,8 +290,10 @@ def _parts(values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
 _Parser = Callable[[_Cursor, _Contents, int, int], None]
 _KINDS: Final[dict[str, tuple[bytes, _Parser]]] = {
     "Flat": (b"IxFI", _flat),
+    "PQ": (b"IPfs", _pq),
     "IVF": (b"IwFl", _ivf),
+    "IVFSQ": (b"IwSq", _ivf_sq),
     "HNSW": (b"IHNf", _hnsw),
 }
 # What else faiss could make of a file that begins so; named so that a mistake is told from damage.
-_OTHERS: Final = (b"IxFI", b"IxF2", b"IxFl", b"IwFl", b"IHNf", b"IxSQ", b"IwSq", b"IHNs", b"IxPT")
+_OTHERS: Final = frozenset(b"IxFI IxF2 IxFl IwFl IHNf IxSQ IwSq IHNs IxPT IPfs".split())

@@ -61,6 +61,9 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
         effort = space.index.exhaustive_effort
     else:
         recall = bundle.manifest.default_recall if accuracy is None else accuracy.recall
+        if allowed.bitmap is not None:
+            # What a filter lets pass lies deeper than what was measured: half as much may be missed.
+            recall = (1 + recall) / 2
         effort = space.effort(weight, recall)
     wanted = query.offset + query.neighbor_count
     if query.diversity or query.popularity_penalty:

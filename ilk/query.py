@@ -14,7 +14,7 @@ from ilk.errors import IlkError
 from ilk.explain import explain
 from ilk.plan import Plan, make_plan
 from ilk.rerank import rerank
-from ilk.search import Found, fetch_count, search_exactly, search_index, through_index
+from ilk.search import Found, fetch_count, search_exactly, search_index, search_wider, through_index
 from ilk.space import SpaceKey, likeness_vectors
 from ilk.types import Neighbor, Neighbors, Query, Shortfall, ShortfallReason
 
@@ -33,7 +33,9 @@ def answer(bundle: Bundle, query: Query) -> Neighbors:
         If it does not fit the bundle.
     """
     plan = make_plan(bundle, query)
-    found = search_index(plan.space, [plan])[0] if through_index(plan) else None
+    found = None
+    if through_index(plan):
+        found = search_index(plan.space, [plan])[0] or search_wider(plan)
     return _finish(bundle, plan, *(found or search_exactly(bundle, plan)))
 
 
@@ -56,7 +58,8 @@ def answer_many(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | Il
     for members in groups.values():
         plans = [plan for _, plan in members]
         for (at, plan), found in zip(members, search_index(plans[0].space, plans), strict=True):
-            outcomes[at] = _finish(bundle, plan, *(found or search_exactly(bundle, plan)))
+            found = found or search_wider(plan) or search_exactly(bundle, plan)
+            outcomes[at] = _finish(bundle, plan, *found)
     return outcomes  # type: ignore[return-value]
 
 

@@ -3,24 +3,37 @@
 It refuses to know ids and answers. Whatever way is taken, equal scores come in the order of rows.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 
+from ilk.ann import IndexKind
 from ilk.bundle import Bundle
 from ilk.bundle.contents import ContentGroups
+from ilk.filters import Bitmap
 from ilk.plan import Plan
 from ilk.space import Space
 from ilk.types import Target
-from ilk.vectors import Rows, blend
+from ilk.vectors import Float32Vector, Rows, blend
 
 # Sums of float32 products that differ by less may be equal.
 _ROUNDING = 4e-6
 # Candidate sets up to this size, or this share of the rows, are compared one by one.
 _EXACT_CANDIDATES = 2048
 _EXACT_SHARE = 0.05
+# Through a filter, so many times as many rows are fetched as would do if it fell evenly; never more than
+# the second, from where comparing with all that is allowed is as quick.
+_FILTER_MARGIN = 3
+_MAX_FETCHED = 4096
+# Counts are rounded up to a multiple of this: queries that fetch alike share a search.
+_FETCHED_TOGETHER = 32
+# A tie that reaches the end of what was found is looked for again, so many times as far, where comparing
+# with all rows would take longer.
+_WIDER = 16
+_WIDER_FROM_ROWS = 50_000
 
 # Rows and scores, best first.
 Found: TypeAlias = tuple[list[int], list[float]]
@@ -32,64 +45,97 @@ def through_index(plan: Plan) -> bool:
         return False
     if plan.needs_bitmap:
         few = max(_EXACT_CANDIDATES, _EXACT_SHARE * len(plan.space))
-        if plan.allowed.n_allowed <= few or plan.space.index.exhaustive_effort != plan.effort:
+        if plan.allowed.n_allowed <= few or fetch_count(plan) > _MAX_FETCHED:
             return False
+    if plan.query.target is Target.USERS and len(plan.space) >= _WIDER_FROM_ROWS:
+        return True
     # The first factor of a vector that is not zero is hardly ever zero: cheaper than asking all.
     collaborative = plan.seeker.collaborative
     return plan.content_weight < 1 and bool(collaborative.item(0) or collaborative.any())
 
 
-def search_index(space: Space, plans: Sequence[Plan]) -> list[Found | None]:
+def search_index(space: Space, plans: Sequence[Plan], wider: int = 1) -> list[Found | None]:
     """Search the index once for plans of one effort and fetch count (one plan if it has a bitmap).
 
     None stands for a plan that the index could not answer as promised: see :func:`_keep_allowed`.
+    ``wider`` multiplies how many rows are fetched.
     """
     first = plans[0]
     queries = [blend(p.seeker.collaborative, p.seeker.content, p.content_weight) for p in plans]
-    bitmap = None
-    n_fetched = fetch_count(first)
-    if first.needs_bitmap:
-        bitmap = first.allowed.with_bitmap(len(space))
-        n_fetched = min(first.n_wanted + 1, len(space))
-    found = space.index.nearest(
-        queries[0] if len(queries) == 1 else np.concatenate(queries),
-        n_fetched,
-        first.effort or 0,
-        bitmap,
-    )
+    asked = queries[0] if len(queries) == 1 else np.concatenate(queries)
+    n_fetched = min(wider * fetch_count(first), len(space))
+    # Flat alone looks through a bitmap at the price of looking at all.
+    selecting = first.needs_bitmap and space.index.kind is IndexKind.FLAT
+    bitmap = first.allowed.with_bitmap(len(space)) if selecting else None
+    found = space.index.nearest(asked, n_fetched, first.effort or 0, bitmap)
+    if space.index.kind.has_codes:
+        found = space.rescored(asked, found)
     return [
         _keep_allowed(rows, scores, plan)
-        for rows, scores, plan in zip(
-            found.rows.tolist(), found.scores.tolist(), plans, strict=True
-        )
+        for rows, scores, plan in zip(found.rows, found.scores, plans, strict=True)
     ]
 
 
+def search_wider(plan: Plan) -> Found | None:
+    """Search again for a plan that :func:`search_index` had no answer to, where that is worth it."""
+    if len(plan.space) < _WIDER_FROM_ROWS:
+        return None
+    return search_index(plan.space, [plan], _WIDER)[0]
+
+
 def fetch_count(plan: Plan) -> int:
-    """Return how many rows a plan without a bitmap takes from the index; equal ones can share."""
-    # One more than wanted shows whether the last place is a tie.
-    return min(plan.n_wanted + len(plan.allowed.excluded) + 1, len(plan.space))
-
-
-def _keep_allowed(rows: list[int], scores: list[float], plan: Plan) -> Found | None:
-    """Drop excluded rows and padding, and put equal scores in the order of rows.
-
-    None if fewer are left than are wanted, or if the last place is a tie: the index keeps whichever
-    of equal rows it met, where the lower row is promised.
-    """
-    excluded = plan.allowed.excluded
-    if -1 in rows or not excluded.isdisjoint(rows):
-        kept = [p for p, row in enumerate(rows) if row >= 0 and row not in excluded]
-        rows, scores = [rows[p] for p in kept], [scores[p] for p in kept]
+    """Return how many rows a plan takes from the index; equal ones can share a search."""
+    space, allowed = plan.space, plan.allowed
     n_wanted = plan.n_wanted
-    if len(rows) < n_wanted:
+    if allowed.bitmap is not None and space.index.kind is not IndexKind.FLAT:
+        n_wanted = math.ceil(_FILTER_MARGIN * n_wanted * len(space) / max(allowed.n_allowed, 1))
+    # One more than wanted shows whether the last place is a tie.
+    n_fetched = space.index.kind.candidates(n_wanted, plan.effort or 0) + 1
+    if not (plan.needs_bitmap and space.index.kind is IndexKind.FLAT):
+        n_fetched += len(allowed.excluded)
+    return min(-(-n_fetched // _FETCHED_TOGETHER) * _FETCHED_TOGETHER, len(space))
+
+
+def _keep_allowed(rows: Rows, scores: Float32Vector, plan: Plan) -> Found | None:
+    """Drop what is not allowed and padding, and put equal scores in the order of rows.
+
+    None if fewer are left than are wanted, or if a tie at the last place may go on beyond what was
+    found: the index keeps whichever of equal rows it met, where the lower row is promised.
+    """
+    allowed, n_wanted = plan.allowed, plan.n_wanted
+    if allowed.bitmap is not None:
+        rows, scores = _within(allowed.bitmap, rows, scores)
+    n_looked_at = n_wanted + len(allowed.excluded) + 1
+    some_rows, some_scores = rows[:n_looked_at].tolist(), scores[:n_looked_at].tolist()
+    if some_rows[-1:] == [-1] or not allowed.excluded.isdisjoint(some_rows):
+        kept = [p for p, r in enumerate(some_rows) if r >= 0 and r not in allowed.excluded]
+        some_rows, some_scores = [some_rows[p] for p in kept], [some_scores[p] for p in kept]
+    if len(some_rows) < n_wanted:
         return None
-    if len(rows) > n_wanted and scores[n_wanted - 1] - scores[n_wanted] < _ROUNDING:
+    if len(some_rows) > n_wanted and some_scores[n_wanted - 1] - some_scores[n_wanted] < _ROUNDING:
+        return _settle_tie(plan, rows, scores, some_scores[n_wanted - 1])
+    some_rows, some_scores = some_rows[:n_wanted], some_scores[:n_wanted]
+    if any(above - below < _ROUNDING for above, below in pairwise(some_scores)):
+        return _settle(plan, np.array(some_rows, dtype=np.int64))
+    return some_rows, some_scores
+
+
+def _within(bitmap: Bitmap, rows: Rows, scores: Float32Vector) -> tuple[Rows, Float32Vector]:
+    rows = rows[rows >= 0]
+    inside = (bitmap[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1 == 1
+    return rows[inside], scores[: len(rows)][inside]
+
+
+def _settle_tie(plan: Plan, rows: Rows, scores: Float32Vector, last: float) -> Found | None:
+    """Return the best of all that reaches the last place; None if more may than was found."""
+    # Scores that fall by rounding from place to place drift apart: a margin of many roundings.
+    reach = scores > last - 16 * _ROUNDING
+    if reach[-1]:
         return None
-    rows, scores = rows[:n_wanted], scores[:n_wanted]
-    if any(above - below < _ROUNDING for above, below in pairwise(scores)):
-        return _settle(plan, np.array(rows, dtype=np.int64))
-    return rows, scores
+    rows = rows[reach]
+    if plan.allowed.excluded:
+        rows = rows[~np.isin(rows, list(plan.allowed.excluded))]
+    return _settle(plan, rows)
 
 
 def _settle(plan: Plan, rows: Rows) -> Found:
@@ -117,14 +163,14 @@ def search_exactly(bundle: Bundle, plan: Plan) -> Found:
     on_items = plan.query.target is Target.ITEMS
     if pure_content and on_items and plan.allowed.bitmap is None:
         return _search_groups(bundle.content_groups, plan)
-    rows = plan.allowed.rows(len(plan.space))
-    scores = plan.space.scores(
-        rows, plan.seeker.collaborative, plan.seeker.content, plan.content_weight
-    )
-    if plan.n_wanted < len(rows):
-        floor = np.partition(scores, -plan.n_wanted)[-plan.n_wanted] - _ROUNDING
-        rows = rows[scores >= floor]
-    return _settle(plan, rows)
+    seeker, excluded = plan.seeker, plan.allowed.excluded
+    rows = None if plan.allowed.bitmap is None else plan.allowed.rows(len(plan.space))
+    scores = plan.space.scores(rows, seeker.collaborative, seeker.content, plan.content_weight)
+    if rows is None and excluded:
+        scores[list(excluded)] = -np.inf
+    floor = np.partition(scores, -plan.n_wanted)[-plan.n_wanted] - _ROUNDING
+    reached = np.flatnonzero(scores >= floor)
+    return _settle(plan, reached if rows is None else rows[reached])
 
 
 def _search_groups(groups: ContentGroups, plan: Plan) -> Found:

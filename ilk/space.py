@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ilk.ann import Index
+from ilk.ann import Index, RowNeighbors
 from ilk.types import MeasuredRecall, Target
 from ilk.vectors import Float32Matrix, Float32Vector, Rows, concatenate, unit_rows
 
@@ -86,22 +86,61 @@ class Space:
 
     def scores(
         self,
-        rows: Rows,
+        rows: Rows | None,
         collaborative: npt.NDArray[np.floating[Any]],
         content: npt.NDArray[np.floating[Any]],
         content_weight: float,
     ) -> Float32Vector:
-        """Return the blended scores of ``rows``, in bounded memory; shape ``(n,)``, float32.
+        """Return the blended scores of ``rows``, or of all, in bounded memory; shape ``(n,)``, float32.
 
         Sums are as precise as the query's parts: float32 or float64.
         """
-        scores = np.empty(len(rows), dtype=np.float32)
-        for start in range(0, len(rows), _CHUNK_ROWS):
-            part = rows[start : start + _CHUNK_ROWS]
-            scores[start : start + _CHUNK_ROWS] = (1 - content_weight) * (
-                self.factors[part] @ collaborative
-            ) + content_weight * (self.content[part] @ content)
+        scores = np.empty(len(self) if rows is None else len(rows), dtype=np.float32)
+        collaborative, content = (1 - content_weight) * collaborative, content_weight * content
+        for start in range(0, len(scores), _CHUNK_ROWS):
+            here = slice(start, start + _CHUNK_ROWS)
+            part = here if rows is None else rows[here]
+            scores[here] = self.factors[part] @ collaborative + self.content[part] @ content
         return scores
+
+    def nearest(self, queries: Float32Matrix, k: int, effort: int) -> RowNeighbors:
+        """Return the best ``k`` rows by true scores among the candidates that the index finds.
+
+        ``queries`` are blended, of shape ``(n_queries, n_factors + dim_content)``; ``k <= len(self)``.
+        """
+        n_fetched = min(self.index.kind.candidates(k, effort), len(self))
+        found = self.index.nearest(queries, n_fetched, effort)
+        if self.index.kind.has_codes:
+            found = self.rescored(queries, found)
+        return RowNeighbors(found.rows[:, :k], found.scores[:, :k])
+
+    def rescored(self, queries: Float32Matrix, candidates: RowNeighbors) -> RowNeighbors:
+        """Return candidates with their true scores, best first.
+
+        Parameters
+        ----------
+        queries
+            Shape ``(n_queries, n_factors + dim_content)``, blended.
+        candidates
+            What the index found, scores near the truth.
+        """
+        found = [
+            self._rescored(query, rows)
+            for query, rows in zip(queries, candidates.rows, strict=True)
+        ]
+        return RowNeighbors(
+            np.array([rows for rows, _ in found]), np.array([scores for _, scores in found])
+        )
+
+    def _rescored(self, query: Float32Vector, rows: Rows) -> tuple[Rows, Float32Vector]:
+        n_factors = self.factors.shape[1]
+        # A row of -1 reads the last one, and loses what it gets.
+        scores: Float32Vector = self.factors.take(rows, axis=0) @ query[:n_factors]
+        scores += self.content.take(rows, axis=0) @ query[n_factors:]
+        if rows[-1] < 0:
+            scores[rows < 0] = -np.inf
+        order = scores.argsort()[::-1]
+        return rows[order], scores[order]
 
     def effort(self, content_weight: float, recall: float) -> int | None:
         """Return the cheapest effort measured to reach ``recall`` at this blend; None if none does.

@@ -112,13 +112,17 @@ def render_matches(matches: Iterable[TitleMatch]) -> str:
 
 def render_bundle(info: BundleInfo) -> str:
     """Return what a server serves: its facts, and tables of measured recall and quality."""
-    made = datetime.fromtimestamp(info.created_at_s, tz=timezone.utc)
     low_high = (
         "none: clicks" if info.rating_scale is None else "{:g} to {:g}".format(*info.rating_scale)
     )
     facts = [
         ("version", info.version),
-        ("created", f"{made:%Y-%m-%d %H:%M} UTC"),
+        ("created", _minute(info.created_at_s)),
+        *([] if info.live_since_s is None else [("live since", _minute(info.live_since_s))]),
+        *(
+            ("refused", f"{r.version} at {_minute(r.refused_at_s)}: {r.reason}")
+            for r in info.refused
+        ),
         ("source", info.source),
         ("users", f"{info.user_count:,}" + (" (simulated users)" if info.simulated else "")),
         ("items", f"{info.item_count:,}"),
@@ -132,6 +136,10 @@ def render_bundle(info: BundleInfo) -> str:
     unbounded = max(map(display_width, (fact for _, fact in facts)))
     shown = render_table((Column(""), Column("", max_width=unbounded)), facts)
     return f"{shown}\n\n{_recall_table(info.recall)}" if info.recall else shown
+
+
+def _minute(moment_s: float) -> str:
+    return f"{datetime.fromtimestamp(moment_s, tz=timezone.utc):%Y-%m-%d %H:%M} UTC"
 
 
 def render_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:

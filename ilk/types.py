@@ -335,11 +335,25 @@ class MeasuredRecall:
     content_weight: float
     recall_at_10: float
     recall_at_100: float
+    cpu_us: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedBundle:
+    """A version that a server was told to serve and would not; ``refused_at_s`` is Unix seconds."""
+
+    version: str
+    refused_at_s: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class BundleInfo:
-    """What a server serves. ``created_at_s`` is Unix seconds; ``rating_scale`` is (min, max)."""
+    """What a server serves. ``created_at_s`` is Unix seconds; ``rating_scale`` is (min, max).
+
+    ``live_since_s`` (Unix seconds) and ``refused``, the last one first, are those of the one process that
+    answers, and unknown of a bundle that no server serves.
+    """
 
     version: str
     format_version: int
@@ -356,6 +370,8 @@ class BundleInfo:
     source: str = ""
     simulated: bool = False
     settings: dict[str, str] = field(default_factory=dict)
+    live_since_s: float | None = None
+    refused: tuple[RefusedBundle, ...] = ()
 
 
 def check_id(name: str, value: str) -> None:

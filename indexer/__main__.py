@@ -3,22 +3,27 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
 from ilk import exits
-from indexer import config
+from ilk.bundle import Store
+from ilk.errors import SettingsError
+from indexer import config, upkeep
 from indexer.build import build
 from indexer.evaluation import present
-from indexer.evaluation.report import EvaluationSettings, evaluate, summary
-from indexer.inspection import inspect_bundle
+from indexer.evaluation.report import evaluate, evaluate_given
+from indexer.evaluation.settings import EvaluationSettings
+from indexer.forgetting import forget
+from indexer.gate import GateSettings
+from indexer.inspection import draw_recall, inspect_bundle
 from indexer.progress import Progress, note
 from indexer.readers import fetch
 from indexer.settings import BuildSettings
 from indexer.source import Source
-from indexer.tuning import TuningSettings, tune, write_settings
+from indexer.tuning import TuningSettings, tune
 
 app = App(
     name="indexer",
@@ -31,6 +36,9 @@ app = App(
 )
 
 _STORE = Path("store")
+Files: TypeAlias = Annotated[
+    tuple[Path, ...], Parameter(consume_multiple=True, negative_iterable="")
+]
 
 
 @app.command(name="build")
@@ -38,10 +46,11 @@ def build_command(
     *,
     source: Annotated[Source | None, Parameter(name="*")] = None,
     settings: Annotated[BuildSettings | None, Parameter(name="*")] = None,
+    asked: Annotated[GateSettings | None, Parameter(name="*")] = None,
     store: Path = _STORE,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Read interactions, train, index, evaluate, and publish a bundle.
+    """Read interactions, train, index, evaluate, check, and publish a bundle.
 
     Parameters
     ----------
@@ -55,7 +64,7 @@ def build_command(
         data = (source or Source()).read()
     if data.n_dropped or data.n_duplicates:
         note(f"{data.n_dropped} malformed rows dropped, {data.n_duplicates} duplicates merged")
-    print(build(data, store, settings or BuildSettings(), progress))
+    print(build(data, store, settings or BuildSettings(), progress, asked))
 
 
 @app.command(name="evaluate")
@@ -64,6 +73,8 @@ def evaluate_command(
     source: Annotated[Source | None, Parameter(name="*")] = None,
     settings: Annotated[BuildSettings | None, Parameter(name="*")] = None,
     evaluation: Annotated[EvaluationSettings | None, Parameter(name="*")] = None,
+    train: Files = (),
+    test: Files = (),
     json: Path | None = None,
     plots: Path | None = None,
     quiet: Annotated[bool, Parameter(negative="")] = False,
@@ -72,6 +83,12 @@ def evaluate_command(
 
     Parameters
     ----------
+    train
+        Files to learn from, in place of --movielens and its like, one for each split: user, item,
+        optionally rating and time, with or without a header. The source, if any is named beside, says
+        what is known of the items.
+    test
+        Files to predict, in the same order.
     json
         File for every figure, with intervals.
     plots
@@ -79,17 +96,25 @@ def evaluate_command(
     quiet
         No progress on stderr.
     """
-    build_settings = settings or BuildSettings()
-    data = (source or Source()).read()
-    figures = evaluate(
-        data, build_settings, evaluation or EvaluationSettings(), Progress(quiet=quiet)
-    )
-    told = summary(figures, build_settings.seed)
-    present.print_table(told)
+    if len(train) != len(test):
+        raise SettingsError(f"--train and --test go in pairs, got {len(train)} and {len(test)}")
+    chosen = settings or BuildSettings()
+    asked = evaluation or EvaluationSettings()
+    origin, progress = source or Source(), Progress(quiet=quiet)
+    if train:
+        given = (origin.read_given(*files) for files in zip(train, test, strict=True))
+        comparison = evaluate_given(given, chosen, asked, progress)
+    else:
+        comparison = evaluate(origin.read(), chosen, asked, progress)
+    told = comparison.summary(chosen.seed)
+    present.print_tables(told["models"])
     if json is not None:
         present.write_json(told, json)
     if plots is not None:
-        for file in present.draw(told, plots):
+        # Not at the top: drawing alone needs a library that takes a second to import.
+        from indexer.evaluation.plots import draw
+
+        for file in draw(told["models"], plots):
             note(f"drawn: {file}")
 
 
@@ -99,31 +124,32 @@ def tune_command(
     source: Annotated[Source | None, Parameter(name="*")] = None,
     settings: Annotated[BuildSettings | None, Parameter(name="*")] = None,
     tuning: Annotated[TuningSettings | None, Parameter(name="*")] = None,
+    train: Path | None = None,
     output: Path = config.PATH,
     journal: Path = Path(".cache/tune.journal"),
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Search for settings on held-out users, and write them where build finds them.
+    """Search for settings on validation splits, and write them where build and evaluate find them.
 
     Parameters
     ----------
+    train
+        A training file, as for evaluate: validation is drawn from it, and its test file stays unseen.
     output
-        Settings file to write; build reads ilk.toml, or what ILK_CONFIG names.
+        Settings file to write to; build reads ilk.toml, or what ILK_CONFIG names.
     journal
-        File of all trials; a search started again with it goes on.
+        File of all trials; a search for the same thing that is started again with it goes on.
     quiet
         No progress on stderr.
     """
-    data = (source or Source()).read()
-    best, ndcg = tune(
-        data,
-        settings or BuildSettings(),
-        tuning or TuningSettings(),
-        journal,
-        Progress(quiet=quiet),
+    origin, asked = source or Source(), tuning or TuningSettings()
+    data = origin.read() if train is None else origin.read_given(train).interactions
+    tuned = tune(data, settings or BuildSettings(), asked, journal, Progress(quiet=quiet))
+    said = (
+        f"validation {asked.metric} {tuned.score:.4f} ({asked.protocol}, {tuned.n_trials} trials)"
     )
-    write_settings(best, output)
-    print(f"validation NDCG@100 {ndcg:.4f}; settings written to {output}")
+    config.write(tuned.settings, output, f"tuned: {said}")
+    print(f"{said}; settings written to {output}")
 
 
 @app.command(name="fetch")
@@ -141,7 +167,9 @@ def fetch_command(name: str, *, into: Path = Path("data")) -> None:
 
 
 @app.command(name="inspect")
-def inspect_command(*, store: Path = _STORE, version: str | None = None) -> None:
+def inspect_command(
+    *, store: Path = _STORE, version: str | None = None, plots: Path | None = None
+) -> None:
     """Print what a bundle holds and how good it was measured to be.
 
     Parameters
@@ -150,8 +178,65 @@ def inspect_command(*, store: Path = _STORE, version: str | None = None) -> None
         Folder of bundles.
     version
         Default: the live one.
+    plots
+        Folder for a PNG of recall against cost.
     """
-    inspect_bundle(store, version)
+    manifest = inspect_bundle(store, version)
+    if plots is not None:
+        note(f"drawn: {draw_recall(manifest, plots)}")
+
+
+@app.command(name="verify")
+def verify_command(*, store: Path = _STORE, version: str | None = None) -> None:
+    """Read a bundle to the last byte: checksums, index layouts, every value.
+
+    Parameters
+    ----------
+    store
+        Folder of bundles.
+    version
+        Default: the live one.
+    """
+    print(f"{upkeep.verify(Store(store), version)} is sound")
+
+
+@app.command(name="rollback")
+def rollback_command(*, store: Path = _STORE, to: str | None = None) -> None:
+    """Make an earlier version the live one again, after verifying it; servers change over by themselves.
+
+    Parameters
+    ----------
+    store
+        Folder of bundles.
+    to
+        Version to go back (or forward) to. Default: the newest one older than the live one.
+    """
+    print(f"{upkeep.roll_back(Store(store), to)} is live")
+
+
+@app.command(name="forget")
+def forget_command(
+    *, user: Annotated[list[str], Parameter(negative="")], store: Path = _STORE, wait_s: float = 10
+) -> None:
+    """Take users out of the live bundle and of every later build, and see that they are gone.
+
+    What was learnt from them together with others stays until the next build: see docs/PRIVACY.md.
+
+    Parameters
+    ----------
+    user
+        A user's id; may be given several times.
+    store
+        Folder of bundles.
+    wait_s
+        How long to wait for servers to change over, so that older versions can be deleted.
+    """
+    outcome = forget(Store(store), user, wait_s)
+    print(
+        f"{outcome.n_users} users with {outcome.n_ratings} ratings were in the live bundle\n"
+        f"{outcome.version} is live; {outcome.n_files} files searched, none names them\n"
+        f"older versions deleted: {', '.join(outcome.deleted) or 'none held them'}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -53,6 +53,7 @@ class Parts:
     arrays: Arrays
     indices: dict[str, Index]
     records: dict[str, IndexRecord]
+    rejected: dict[str, list[IndexRecord]]
     preference: Preference
     fold_in: FoldIn
     content_model: ContentModel
@@ -75,7 +76,7 @@ def assemble(data: Interactions, settings: BuildSettings, progress: Progress) ->
     model = ContentModel(content.fields, content.idf, content.projection, to_factors)
     sides = {Target.USERS: users, Target.ITEMS: items}
     with progress.step("index", len(SPACE_KEYS)) as advance:
-        indices, records = _build_indices(sides, settings, advance)
+        indices, records, rejected = _build_indices(sides, settings, advance)
         recommending = indices[SpaceKey(Target.ITEMS, by_likeness=False).name]
         items = replace(items, popularity=_exposure(data, starts, users, recommending, settings))
     arrays = flatten("users", users) | flatten("items", items) | _ratings_arrays(data, starts)
@@ -84,7 +85,7 @@ def assemble(data: Interactions, settings: BuildSettings, progress: Progress) ->
     arrays |= flatten("biases", _biases(data))
     arrays |= flatten("item_terms", _terms(content)) | _model_arrays(model)
     arrays["gram"] = factors.fold_in.gram
-    return Parts(arrays, indices, records, preference, factors.fold_in, model)
+    return Parts(arrays, indices, records, rejected, preference, factors.fold_in, model)
 
 
 def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
@@ -111,18 +112,23 @@ def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
 
 def _build_indices(
     sides: dict[Target, Side], settings: BuildSettings, advance: Callable[[int], None]
-) -> tuple[dict[str, Index], dict[str, IndexRecord]]:
-    """Return the index and the record of each space, by its name."""
+) -> tuple[dict[str, Index], dict[str, IndexRecord], dict[str, list[IndexRecord]]]:
+    """Return the index of each space, its record, and what was rejected, by the space's name."""
     indices: dict[str, Index] = {}
     records: dict[str, IndexRecord] = {}
+    rejected: dict[str, list[IndexRecord]] = {}
     for done, key in enumerate(SPACE_KEYS, start=1):
         found, other = sides[key.target], sides[_other(key.target)]
         asking = found if key.by_likeness else other
-        indices[key.name], records[key.name] = build_index(
-            key, _index_vectors(key, found), _index_vectors(key, asking), settings
+        indices[key.name], records[key.name], rejected[key.name] = build_index(
+            key,
+            _factors(key, found),
+            found.content,
+            (_factors(key, asking), asking.content),
+            settings,
         )
         advance(done)
-    return indices, records
+    return indices, records, rejected
 
 
 def _model_arrays(model: ContentModel) -> Arrays:
@@ -132,8 +138,8 @@ def _model_arrays(model: ContentModel) -> Arrays:
     return arrays
 
 
-def _index_vectors(key: SpaceKey, side: Side) -> Float32Matrix:
-    return concatenate(side.directions if key.by_likeness else side.factors, side.content)
+def _factors(key: SpaceKey, side: Side) -> Float32Matrix:
+    return side.directions if key.by_likeness else side.factors
 
 
 def _other(target: Target) -> Target:

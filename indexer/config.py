@@ -1,27 +1,36 @@
-"""Knows the settings file: where it is, and that nothing in it is a slip of the pen.
+"""Knows the settings file: where it is, that nothing in it is a slip, and how new settings get in.
 
 It refuses to know what the settings mean; the command line hands them on.
 """
 
 import os
-import sys
 from dataclasses import fields
 from pathlib import Path
 
+import tomlkit
+
+from ilk.ann import IndexKind
 from ilk.errors import SettingsError
-from indexer.evaluation.report import EvaluationSettings
+from indexer.evaluation.settings import EvaluationSettings
+from indexer.gate import GateSettings
 from indexer.settings import BuildSettings
 from indexer.source import Source
 from indexer.tuning import TuningSettings
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 # Read for every command that is not told otherwise by environment or flags.
 PATH = Path(os.environ.get("ILK_CONFIG", "ilk.toml"))
-_FLAGS = {"store", "version", "into", "json", "plots", "output", "journal", "quiet"}
+_FLAGS = {
+    "store",
+    "version",
+    "into",
+    "json",
+    "plots",
+    "output",
+    "journal",
+    "quiet",
+    "train",
+    "test",
+}
 
 
 def check(path: Path) -> None:
@@ -32,11 +41,35 @@ def check(path: Path) -> None:
     if not path.exists():
         return
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("indexer", {})
+        table = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap().get("indexer", {})
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
-    kinds = (BuildSettings, EvaluationSettings, Source, TuningSettings)
+    kinds = (BuildSettings, EvaluationSettings, GateSettings, Source, TuningSettings)
     known = _FLAGS | {f.name for kind in kinds for f in fields(kind)}
     unknown = sorted(key for key in table if key.replace("-", "_") not in known)
     if unknown:
         raise SettingsError(f"{path}: unknown in [indexer]: {', '.join(unknown)}")
+
+
+def write(settings: BuildSettings, path: Path, remark: str) -> None:
+    """Write settings into the table ``[indexer]``, with a remark; the rest of the file stays.
+
+    Raises
+    ------
+    SettingsError
+        If there is a file that cannot be read as TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        document = tomlkit.parse(text)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    table = document.setdefault("indexer", tomlkit.table())
+    for field in fields(BuildSettings):
+        value = getattr(settings, field.name)
+        for name in (field.name, field.name.replace("_", "-")):
+            table.pop(name, None)
+        if value is not None:
+            table[field.name] = value.value if isinstance(value, IndexKind) else value
+    table.comment(remark)
+    path.write_text(tomlkit.dumps(document), encoding="utf-8")

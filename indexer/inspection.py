@@ -3,6 +3,7 @@
 It refuses to know how it was made.
 """
 
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -10,22 +11,68 @@ from rich.console import Console
 from rich.table import Table
 
 from ilk.bundle import open_bundle
-from ilk.bundle.manifest import Manifest
+from ilk.bundle.manifest import IndexRecord, Manifest
 from ilk.bundle.store import Store
+from ilk.types import MeasuredRecall
 
 
-def inspect_bundle(path: Path, version: str | None) -> None:
+def inspect_bundle(path: Path, version: str | None) -> Manifest:
     """Print a bundle, verified and opened, on stdout; errors as :func:`ilk.bundle.open_bundle`."""
     manifest = open_bundle(path, version).manifest
     console = Console(width=None if Console().is_terminal else 100)
     console.print(_summary(manifest))
-    console.print(_indices(manifest))
+    console.print(_choices(manifest))
+    console.print(_recall(manifest))
     if manifest.quality:
         console.print(_pairs("Quality, measured on held-out users", manifest.quality))
     console.print(_pairs("Settings", manifest.settings))
     console.print(_pairs("Provenance", manifest.provenance))
     others = [v for v in Store(path).list_versions() if v != manifest.version]
     console.print(f"Other versions in the store: {', '.join(others) or 'none'}")
+    return manifest
+
+
+def draw_recall(manifest: Manifest, folder: Path) -> Path:
+    """Draw recall against cost of every index that was measured, by space; return the file."""
+    # Not at the top: drawing is the only use of a library that takes a second to import.
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(12, 9), layout="constrained")
+    weight = _usual_blend(manifest)
+    figure.suptitle(f"{manifest.version}: worse of recall@10 and @100 at content weight {weight:g}")
+    for axis, space in zip(figure.subplots(2, 2).flat, manifest.indices, strict=True):
+        for record, chosen in _records(manifest, space):
+            rows = [row for row in record.recall if row.content_weight == weight]
+            axis.plot(
+                [_worst(row) for row in rows],
+                [row.cpu_us for row in rows],
+                "o-",
+                linewidth=3 if chosen else 1,
+                label=record.name + (" (chosen)" if chosen else ""),
+            )
+        axis.axvline(manifest.default_recall, linestyle=":", color="grey")
+        axis.set(title=space, xlabel="recall", ylabel="CPU of a query, us", yscale="log")
+        axis.legend()
+    figure.savefig(folder / "recall.png", dpi=120)
+    return folder / "recall.png"
+
+
+def _records(manifest: Manifest, space: str) -> Iterator[tuple[IndexRecord, bool]]:
+    """Yield what was measured of a space, and whether it was chosen."""
+    yield manifest.indices[space], True
+    for record in manifest.rejected_indices.get(space, []):
+        yield record, False
+
+
+def _usual_blend(manifest: Manifest) -> float:
+    """Return the measured blend that is nearest to that of queries that name none."""
+    measured = {row.content_weight for r in manifest.indices.values() for row in r.recall}
+    return min(measured, key=lambda w: abs(w - manifest.default_content_weight))
+
+
+def _worst(row: MeasuredRecall) -> float:
+    return min(row.recall_at_10, row.recall_at_100)
 
 
 def _summary(manifest: Manifest) -> Table:
@@ -49,9 +96,36 @@ def _summary(manifest: Manifest) -> Table:
     )
 
 
-def _indices(manifest: Manifest) -> Table:
+def _choices(manifest: Manifest) -> Table:
+    weight = _usual_blend(manifest)
+    table = Table(
+        title=f"Indices measured; a query at the least effort of recall {manifest.default_recall:g}, "
+        f"content weight {weight:g}"
+    )
+    for column in ("space", "index", "chosen", "MB", "built in s", "effort", "CPU of a query, us"):
+        table.add_column(column, justify="left" if column in ("space", "index") else "right")
+    for space in manifest.indices:
+        for record, chosen in _records(manifest, space):
+            reached = [
+                row
+                for row in record.recall
+                if row.content_weight == weight and _worst(row) >= manifest.default_recall
+            ]
+            found = (str(reached[0].effort), f"{reached[0].cpu_us:.0f}") if reached else ("-", "-")
+            table.add_row(
+                space,
+                record.name,
+                "yes" if chosen else "",
+                f"{record.size_bytes / 1e6:.1f}",
+                f"{record.build_s:.2f}",
+                *found,
+            )
+    return table
+
+
+def _recall(manifest: Manifest) -> Table:
     table = Table(title="Recall, measured on the bundle's own queries")
-    for column in ("space", "index", "effort", "content_weight", "recall@10", "recall@100"):
+    for column in ("space", "index", "effort", "content_weight", "recall@10", "recall@100", "us"):
         table.add_column(column, justify="left" if column in ("space", "index") else "right")
     for record in manifest.indices.values():
         for row in record.recall:
@@ -62,6 +136,7 @@ def _indices(manifest: Manifest) -> Table:
                 f"{row.content_weight:g}",
                 f"{row.recall_at_10:.4f}",
                 f"{row.recall_at_100:.4f}",
+                f"{row.cpu_us:.0f}",
             )
     return table
 

@@ -4,13 +4,22 @@ It refuses to know formats, command lines and how quality is measured.
 """
 
 import platform
+import tempfile
 import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-from ilk.bundle import Store, publish
+from ilk.bundle import Bundle, Store, open_folder, publish
+from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import Manifest
+from ilk.bundle.writer import Savable
+from indexer import gate
 from indexer.assemble import Parts, assemble, preference_of
+from indexer.drift import overlap
+from indexer.gate import GateSettings
 from indexer.interactions import Interactions
 from indexer.order import kept, ordered
 from indexer.progress import Progress
@@ -25,6 +34,7 @@ def assemble_and_publish(
     settings: BuildSettings,
     quality: dict[str, float],
     progress: Progress,
+    asked: GateSettings | None = None,
 ) -> str:
     """Train, index and publish; return the new version's name, made of the time and the contents.
 
@@ -32,13 +42,15 @@ def assemble_and_publish(
     ----------
     quality
         Figures for the manifest, measured before.
+    asked
+        What the bundle must show before it may become live; None asks nothing, and keeps all versions.
 
     Raises
     ------
     DataError
         If the data cannot be trained on.
     BundleError
-        If the store refuses; what was live stays live.
+        If the store or the gate refuses; what was live stays live.
     """
     data = kept(
         data,
@@ -48,9 +60,48 @@ def assemble_and_publish(
     data = ordered(data, preference_of(data, settings).liked(data.ratings, data.user_rows))
     parts = assemble(data, settings, progress)
     manifest = _manifest(data, parts, settings, quality)
+    if asked is not None and asked.measure_noise:
+        noise = _noise(data, parts, manifest, settings, progress.within("other seed"))
+        manifest = replace(manifest, quality=quality | noise)
     with progress.step("publish"):
-        folder = publish(Store(store), manifest, parts.arrays, parts.indices)
-    return folder.name
+        return publish_checked(
+            Store(store), manifest, parts.arrays, parts.indices, asked, settings.seed
+        )
+
+
+def publish_checked(
+    store: Store,
+    manifest: Manifest,
+    arrays: Arrays,
+    indices: Mapping[str, Savable],
+    asked: GateSettings | None,
+    seed: int,
+) -> str:
+    """Publish one bundle, if it shows what is asked, and return its version; errors as above."""
+    if asked is None:
+        return publish(store, manifest, arrays, indices).name
+    check = partial(gate.check, store=store, settings=asked, seed=seed)
+    return publish(store, manifest, arrays, indices, check=check, keep=asked.keep).name
+
+
+def _noise(
+    data: Interactions,
+    parts: Parts,
+    manifest: Manifest,
+    settings: BuildSettings,
+    progress: Progress,
+) -> dict[str, float]:
+    """Return what this bundle has in common with one trained with another seed."""
+    other = replace(settings, seed=(settings.seed + 1) % (1 << 31))
+    with tempfile.TemporaryDirectory(prefix="ilk-") as name:
+        store, other_parts = Store(Path(name)), assemble(data, other, progress)
+
+        def opened(version: str, of: Parts) -> Bundle:
+            named = replace(manifest, version=version, indices=of.records)
+            return open_folder(publish(store, named, of.arrays, of.indices))
+
+        between = overlap(opened("one", parts), opened("other", other_parts), settings.seed)
+        return gate.noise_figures(between)
 
 
 def _manifest(
@@ -72,6 +123,7 @@ def _manifest(
         },
         content_fields=[[f.name, list(f.terms), f.weight] for f in parts.content_model.fields],
         indices=parts.records,
+        rejected_indices=parts.rejected,
         default_content_weight=settings.content_weight,
         default_recall=settings.recall_target,
         source=data.source,

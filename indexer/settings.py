@@ -52,7 +52,9 @@ class BuildSettings:
     content_weight
         The blend of queries that name none.
     index
-        Kind of index; "auto" compares with everything while that is cheap.
+        Kind of index of every space. Default: the cheapest of those that are measured.
+    index_memory_mb
+        Kinds that would take more for a space are not tried.
     recall_target
         The recall of queries that name none.
     seed
@@ -77,7 +79,8 @@ class BuildSettings:
     text_coverage: float = 0.33
     text_dims: int = 32
     content_weight: float = 0.1
-    index: Annotated[IndexKind | None, Parameter(help="Kind of index. Default: by size.")] = None
+    index: Annotated[IndexKind | None, Parameter(help="Kind of index. Default: measured.")] = None
+    index_memory_mb: int = 2048
     recall_target: float = 0.99
     seed: int = 42
     evaluate: bool = True
@@ -99,6 +102,7 @@ class BuildSettings:
         _check("text-coverage", 0 <= self.text_coverage <= 1, "in [0, 1]", self.text_coverage)
         _check("text-dims", 1 <= self.text_dims <= 1024, "in [1, 1024]", self.text_dims)
         _check("content-weight", 0 <= self.content_weight <= 1, "in [0, 1]", self.content_weight)
+        _check("index-memory-mb", self.index_memory_mb >= 1, "at least 1", self.index_memory_mb)
         _check("recall-target", 0.5 <= self.recall_target <= 1, "in [0.5, 1]", self.recall_target)
         _check("seed", 0 <= self.seed < 2**31, "in [0, 2^31)", self.seed)
 

@@ -1,33 +1,52 @@
-"""Knows how settings are searched for: on a validation split, within a time budget, resumable.
+"""Knows how settings are searched for: on validation splits, within a time budget, resumable.
 
-It refuses to know test splits: what is tuned here is measured elsewhere, on users it never saw.
+It refuses to know test splits: what is tuned here is measured elsewhere, on ratings it never saw.
 """
 
+import hashlib
+import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
+import numpy as np
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from ilk.ann import IndexKind
 from ilk.errors import SettingsError
-from indexer.assemble import preference_of
-from indexer.evaluation import metrics
-from indexer.evaluation.protocols import split_strong
+from indexer.evaluation.metrics import metric_named
+from indexer.evaluation.protocols import split_strong, split_weak
+from indexer.evaluation.relevance import relevant
 from indexer.evaluation.served import built_from, rank
 from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
+from indexer.order import k_core
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 
-_DEPTH = 100
+Validation: TypeAlias = Literal["strong", "weak"]
+
 _BLENDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 # Splits drawn with seeds far from those that evaluation counts up from the build's own.
 _SEED_OFFSET = 1_000_000
+_N_RANDOM_TRIALS = 8
+# What is searched; regularization is in units of noise (ADR 5), so that one range fits all data.
+_RANGES: dict[str, tuple[float, float]] = {
+    "factors": (16, 256),
+    "alpha": (0.5, 20.0),
+    "regularization": (0.3, 3.0),
+    "frequency_exponent": (0.5, 1.0),
+    "activity_discount": (0.0, 1.0),
+}
+_FACTORS_STEP = 16
+_LOGARITHMIC = ("alpha", "regularization")
+# What a trial's score does not depend on: it asks at content weight 0 and compares with everything.
+_WITHOUT_EFFECT = ("content_weight", "index", "index_memory_mb", "recall_target", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -36,23 +55,47 @@ class TuningSettings:
 
     Parameters
     ----------
+    protocol
+        How validation splits are drawn; strong: users held out of training; weak: a part of each
+        user's ratings. Tune for what will be measured.
+    metric
+        What is made largest, such as ndcg@10, ndcg@100, recall@20 or mrr@100.
     budget_s
         Seconds to search for; a trial under way is finished.
     max_trials
         Trials at most.
     splits
         Validation splits that each trial is measured on.
+    core
+        First keep positives only, and of them users and items with so many, until all have them.
     """
 
+    protocol: Validation = "strong"
+    metric: str = "ndcg@100"
     budget_s: float = 600.0
     max_trials: int = 200
     splits: int = 2
+    core: int | None = None
 
     def __post_init__(self) -> None:
+        if self.protocol not in get_args(Validation):
+            raise SettingsError(f"--protocol must be one of {', '.join(get_args(Validation))}")
         if not self.budget_s > 0:
             raise SettingsError(f"--budget-s must be positive, got {self.budget_s}")
         if self.max_trials < 1 or self.splits < 1:
             raise SettingsError("--max-trials and --splits must be at least 1")
+        if self.core is not None and self.core < 1:
+            raise SettingsError(f"--core must be at least 1, got {self.core}")
+        metric_named(self.metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """The best settings found, and their mean score on the validation splits over ``n_trials``."""
+
+    settings: BuildSettings
+    score: float
+    n_trials: int
 
 
 def tune(
@@ -61,15 +104,18 @@ def tune(
     settings: TuningSettings,
     journal: Path,
     progress: Progress,
-) -> tuple[BuildSettings, float]:
-    """Return the best settings found and their mean NDCG@100 on the validation splits.
+) -> Tuned:
+    """Search for settings.
 
     Parameters
     ----------
+    data
+        What may be learned from; validation is drawn from it. Leave out what will be tested.
     base
         What is not searched for; also the first trial.
     journal
-        File that every trial is written to; a search started again with it goes on.
+        File that every trial is written to. A search for the same thing that is started again with
+        it goes on; searches for other things may share it.
 
     Notes
     -----
@@ -77,86 +123,120 @@ def tune(
     by the tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011); the blend follows, with
     the best factors.
     """
-    positive = preference_of(data, base).liked(data.ratings)
-    seeds = range(base.seed + _SEED_OFFSET, base.seed + _SEED_OFFSET + settings.splits)
-    splits = [split_strong(data, positive, seed) for seed in seeds]
-    study = _study(base, journal)
+    if settings.core is not None:
+        data = k_core(data, relevant(data, base), settings.core)
+    objective = _Objective(_validation(data, base, settings), settings.metric)
+    study = _study(objective_key(data, base, settings), base, journal)
     ends_at = time.monotonic() + settings.budget_s
     with progress.step("tune", settings.max_trials) as advance:
-        while len(study.trials) < settings.max_trials and time.monotonic() < ends_at:
-            study.optimize(lambda trial: _score(_suggest(trial, base), splits, 0.0), n_trials=1)
-            advance(len(study.trials))
+        if done := _completed(study):
+            advance(len(done), f"resumed; {_best_so_far(study, settings.metric)}")
+        # The first trial is always made, so that there is something to return.
+        while not done or (len(done) < settings.max_trials and time.monotonic() < ends_at):
+            study.optimize(lambda trial: objective.score(_suggested(trial, base)), n_trials=1)
+            done = _completed(study)
+            advance(len(done), _best_so_far(study, settings.metric))
     best = replace(base, **study.best_params)
     with progress.step("blend"):
-        by_blend = _scores_by_blend(best, splits)
+        by_blend = objective.scores(best, _BLENDS)
     weight = max(by_blend, key=lambda w: by_blend[w])
-    return replace(best, content_weight=weight), by_blend[weight]
+    return Tuned(replace(best, content_weight=weight), by_blend[weight], len(done))
 
 
-def _study(base: BuildSettings, journal: Path) -> optuna.Study:
+def objective_key(data: Interactions, base: BuildSettings, settings: TuningSettings) -> str:
+    """Return a name of what is searched for: equal for equal data, splits, figure and other settings.
+
+    Scores under different names cannot be compared, so they must not meet in one search.
+    """
+    fixed = asdict(base)
+    for name in (*_RANGES, *_WITHOUT_EFFECT):
+        del fixed[name]
+    asked = asdict(settings)
+    for name in ("budget_s", "max_trials"):
+        del asked[name]
+    digest = hashlib.sha256(
+        json.dumps([_RANGES, fixed, asked, data.rating_scale], sort_keys=True).encode()
+    )
+    for array in (data.user_rows, data.item_rows, data.ratings, data.timestamps):
+        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    content = [data.items.item_ids, data.items.genres, data.items.texts]
+    digest.update(json.dumps(content, sort_keys=True).encode())
+    return f"ilk {settings.protocol} {settings.metric} {digest.hexdigest()[:16]}"
+
+
+def _validation(data: Interactions, base: BuildSettings, settings: TuningSettings) -> list[Split]:
+    positive = relevant(data, base)
+    draw = split_strong if settings.protocol == "strong" else split_weak
+    first = base.seed + _SEED_OFFSET
+    return [draw(data, positive, seed) for seed in range(first, first + settings.splits)]
+
+
+def _study(name: str, base: BuildSettings, journal: Path) -> optuna.Study:
     optuna.logging.set_verbosity(logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(journal)))
     study = optuna.create_study(
-        study_name="ilk",
-        storage=storage,
+        study_name=name,
+        storage=JournalStorage(JournalFileBackend(str(journal))),
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=base.seed, n_startup_trials=8),
+        sampler=optuna.samplers.TPESampler(seed=base.seed, n_startup_trials=_N_RANDOM_TRIALS),
     )
     if not study.trials:
-        searched = asdict(base)
-        study.enqueue_trial({name: searched[name] for name in _SPACE})
+        study.enqueue_trial(_start(base))
     return study
 
 
-_SPACE = ("factors", "alpha", "regularization", "frequency_exponent", "activity_discount")
+def _start(base: BuildSettings) -> dict[str, float]:
+    """Return the base settings as a trial's choices, within the ranges."""
+    values = {name: getattr(base, name) for name in _RANGES}
+    return {name: type(v)(np.clip(v, *_RANGES[name])) for name, v in values.items()}
 
 
-def _suggest(trial: optuna.Trial, base: BuildSettings) -> BuildSettings:
+def _suggested(trial: optuna.Trial, base: BuildSettings) -> BuildSettings:
     choices: dict[str, Any] = {
-        "factors": trial.suggest_int("factors", 16, 256, step=16),
-        "alpha": trial.suggest_float("alpha", 0.5, 20.0, log=True),
-        "regularization": trial.suggest_float("regularization", 0.3, 3.0, log=True),
-        "frequency_exponent": trial.suggest_float("frequency_exponent", 0.5, 1.0),
-        "activity_discount": trial.suggest_float("activity_discount", 0.0, 0.75),
+        name: trial.suggest_float(name, low, high, log=name in _LOGARITHMIC)
+        for name, (low, high) in _RANGES.items()
+        if name != "factors"
     }
+    least, most = (int(end) for end in _RANGES["factors"])
+    choices["factors"] = trial.suggest_int("factors", least, most, step=_FACTORS_STEP)
     return replace(base, **choices)
 
 
-def _score(settings: BuildSettings, splits: list[Split], content_weight: float) -> float:
-    return sum(_ndcg(settings, split, (content_weight,))[0] for split in splits) / len(splits)
+def _completed(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Return the trials that came to an end; one that was interrupted stays in the journal."""
+    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
 
 
-def _scores_by_blend(settings: BuildSettings, splits: list[Split]) -> dict[float, float]:
-    per_split = [_ndcg(settings, split, _BLENDS) for split in splits]
-    return {w: sum(s[at] for s in per_split) / len(splits) for at, w in enumerate(_BLENDS)}
+def _best_so_far(study: optuna.Study, metric: str) -> str:
+    last, best = _completed(study)[-1], study.best_trial
+    return f"{metric} {last.value:.4f}, best so far {best.value:.4f} by trial {best.number + 1}"
 
 
-def _ndcg(settings: BuildSettings, split: Split, blends: tuple[float, ...]) -> list[float]:
-    # Comparing with everything, so that a search for factors does not pay for measuring indices.
-    plain = replace(settings, index=IndexKind.FLAT)
-    k = min(_DEPTH, split.interactions.n_items)
-    with built_from(split.train_interactions(), plain, Progress(quiet=True)) as bundle:
-        return [
-            float(
-                metrics.ndcg_at(
-                    rank(bundle, split, k, content_weight=weight), split.held_out_matrix(), k
-                ).mean()
-            )
-            for weight in blends
-        ]
+@dataclass(frozen=True, slots=True)
+class _Objective:
+    splits: Sequence[Split]
+    metric: str
 
+    def score(self, settings: BuildSettings) -> float:
+        """Return the mean over the splits at content weight 0."""
+        return self.scores(settings, (0.0,))[0.0]
 
-def write_settings(settings: BuildSettings, path: Path) -> None:
-    """Write settings as the TOML that ``build`` reads."""
-    lines = [
-        f"{name} = {_toml(value)}"
-        for name, value in asdict(settings).items()
-        if value is not None and name not in ("index", "evaluate")
-    ]
-    path.write_text("\n".join(["[indexer]", *lines]) + "\n", encoding="utf-8")
+    def scores(self, settings: BuildSettings, blends: Sequence[float]) -> dict[float, float]:
+        """Return the mean over the splits at each blend, of one training per split."""
+        # Comparing with everything, so that a search for factors does not pay for measuring indices.
+        plain = replace(settings, index=IndexKind.FLAT)
+        per_split = [self._of_split(plain, split, blends) for split in self.splits]
+        means = np.mean(per_split, axis=0).tolist()
+        return dict(zip(blends, means, strict=True))
 
-
-def _toml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    def _of_split(
+        self, settings: BuildSettings, split: Split, blends: Sequence[float]
+    ) -> list[float]:
+        metric, depth = metric_named(self.metric)
+        held_out = split.held_out_matrix()
+        with built_from(split.train_interactions(), settings, Progress(quiet=True)) as bundle:
+            return [
+                float(metric(rank(bundle, split, depth, content_weight=w), held_out, depth).mean())
+                for w in blends
+            ]

@@ -75,7 +75,7 @@ class World:
 WORLD = World(IDS)
 
 
-class Caller(User):  # type: ignore[misc]
+class Caller(User):
     """Somebody who asks ``CALLS_PER_S`` questions a second at most."""
 
     wait_time = constant_throughput(CALLS_PER_S)

@@ -23,8 +23,12 @@ _FIRST_PACE_S = 2e-10
 _NEWEST = 0.2
 # After a piece of work on the event loop, others may use the loop for this share of the time it took.
 _OTHERS_SHARE = 0.25
-# So many rounds of the loop in which no call began or ended show that nobody else wants it.
-_IDLE_ROUNDS = 3
+# So many rounds of the loop bring to light what has come meanwhile.
+_ROUNDS = 2
+# How long the transport may take to bring the next call; uvloop's clock knows no less.
+_TRANSPORT_S = 1e-3
+# How long calls are turned away unread after one came too late.
+_FLUSH_S = 0.05
 
 
 class Shed(Overloaded):
@@ -36,8 +40,8 @@ class Shed(Overloaded):
         When the caller may try again.
     """
 
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(message)
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("the server is at its limit; try again later, and less often")
         self.retry_after_s = retry_after_s
 
 
@@ -89,12 +93,13 @@ class Gate:
 
         Returns early if there are none.
         """
-        end_s = time.perf_counter() + _OTHERS_SHARE * took_s
-        idle = 0
-        while idle < _IDLE_ROUNDS and time.perf_counter() < end_s:
-            before = self.passed
+        before = self.passed
+        for _ in range(_ROUNDS):
             await asyncio.sleep(0)
-            idle = idle + 1 if self.passed == before else 0
+        end_s = time.perf_counter() + _OTHERS_SHARE * took_s
+        while self.passed != before and time.perf_counter() < end_s:
+            before = self.passed
+            await asyncio.sleep(_TRANSPORT_S)
 
 
 class Lane:
@@ -127,6 +132,7 @@ class Lane:
         self._n_threads = n_threads
         self._slots = asyncio.Semaphore(n_threads)
         self._ahead_s = 0.0
+        self._stale_until_s = 0.0
         self._pace_s: dict[str, float] = defaultdict(lambda: _FIRST_PACE_S)
 
     @property
@@ -165,15 +171,29 @@ class Lane:
         finally:
             self._ahead_s -= place.left_s
 
+    @property
+    def is_full(self) -> bool:
+        """Whether new work would have to wait too long, here or in the transport before."""
+        return self.wait_s > self._max_wait_s or time.monotonic() < self._stale_until_s
+
     def _admit(self, place: "Place") -> None:
         wait_s, left_s = self.wait_s, place.patience.left_s
+        late = wait_s > 0 and wait_s + place.left_s > left_s
+        if late or left_s <= 0:
+            # It has spent its time in the transport's queue, and so have those behind it: until they
+            # are gone, turning them away unread is all that can be done for those to come.
+            self._stale_until_s = time.monotonic() + _FLUSH_S
         if left_s <= 0:
             self._counts.expired["arrival"] += 1
             place.patience.check()
-        late = wait_s > 0 and wait_s + place.left_s > left_s
-        if late or wait_s > self._max_wait_s:
+        if late or self.is_full:
             self._counts.shed["deadline" if late else "queue"] += 1
-            raise Shed(f"the server is at its limit: work waits {1e3 * wait_s:.0f} ms", wait_s)
+            raise Shed(wait_s)
+
+    async def do(self, sort: str, cost: int, patience: Patience, work: Callable[[], T]) -> T:
+        """Return what ``work`` does, once its turn has come; errors as :meth:`admitted`."""
+        async with self.admitted(patience, sort, cost) as place:
+            return await place.run(cost, work)
 
     async def run(self, place: "Place", cost: int, work: Callable[[], T]) -> T:
         """Wait for a turn, and run one piece of work of ``cost`` in it unless nobody waits for it."""

@@ -19,7 +19,7 @@ from server import requests, responses, status
 from server.guard import KINDS, Call, log_failure
 from server.live import Served
 from server.shadow import Shadow
-from server.work import SHORT, Work
+from server.work import Work
 
 MAX_BATCH: Final = 1000
 # Faiss is at its best from here on, and the event loop is held up for a millisecond or three.
@@ -38,8 +38,8 @@ async def answer_batch(
     parts = [
         pb.BatchFindNeighborsResponse(bundle_version=served.bundle.version).SerializeToString()
     ]
-    threads = cost > SHORT * len(queries)
-    async with work.admitted("batch", cost, call.patience(), threads=threads) as place:
+    lane = work.lane_of_many(cost, len(queries))
+    async with lane.admitted(call.patience(), "batch", cost) as place:
         for at in range(0, len(queries), _PART):
             part = queries[at : at + _PART]
             answer = functools.partial(_answer, served, shadow, call, part)

@@ -23,6 +23,11 @@ class Costs:
     ----------
     bundle
         The bundle.
+
+    Attributes
+    ----------
+    usual
+        What a query for items takes that asks for nothing out of the ordinary.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -39,6 +44,7 @@ class Costs:
             for target in Target
         }
         self._per_entry = manifest.n_factors**2
+        self.usual = _PER_QUERY + self._usual[Target.ITEMS]
 
     def of(self, query: Query) -> int:
         """Return about how many multiplications the query takes."""

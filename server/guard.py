@@ -6,7 +6,7 @@ It refuses to know what is asked. The text of an unforeseen error stays here.
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -15,7 +15,7 @@ import grpc
 from ilk.errors import DeadlineExceeded, IlkError
 from ilk.types import Examples, ItemId, Profile, Text, UserId
 from server import status
-from server.admission import Gate, Patience, Shed
+from server.admission import Gate, Lane, Patience, Shed
 from server.logs import cause_of
 from server.metrics import NO_KIND, Calls, Counts
 
@@ -32,6 +32,8 @@ KINDS: Final[dict[type, str]] = {
     Text: "text",
 }
 _MAX_REQUEST_ID = 128
+# What is told to a call that is turned away unread.
+_RETRY_S = 0.1
 
 
 class ByKind(dict[str, Calls]):
@@ -96,14 +98,22 @@ class Call:
         return Patience(self._context.time_remaining())
 
     @property
+    def metadata(self) -> dict[str, str]:
+        """What the caller sent with the call, but for binary values."""
+        pairs = self._context.invocation_metadata() or ()
+        return {key: value for key, value in pairs if isinstance(value, str)}
+
+    @property
     def request_id(self) -> str:
         """The caller's own name for the call, or one made here; what the log knows it by."""
         if self._id is None:
-            given = (v for k, v in self._context.invocation_metadata() or () if k == REQUEST_ID)
-            told = next(given, "")
-            fit = isinstance(told, str) and told.isascii() and told.isprintable()
-            self._id = str(told)[:_MAX_REQUEST_ID] if told and fit else uuid.uuid4().hex[:16]
+            told = self.metadata.get(REQUEST_ID, "")
+            fit = told.isascii() and told.isprintable()
+            self._id = told[:_MAX_REQUEST_ID] if told and fit else uuid.uuid4().hex[:16]
         return self._id
+
+
+Observer: TypeAlias = Callable[[str, Call, float], None]
 
 
 class Guard:
@@ -115,22 +125,32 @@ class Guard:
         Counts the calls under way.
     counts
         Where calls are counted by rpc, kind and status.
-    log_calls
-        Whether each call leaves a line in the log.
+    observers
+        Told of each call as it ends: its rpc, itself, and the seconds it took.
     """
 
-    def __init__(self, gate: Gate, counts: Counts, *, log_calls: bool = False) -> None:
+    def __init__(self, gate: Gate, counts: Counts, observers: Sequence[Observer] = ()) -> None:
         self._gate = gate
         self._counts = counts
-        self._log_calls = log_calls
-        self.shedding: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
-            self._shed
-        )
+        self._observers = observers
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether so many calls are under way that further ones are turned away unread."""
-        return self._gate.in_flight >= self._gate.max_in_flight
+    def refuses(self, lane: Lane | None) -> bool:
+        """Take note that a call has come, and tell whether to turn it away before it is even read.
+
+        Parameters
+        ----------
+        lane
+            Where its work would wait, if that is known.
+        """
+        gate = self._gate
+        gate.passed += 1
+        if gate.in_flight >= gate.max_in_flight:
+            self._counts.shed["in flight"] += 1
+            return True
+        if lane is not None and lane.is_full:
+            self._counts.shed["queue"] += 1
+            return True
+        return False
 
     def unary(
         self, method: str, handler: Callable[[bytes, Call], Awaitable[bytes]]
@@ -158,8 +178,8 @@ class Guard:
                 gate.passed += 1
                 took_s = perf_counter() - started_s
                 by_kind[call.kind].record(call.code, took_s, call)
-                if self._log_calls:
-                    _log_call(method, call, took_s)
+                for observe in self._observers:
+                    observe(method, call, took_s)
 
         return guarded
 
@@ -183,8 +203,8 @@ class Guard:
             finally:
                 gate.in_flight -= 1
                 by_kind[NO_KIND].statuses[call.code] += 1
-                if self._log_calls:
-                    _log_call(method, call, perf_counter() - started_s)
+                for observe in self._observers:
+                    observe(method, call, perf_counter() - started_s)
 
         return guarded
 
@@ -192,8 +212,12 @@ class Guard:
         """End a call with the status of ``error``; what is a fault of ours goes to the log."""
         if isinstance(error, IlkError) and not status.is_ours(error):
             call.code = status.name_of(error)
-            after_s = error.retry_after_s if isinstance(error, Shed) else None
-            await context.abort_with_status(status.to_status(error, after_s))
+            told = (
+                status.to_shed_status(error.retry_after_s)
+                if isinstance(error, Shed)
+                else status.to_status(error)
+            )
+            await context.abort_with_status(told)
         call.code = "INTERNAL"
         log_failure(call.request_id, error)
         metadata = ((REQUEST_ID, call.request_id),)
@@ -201,10 +225,13 @@ class Guard:
         await context.abort(grpc.StatusCode.INTERNAL, text, metadata)
         raise AssertionError  # abort raises
 
-    async def _shed(self, _: object, context: Context) -> None:
-        self._counts.shed["in flight"] += 1
-        error = Shed(f"the server is at its limit: {self._gate.in_flight} calls are under way", 0)
-        await context.abort_with_status(status.to_status(error, error.retry_after_s))
+
+async def _shed(_: object, context: Context) -> None:
+    await context.abort_with_status(status.to_shed_status(_RETRY_S))
+
+
+# A handler of streams, whatever the rpc: gRPC reads no message before it runs.
+SHEDDING: Final["grpc.RpcMethodHandler[Any, Any]"] = grpc.stream_stream_rpc_method_handler(_shed)
 
 
 def log_failure(request_id: str, error: BaseException) -> None:
@@ -213,7 +240,8 @@ def log_failure(request_id: str, error: BaseException) -> None:
     log.error("request %s failed\n%s", request_id, cause, extra={"request_id": request_id})
 
 
-def _log_call(method: str, call: Call, took_s: float) -> None:
+def log_call(method: str, call: Call, took_s: float) -> None:
+    """Leave a line in the log of a call that ended; an :data:`Observer`."""
     fields = {
         "request_id": call.request_id,
         "method": method,

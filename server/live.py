@@ -7,18 +7,22 @@ bundle, and the old one is unmapped when its last query lets go of it.
 import logging
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from ilk.bundle import Bundle, Store, open_bundle
-from ilk.errors import BundleMissing
+from ilk.errors import BundleCorrupt, BundleError, BundleMissing, BundleUnsupported
 from ilk.query import answer
-from ilk.types import ItemId, Query
+from ilk.types import ItemId, Query, RefusedBundle, UserId
 from server.cost import Costs
+from server.logs import cause_of
 from server.metrics import Counts
 from server.titles import TitleIndex
 
 log = logging.getLogger("ilk.server")
+
+_MAX_REFUSALS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,17 @@ class Live:
         self._store = Store(store)
         self._poll_interval_s = poll_interval_s
         self._served: Served | None = None
-        self._refused: str | None = None
+        self._refusals: deque[RefusedBundle] = deque(maxlen=_MAX_REFUSALS)
+        # What CURRENT names and is not to be tried again.
+        self._given_up: str | None = None
         self._stopped = False
         self._wake = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="bundle-watcher", daemon=True)
+
+    @property
+    def refused(self) -> list[RefusedBundle]:
+        """The versions that were refused, the last one first."""
+        return list(reversed(self._refusals))
 
     def start(self, fallback_version: str | None = None) -> None:
         """Open the current bundle, then watch for the next; errors of the first opening are raised.
@@ -77,7 +88,8 @@ class Live:
         self._watcher.start()
 
     def look(self) -> None:
-        """Let the watcher look at ``CURRENT`` now; returns at once."""
+        """Let the watcher look at ``CURRENT`` now, and try again what it refused; returns at once."""
+        self._given_up = None
         self._wake.set()
 
     def close(self) -> None:
@@ -95,20 +107,37 @@ class Live:
 
     def refresh(self) -> None:
         """Swap in what ``CURRENT`` names, if that is new and sound; else go on serving."""
-        named = "CURRENT"
+        named = ""
         try:
             named = version = self._store.current_version()
             if self._served is not None and version == self._served.bundle.version:
-                self._refused = None
-            elif version != self._refused:
+                self._given_up = None
+            elif version != self._given_up:
                 self._swap_in(version)
                 self._counts.swaps += 1
-                self._refused = None
-        except Exception:  # whatever is wrong with a new bundle, the old one must go on serving
-            if self._refused != named:
-                self._counts.refusals += 1
-                log.exception("%s is refused; the old bundle goes on serving", named)
-            self._refused = named
+                self._given_up = None
+        except Exception as error:  # noqa: BLE001 - the old bundle must go on serving, whatever is wrong
+            if self._given_up != named:
+                self._refuse(named, error)
+            self._given_up = named
+
+    def _refuse(self, version: str, error: Exception) -> None:
+        self._counts.refusals += 1
+        self._refusals.append(RefusedBundle(version, time.time(), self._reason(error)))
+        log.error(
+            "%s is refused; the old bundle goes on serving\n%s",
+            version or "CURRENT",
+            cause_of(error),
+            extra={"version": version},
+        )
+
+    def _reason(self, error: Exception) -> str:
+        """Return what callers may read of why: nothing of the server's folders."""
+        if isinstance(error, BundleCorrupt | BundleUnsupported):
+            return str(error).replace(str(self._store.path), "the store")
+        if isinstance(error, BundleError):
+            return "what names the live version names nothing that can be opened"
+        return "an unforeseen fault; the server's log holds it"
 
     def _watch(self) -> None:
         while True:
@@ -121,7 +150,8 @@ class Live:
     def _swap_in(self, version: str) -> None:
         bundle = open_bundle(self._store.path, version)
         titles = TitleIndex(bundle.catalogue.titles.to_list())
-        # The first search touches the pages that every search touches.
+        # The first searches touch the pages that every search touches.
         answer(bundle, Query(ItemId(bundle.items.vocabulary.id_of(0))))
+        answer(bundle, Query(UserId(bundle.users.vocabulary.id_of(0))))
         self._served = Served(bundle, titles, Costs(bundle), time.time())
-        log.info("serving bundle %s", version)
+        log.info("serving bundle %s", version, extra={"version": version})

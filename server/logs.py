@@ -54,7 +54,8 @@ def configure(log_format: LogFormat, worker: int | None = None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     kind = JsonFormatter if log_format == "json" else TextFormatter
     handler.setFormatter(kind(worker))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("ilk").setLevel(logging.INFO)
 
 
 def _utc(moment_s: float) -> str:

@@ -3,6 +3,8 @@
 It refuses to know how answers are found.
 """
 
+from collections.abc import Iterable
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilk.types import (
@@ -11,6 +13,7 @@ from ilk.types import (
     Item,
     Neighbors,
     RatingPrediction,
+    RefusedBundle,
     Shortfall,
     ShortfallReason,
     TitleMatch,
@@ -99,9 +102,20 @@ def prediction_message(prediction: RatingPrediction) -> pb.RatingPrediction:
     )
 
 
-def bundle_message(info: BundleInfo) -> pb.GetBundleResponse:
-    """Return a bundle's description as a message."""
+def bundle_message(
+    info: BundleInfo, live_since_s: float, refused: Iterable[RefusedBundle]
+) -> pb.GetBundleResponse:
+    """Return a bundle's description, since when it is served and what was not, as a message."""
     message = pb.GetBundleResponse(
+        live_since=_timestamp(live_since_s),
+        refused=[
+            pb.RefusedBundle(
+                bundle_version=told.version,
+                refused_at=_timestamp(told.refused_at_s),
+                reason=told.reason,
+            )
+            for told in refused
+        ],
         bundle_version=info.version,
         format_version=info.format_version,
         created_at=Timestamp(seconds=int(info.created_at_s)),
@@ -126,5 +140,12 @@ def bundle_message(info: BundleInfo) -> pb.GetBundleResponse:
             content_weight=row.content_weight,
             recall_at_10=row.recall_at_10,
             recall_at_100=row.recall_at_100,
+            cpu_us=row.cpu_us,
         )
     return message
+
+
+def _timestamp(moment_s: float) -> Timestamp:
+    moment = Timestamp()
+    moment.FromMicroseconds(round(1e6 * moment_s))
+    return moment

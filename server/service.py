@@ -4,6 +4,7 @@ It refuses to know how a query is answered (`ilk.query`), what every call goes t
 how processes live (`app`).
 """
 
+import functools
 from time import perf_counter
 from typing import Any, Final
 
@@ -16,11 +17,12 @@ from ilk.query import answer
 from ilk.types import MAX_ID_BYTES, Neighbors, PredictionMethod, Query, TitleMatch
 from ilk.v1 import similarity_pb2 as pb
 from server import batches, requests, responses
-from server.guard import KINDS, Call, Guard
+from server.admission import Lane
+from server.guard import KINDS, SHEDDING, Call, Guard
 from server.live import Live, Served
 from server.shadow import Shadow
 from server.streams import Streams
-from server.work import LONG, SHORT, Work
+from server.work import Work
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SimilarityService"]
 MAX_IDS: Final = 1000
@@ -73,7 +75,7 @@ class SimilarityService:
         methods["StreamFindNeighbors"] = grpc.stream_stream_rpc_method_handler(
             self._guard.stream("StreamFindNeighbors", self._streams.converse)
         )
-        return _Handlers(methods, self._guard)
+        return _Handlers(methods, self._live, self._work, self._guard)
 
     def stop(self) -> None:
         """Let streams end once what they were asked is answered; other calls end by themselves."""
@@ -85,10 +87,13 @@ class SimilarityService:
         served = self._live.get()
         call.kind = KINDS[type(query.whom)]
         cost = served.costs.of(query)
-        if cost <= SHORT:
+        lane = self._work.lane(cost)
+        if lane is None:
             found = _answer(served, query, call)
         else:
-            found = await self._in_turn(served, query, call, cost)
+            self._work.check("accuracy" if query.accuracy else "neighbor_count", cost)
+            work = functools.partial(_answer, served, query, call)
+            found = await lane.do("search", cost, call.patience(), work)
         self._shadow.look(served, query, found)
         return responses.neighbors_message(found).SerializeToString()
 
@@ -104,12 +109,11 @@ class SimilarityService:
             raise InvalidRequest("method", f"unknown method {message.method}")
         bundle = self._live.get().bundle
         item_ids = list(message.item_ids)
-        predictions = await self._work.do(
+        predictions = await self._work.threads.do(
             "predict",
             len(item_ids),
             call.patience(),
             lambda: predict(bundle, rater, item_ids, method),
-            threads=True,
         )
         return pb.PredictRatingsResponse(
             predictions=map(responses.prediction_message, predictions),
@@ -125,12 +129,8 @@ class SimilarityService:
         if not 1 <= n_matches <= MAX_MATCHES:
             raise InvalidRequest("match_count", f"must be in [0, {MAX_MATCHES}], got {n_matches}")
         served = self._live.get()
-        found = await self._work.do(
-            "titles",
-            1,
-            call.patience(),
-            lambda: _search(served, message.text, n_matches),
-            threads=True,
+        found = await self._work.threads.do(
+            "titles", 1, call.patience(), lambda: _search(served, message.text, n_matches)
         )
         return pb.SearchTitlesResponse(
             matches=map(responses.title_match_message, found),
@@ -153,30 +153,49 @@ class SimilarityService:
     async def get_bundle(self, data: bytes, call: Call) -> bytes:
         """Tell what is served."""
         requests.parse(pb.GetBundleRequest, data)
-        info = catalogue.describe(self._live.get().bundle)
-        return responses.bundle_message(info).SerializeToString()
-
-    async def _in_turn(self, served: Served, query: Query, call: Call, cost: int) -> Neighbors:
-        self._work.check("accuracy" if query.accuracy else "neighbor_count", cost)
-        return await self._work.do(
-            "search",
-            cost,
-            call.patience(),
-            lambda: _answer(served, query, call),
-            threads=cost > LONG,
-        )
+        served = self._live.get()
+        info = catalogue.describe(served.bundle)
+        message = responses.bundle_message(info, served.since_s, self._live.refused)
+        return message.SerializeToString()
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Finds the handler of an rpc; while the gate is closed, one that turns the call away unread."""
+    """Finds the handler of an rpc: where its work would have to wait too long, one that says so."""
 
-    def __init__(self, methods: dict[str, "grpc.RpcMethodHandler[Any, Any]"], guard: Guard) -> None:
+    def __init__(
+        self,
+        methods: dict[str, "grpc.RpcMethodHandler[Any, Any]"],
+        live: Live,
+        work: Work,
+        guard: Guard,
+    ) -> None:
         self._methods = {f"/{SERVICE.full_name}/{name}": of for name, of in methods.items()}
+        self._live = live
+        self._work = work
         self._guard = guard
+        self._served: Served | None = None
+        self._lanes: dict[str, Lane | None] = {}
 
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        method = self._methods.get(details.method)
-        return self._guard.shedding if method and self._guard.is_closed else method
+        name = details.method
+        method = self._methods.get(name)
+        if method is None:
+            return None
+        served = self._live.get()
+        if served is not self._served:
+            self._served, self._lanes = served, self._lanes_of(served)
+        return SHEDDING if self._guard.refuses(self._lanes.get(name)) else method
+
+    def _lanes_of(self, served: Served) -> dict[str, Lane | None]:
+        """Return where each rpc's usual work waits."""
+        cost = served.costs.usual
+        of = {
+            "FindNeighbors": self._work.lane(cost),
+            "BatchFindNeighbors": self._work.lane_of_many(cost, 1),
+            "PredictRatings": self._work.threads,
+            "SearchTitles": self._work.threads,
+        }
+        return {f"/{SERVICE.full_name}/{name}": lane for name, lane in of.items()}
 
 
 def _answer(served: Served, query: Query, call: Call) -> Neighbors:

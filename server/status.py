@@ -3,6 +3,7 @@
 It refuses to know handlers. Whatever is not in the table is a fault of ours: its text stays here.
 """
 
+import functools
 from dataclasses import dataclass
 
 import grpc
@@ -14,8 +15,10 @@ from ilk import errors
 from ilk.v1 import similarity_pb2 as pb
 
 _NAMES: dict[int, str] = {value: name for name, value in code_pb2.Code.items()}
-# No sooner should anybody try again.
-_MIN_RETRY_MS = 10
+_SHED = "the server is at its limit; try again later, and less often"
+# When to try again is told in steps, so that there are few such statuses to make.
+_RETRY_STEP_MS = 10
+_MAX_RETRY_STEPS = 100
 # Metadata holds 8 KiB, and the text goes out three times, each character in up to three bytes.
 _MAX_TEXT = 600
 
@@ -57,32 +60,38 @@ def is_ours(error: errors.IlkError) -> bool:
     return code_of(error) == int(code_pb2.INTERNAL)
 
 
-def to_status(error: errors.IlkError, retry_after_s: float | None = None) -> grpc.Status:
-    """Return the error as a rich status; a bad field is named in a BadRequest detail.
-
-    Parameters
-    ----------
-    error
-        One whose text the caller may read.
-    retry_after_s
-        When the caller may try again: a RetryInfo detail, and ``grpc-retry-pushback-ms``, which gRPC's
-        own retries obey. None says nothing of it.
-    """
+def to_status(error: errors.IlkError) -> grpc.Status:
+    """Return the error as a rich status; a bad field is named in a BadRequest detail."""
     status = status_pb2.Status(code=code_of(error), message=_short(str(error)))
     if isinstance(error, errors.InvalidRequest):
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=error.field, description=_short(error.problem)
         )
         _attach(status, error_details_pb2.BadRequest(field_violations=[violation]))
-    rich: grpc.Status
-    if retry_after_s is None:
-        rich = rpc_status.to_status(status)
-        return rich
-    after_ms = max(_MIN_RETRY_MS, round(1e3 * retry_after_s))
+    rich: grpc.Status = rpc_status.to_status(status)
+    return rich
+
+
+def to_shed_status(retry_after_s: float) -> grpc.Status:
+    """Return the status of a call that is turned away for load, quickly: many are.
+
+    Parameters
+    ----------
+    retry_after_s
+        When the caller may try again: told in a RetryInfo detail, and as ``grpc-retry-pushback-ms``,
+        which gRPC's own retries obey.
+    """
+    steps = round(1e3 * retry_after_s / _RETRY_STEP_MS)
+    return _shed_status(_RETRY_STEP_MS * min(max(steps, 1), _MAX_RETRY_STEPS))
+
+
+@functools.cache
+def _shed_status(after_ms: int) -> grpc.Status:
     retry = error_details_pb2.RetryInfo()
     retry.retry_delay.FromMilliseconds(after_ms)
+    status = status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message=_SHED)
     _attach(status, retry)
-    rich = rpc_status.to_status(status)
+    rich: grpc.Status = rpc_status.to_status(status)
     metadata = (*rich.trailing_metadata, ("grpc-retry-pushback-ms", str(after_ms)))
     return _Status(rich.code, rich.details, metadata)
 

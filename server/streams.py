@@ -4,13 +4,14 @@ It refuses to know single calls and batches.
 """
 
 import asyncio
+import functools
 from time import perf_counter
 from typing import Any, Final
 
 import grpc
 
 from ilk.errors import DeadlineExceeded, IlkError, InvalidRequest, Unavailable
-from ilk.types import Query
+from ilk.types import Neighbors, Query
 from ilk.v1 import similarity_pb2 as pb
 from server import requests
 from server.batches import answers_to, write_outcome
@@ -18,7 +19,7 @@ from server.guard import Call, Context
 from server.live import Live, Served
 from server.metrics import NO_KIND
 from server.shadow import Shadow
-from server.work import SHORT, Work
+from server.work import Work
 
 # Messages that are answered with one search.
 _MOST_TOGETHER: Final = 64
@@ -77,29 +78,25 @@ class Streams:
         parsed = [_parse(data) for data in messages]
         queries = [query for _, query in parsed if isinstance(query, Query)]
         cost = served.costs.of_many(queries)
-        if cost <= SHORT * max(len(queries), 1):
+        lane = self._work.lane_of_many(cost, len(queries))
+        if lane is self._work.turns:
             outcomes = answers_to(served, self._shadow, call, queries)
         else:
-            outcomes = await self._in_turn(served, call, queries, cost)
+            outcomes = await self._in_threads(served, call, queries, cost)
         answers = iter(outcomes)
         return [
             _response(request_id, next(answers) if isinstance(query, Query) else query, call)
             for request_id, query in parsed
         ]
 
-    async def _in_turn(
+    async def _in_threads(
         self, served: Served, call: Call, queries: list[Query], cost: int
-    ) -> list[Any]:
-        """Answer long queries in threads; where they are turned away, each is told so."""
+    ) -> list[Neighbors | IlkError]:
+        """Answer long queries; where they are turned away, each is told so."""
+        work = functools.partial(answers_to, served, self._shadow, call, queries)
         try:
             self._work.check("query", cost)
-            return await self._work.do(
-                "batch",
-                cost,
-                call.patience(),
-                lambda: answers_to(served, self._shadow, call, queries),
-                threads=True,
-            )
+            return await self._work.threads.do("batch", cost, call.patience(), work)
         except DeadlineExceeded:
             raise
         except IlkError as error:

@@ -3,17 +3,13 @@
 It refuses to know what the work is.
 """
 
-from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager
-from typing import Final, TypeVar
+from typing import Final
 
 from ilk.errors import InvalidRequest
-from server.admission import Gate, Lane, Patience, Place
+from server.admission import Gate, Lane
 from server.metrics import Counts
 from server.settings import ServerSettings
-
-T = TypeVar("T")
 
 # Up to so many multiplications (about half a millisecond) waiting for a turn would cost more than it
 # brings; up to so many the event loop can be held up, if others get turns between.
@@ -32,19 +28,34 @@ class Work:
         Where long work runs.
     settings
         How long it may wait, how much of it one request may ask for, and on how many threads it runs.
+
+    Attributes
+    ----------
+    turns, threads
+        Where work is done in turns on the event loop, and where it is done in threads.
     """
 
     def __init__(
         self, gate: Gate, counts: Counts, pool: Executor, settings: ServerSettings
     ) -> None:
-        self._turns = Lane(gate, counts, settings.max_wait_s)
-        self._threads = Lane(gate, counts, settings.max_wait_s, pool, settings.executor_threads)
+        self.turns = Lane(gate, counts, settings.max_wait_s)
+        self.threads = Lane(gate, counts, settings.max_wait_s, pool, settings.executor_threads)
         self._max_cost = settings.max_cost
 
     @property
     def wait_s(self) -> float:
         """How long work that is asked for now would wait, at worst."""
-        return max(self._turns.wait_s, self._threads.wait_s)
+        return max(self.turns.wait_s, self.threads.wait_s)
+
+    def lane(self, cost: int) -> Lane | None:
+        """Return where one query of ``cost`` waits; None: nowhere, it is answered at once."""
+        if cost <= SHORT:
+            return None
+        return self.turns if cost <= LONG else self.threads
+
+    def lane_of_many(self, cost: int, n_queries: int) -> Lane:
+        """Return where ``n_queries`` that together cost ``cost`` wait."""
+        return self.turns if cost <= SHORT * n_queries else self.threads
 
     def check(self, field: str, cost: int) -> None:
         """Raise InvalidRequest, with ``field`` to blame, if one request may not ask for so much."""
@@ -54,17 +65,3 @@ class Work:
                 f"would take about {cost:.1e} multiplications, where this server allows a request "
                 f"{self._max_cost:.1e}: ask for fewer neighbors, fewer at once, or less exactly",
             )
-
-    async def do(
-        self, sort: str, cost: int, patience: Patience, work: Callable[[], T], *, threads: bool
-    ) -> T:
-        """Return what ``work`` does, once its turn has come; errors as :meth:`Lane.admitted`."""
-        async with self.admitted(sort, cost, patience, threads=threads) as place:
-            return await place.run(cost, work)
-
-    def admitted(
-        self, sort: str, cost: int, patience: Patience, *, threads: bool
-    ) -> AbstractAsyncContextManager[Place]:
-        """Return the context of a place in the queue for threads, or for turns on the event loop."""
-        lane = self._threads if threads else self._turns
-        return lane.admitted(patience, sort, cost)

@@ -27,14 +27,13 @@ from ilk.bundle.contents import (
 from ilk.bundle.manifest import IndexRecord, Manifest
 from ilk.space import SPACE_KEYS, SpaceKey
 from ilk.types import Target
-from ilk.vectors import Float32Matrix, concatenate, support, unit_rows
+from ilk.vectors import Float32Matrix, support, unit_rows
 from ilk.vocabulary import StringColumn, Vocabulary
 from indexer.indices import build_index
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 
 # Of the rows that ask when an index is measured, so many are drawn to draw from.
-_ASKING_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,14 +231,14 @@ def _index(
     found = sides[key.target]
     other = sides[Target.USERS if key.target is Target.ITEMS else Target.ITEMS]
     asking = found if key.by_likeness else other
-    drawn = np.random.default_rng(settings.seed).permutation(len(asking))[:_ASKING_ROWS]
-    vectors = _vectors(key, found, np.s_[:])
-    return build_index(key, vectors, _vectors(key, asking, np.sort(drawn)), settings)
+    index, record, _ = build_index(
+        key, _factors(key, found), found.content, (_factors(key, asking), asking.content), settings
+    )
+    return index, record
 
 
-def _vectors(key: SpaceKey, side: Side, rows: slice | Ints) -> Float32Matrix:
-    own = side.directions if key.by_likeness else side.factors
-    return concatenate(own[rows], side.content[rows])
+def _factors(key: SpaceKey, side: Side) -> Float32Matrix:
+    return side.directions if key.by_likeness else side.factors
 
 
 def _manifest(

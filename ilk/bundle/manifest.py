@@ -11,7 +11,7 @@ from typing import Any
 from ilk.errors import BundleCorrupt, BundleUnsupported
 from ilk.types import MeasuredRecall
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16 << 20
 
@@ -26,11 +26,18 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class IndexRecord:
-    """One space's index: kind, how it is called, and its measured recall."""
+    """One index of a space: kind, how it is called, what it takes, and its measured recall."""
 
     kind: str
     name: str
+    size_bytes: int
+    build_s: float
     recall: tuple[MeasuredRecall, ...]
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "IndexRecord":
+        """Return what ``asdict`` and JSON made of a record."""
+        return cls(**values | {"recall": tuple(MeasuredRecall(**row) for row in values["recall"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,8 @@ class Manifest:
         Plain values of :class:`ilk.preference.Preference` and :class:`ilk.foldin.FoldIn`.
     content_fields
         ``[name, terms, weight]`` of each field; the first holds the genres.
-    indices
-        By the name of the space.
+    indices, rejected_indices
+        By the name of the space: the index it has, and what else was measured.
     quality
         Figures of the build's own evaluation.
     files
@@ -74,6 +81,7 @@ class Manifest:
     simulated: bool
     settings: dict[str, str]
     provenance: dict[str, str]
+    rejected_indices: dict[str, list[IndexRecord]] = field(default_factory=dict)
     quality: dict[str, float] = field(default_factory=dict)
     files: dict[str, FileRecord] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
@@ -105,12 +113,11 @@ class Manifest:
             )
         try:
             values["indices"] = {
-                name: IndexRecord(
-                    record["kind"],
-                    record["name"],
-                    tuple(MeasuredRecall(**row) for row in record["recall"]),
-                )
-                for name, record in values["indices"].items()
+                name: IndexRecord.from_json(record) for name, record in values["indices"].items()
+            }
+            values["rejected_indices"] = {
+                name: [IndexRecord.from_json(record) for record in records]
+                for name, records in values["rejected_indices"].items()
             }
             values["files"] = {name: FileRecord(**rec) for name, rec in values["files"].items()}
             del values["digest"]

@@ -166,7 +166,7 @@ def _open_space(
     dim = manifest.n_factors + manifest.dim_content
     path, kind = folder / f"{key.name}.faiss", IndexKind(record.kind)
     if path.name in fresh:
-        check_contents(path, kind.value, len(side), dim)
+        check_contents(path, kind.value, len(side), kind.width(dim))
     index = Index.open(path, kind, len(side), dim)
     factors = side.directions if key.by_likeness else side.factors
     return Space(key, factors, side.content, index, record.recall)

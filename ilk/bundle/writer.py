@@ -7,15 +7,14 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import numpy as np
 
-from ilk.ann import Index
 from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import MANIFEST_NAME, FileRecord, Manifest
 from ilk.bundle.mapping import Bundle
@@ -29,11 +28,18 @@ from ilk.errors import BundleError, BundleMissing
 Check = Callable[[Bundle], None]
 
 
+class Savable(Protocol):
+    """What is saved to a file, and survives a power cut there, as :meth:`ilk.ann.Index.save` does."""
+
+    def save(self, path: Path) -> None:
+        """Write it to ``path``; OSError if the disk refuses."""
+
+
 def publish(
     store: Store,
     manifest: Manifest,
     arrays: Arrays,
-    indices: dict[str, Index],
+    indices: Mapping[str, Savable],
     *,
     check: Check | None = None,
     keep: int | None = None,
@@ -92,7 +98,9 @@ def publish(
     return folder
 
 
-def _stage(store: Store, manifest: Manifest, arrays: Arrays, indices: dict[str, Index]) -> Path:
+def _stage(
+    store: Store, manifest: Manifest, arrays: Arrays, indices: Mapping[str, Savable]
+) -> Path:
     """Write a whole version, all of it on disk, to a folder of its name that no reader looks into."""
     if manifest.version:
         _refuse_existing(store, manifest.version)
@@ -145,7 +153,9 @@ def _prune(store: Store, keep: int, spared: Collection[str]) -> None:
         ) from error
 
 
-def _write_files(folder: Path, arrays: Arrays, indices: dict[str, Index]) -> dict[str, FileRecord]:
+def _write_files(
+    folder: Path, arrays: Arrays, indices: Mapping[str, Savable]
+) -> dict[str, FileRecord]:
     records: dict[str, FileRecord] = {}
     for name, array in arrays.items():
         path = folder / f"{name}.npy"

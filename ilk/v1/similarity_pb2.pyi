@@ -335,7 +335,7 @@ class GetBundleRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetBundleResponse(_message.Message):
-    __slots__ = ("bundle_version", "format_version", "created_at", "user_count", "item_count", "rating_count", "genres", "rating_scale", "default_content_weight", "default_recall", "recall", "quality", "source", "simulated", "settings")
+    __slots__ = ("bundle_version", "format_version", "created_at", "user_count", "item_count", "rating_count", "genres", "rating_scale", "default_content_weight", "default_recall", "recall", "quality", "source", "simulated", "settings", "live_since", "refused")
     class QualityEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -365,6 +365,8 @@ class GetBundleResponse(_message.Message):
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     SIMULATED_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    LIVE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     bundle_version: str
     format_version: int
     created_at: _timestamp_pb2.Timestamp
@@ -380,7 +382,19 @@ class GetBundleResponse(_message.Message):
     source: str
     simulated: bool
     settings: _containers.ScalarMap[str, str]
-    def __init__(self, bundle_version: _Optional[str] = ..., format_version: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., rating_count: _Optional[int] = ..., genres: _Optional[_Iterable[str]] = ..., rating_scale: _Optional[_Union[RatingScale, _Mapping]] = ..., default_content_weight: _Optional[float] = ..., default_recall: _Optional[float] = ..., recall: _Optional[_Iterable[_Union[MeasuredRecall, _Mapping]]] = ..., quality: _Optional[_Mapping[str, float]] = ..., source: _Optional[str] = ..., simulated: bool = ..., settings: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    live_since: _timestamp_pb2.Timestamp
+    refused: _containers.RepeatedCompositeFieldContainer[RefusedBundle]
+    def __init__(self, bundle_version: _Optional[str] = ..., format_version: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., rating_count: _Optional[int] = ..., genres: _Optional[_Iterable[str]] = ..., rating_scale: _Optional[_Union[RatingScale, _Mapping]] = ..., default_content_weight: _Optional[float] = ..., default_recall: _Optional[float] = ..., recall: _Optional[_Iterable[_Union[MeasuredRecall, _Mapping]]] = ..., quality: _Optional[_Mapping[str, float]] = ..., source: _Optional[str] = ..., simulated: bool = ..., settings: _Optional[_Mapping[str, str]] = ..., live_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., refused: _Optional[_Iterable[_Union[RefusedBundle, _Mapping]]] = ...) -> None: ...
+
+class RefusedBundle(_message.Message):
+    __slots__ = ("bundle_version", "refused_at", "reason")
+    BUNDLE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_AT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    bundle_version: str
+    refused_at: _timestamp_pb2.Timestamp
+    reason: str
+    def __init__(self, bundle_version: _Optional[str] = ..., refused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RatingScale(_message.Message):
     __slots__ = ("min", "max")
@@ -391,17 +405,19 @@ class RatingScale(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ...) -> None: ...
 
 class MeasuredRecall(_message.Message):
-    __slots__ = ("space", "index", "effort", "content_weight", "recall_at_10", "recall_at_100")
+    __slots__ = ("space", "index", "effort", "content_weight", "recall_at_10", "recall_at_100", "cpu_us")
     SPACE_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     EFFORT_FIELD_NUMBER: _ClassVar[int]
     CONTENT_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     RECALL_AT_10_FIELD_NUMBER: _ClassVar[int]
     RECALL_AT_100_FIELD_NUMBER: _ClassVar[int]
+    CPU_US_FIELD_NUMBER: _ClassVar[int]
     space: str
     index: str
     effort: int
     content_weight: float
     recall_at_10: float
     recall_at_100: float
-    def __init__(self, space: _Optional[str] = ..., index: _Optional[str] = ..., effort: _Optional[int] = ..., content_weight: _Optional[float] = ..., recall_at_10: _Optional[float] = ..., recall_at_100: _Optional[float] = ...) -> None: ...
+    cpu_us: float
+    def __init__(self, space: _Optional[str] = ..., index: _Optional[str] = ..., effort: _Optional[int] = ..., content_weight: _Optional[float] = ..., recall_at_10: _Optional[float] = ..., recall_at_100: _Optional[float] = ..., cpu_us: _Optional[float] = ...) -> None: ...

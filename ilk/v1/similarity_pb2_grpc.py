@@ -31,7 +31,10 @@ class SimilarityServiceStub(object):
     Every rpc may also end with:
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
-    RESOURCE_EXHAUSTED  the server sheds load (retry with back-off), or the message is over 4 MiB
+    RESOURCE_EXHAUSTED  the server sheds load, or the message is over 4 MiB. Load that is shed carries a
+    google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
+    CANCELLED           the transport let the call go before anything was done with it: the server is
+    stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
     PERMISSION_DENIED   the caller may not ask this
     INTERNAL            a fault of the server's; the log holds the cause under the request's id
@@ -88,7 +91,10 @@ class SimilarityServiceServicer(object):
     Every rpc may also end with:
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
-    RESOURCE_EXHAUSTED  the server sheds load (retry with back-off), or the message is over 4 MiB
+    RESOURCE_EXHAUSTED  the server sheds load, or the message is over 4 MiB. Load that is shed carries a
+    google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
+    CANCELLED           the transport let the call go before anything was done with it: the server is
+    stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
     PERMISSION_DENIED   the caller may not ask this
     INTERNAL            a fault of the server's; the log holds the cause under the request's id
@@ -216,7 +222,10 @@ class SimilarityService(object):
     Every rpc may also end with:
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
-    RESOURCE_EXHAUSTED  the server sheds load (retry with back-off), or the message is over 4 MiB
+    RESOURCE_EXHAUSTED  the server sheds load, or the message is over 4 MiB. Load that is shed carries a
+    google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
+    CANCELLED           the transport let the call go before anything was done with it: the server is
+    stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
     PERMISSION_DENIED   the caller may not ask this
     INTERNAL            a fault of the server's; the log holds the cause under the request's id

@@ -3,6 +3,8 @@
 It refuses to know requests and channels. What the server left unset is ``None`` here, never 0.
 """
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from ilk.errors import IlkError, ServiceError
 from ilk.types import (
     BundleInfo,
@@ -13,6 +15,7 @@ from ilk.types import (
     Neighbor,
     Neighbors,
     RatingPrediction,
+    RefusedBundle,
     Shortfall,
     ShortfallReason,
     TitleMatch,
@@ -83,7 +86,7 @@ def bundle_from(response: pb.GetBundleResponse) -> BundleInfo:
     return BundleInfo(
         version=response.bundle_version,
         format_version=response.format_version,
-        created_at_s=response.created_at.ToMicroseconds() / _MICROS_PER_S,
+        created_at_s=_moment_s(response.created_at),
         user_count=response.user_count,
         item_count=response.item_count,
         rating_count=response.rating_count,
@@ -96,7 +99,16 @@ def bundle_from(response: pb.GetBundleResponse) -> BundleInfo:
         source=response.source,
         simulated=response.simulated,
         settings=dict(response.settings),
+        live_since_s=_moment_s(response.live_since) if response.HasField("live_since") else None,
+        refused=tuple(
+            RefusedBundle(told.bundle_version, _moment_s(told.refused_at), told.reason)
+            for told in response.refused
+        ),
     )
+
+
+def _moment_s(moment: Timestamp) -> float:
+    return moment.ToMicroseconds() / _MICROS_PER_S
 
 
 def _neighbor(message: pb.Neighbor) -> Neighbor:
@@ -145,4 +157,5 @@ def _measured_recall(message: pb.MeasuredRecall) -> MeasuredRecall:
         content_weight=message.content_weight,
         recall_at_10=message.recall_at_10,
         recall_at_100=message.recall_at_100,
+        cpu_us=message.cpu_us,
     )

@@ -1,12 +1,12 @@
 """Knows the figures of ranked lists: accuracy, coverage, concentration, novelty and diversity.
 
-It refuses to know how lists were ranked or entries held out. A ranking is ``(n_users, width)``
+It refuses to know how lists were ranked or entries held out, and how sure a figure is (`estimates`
+does). A ranking is ``(n_users, width)``
 int64 item rows, best first, ``-1`` where unfilled; held-out items are the stored places of a CSR
 matrix ``(n_users, n_items)``, whatever their values.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +16,6 @@ from scipy import sparse, stats
 from ilk.errors import DataError, SettingsError
 
 Ranked: TypeAlias = npt.NDArray[np.int64]
-Groups: TypeAlias = npt.NDArray[np.int64]
 Figures: TypeAlias = npt.NDArray[np.float64]
 CsrMatrix: TypeAlias = "sparse.csr_matrix[Any]"
 Metric: TypeAlias = Callable[[Ranked, CsrMatrix, int], Figures]
@@ -24,14 +23,19 @@ Metric: TypeAlias = Callable[[Ranked, CsrMatrix, int], Figures]
 _USERS_PER_CHUNK = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean over ``n`` users and its 95% interval, ``low <= mean <= high``."""
+def metric_named(name: str) -> tuple[Metric, int]:
+    """Return the accuracy figure of a name such as ``ndcg@10``, and its depth.
 
-    mean: float
-    low: float
-    high: float
-    n: int
+    Raises
+    ------
+    SettingsError
+        If the name is not one of ``ndcg``, ``recall`` and ``mrr``, an ``@`` and a depth from 1 on.
+    """
+    kind, _, depth = name.partition("@")
+    if kind not in _BY_KIND or not depth.isdecimal() or int(depth) < 1:
+        kinds = ", ".join(f"{known}@10" for known in _BY_KIND)
+        raise SettingsError(f"unknown figure {name!r}; expected one such as {kinds}")
+    return _BY_KIND[kind], int(depth)
 
 
 def ndcg_at(ranked: Ranked, held_out: CsrMatrix, k: int) -> Figures:
@@ -74,6 +78,9 @@ def mrr(ranked: Ranked, held_out: CsrMatrix, k: int) -> Figures:
     """
     hits, _ = _hits(ranked, held_out, k)
     return np.where(hits.any(axis=1), 1.0 / (1.0 + hits.argmax(axis=1)), 0.0)
+
+
+_BY_KIND: dict[str, Metric] = {"ndcg": ndcg_at, "recall": recall_at, "mrr": mrr}
 
 
 def coverage_at(ranked: Ranked, n_items: int, k: int = 10) -> float:
@@ -162,65 +169,6 @@ def intra_list_diversity(ranked: Ranked, item_vectors: Any, k: int = 10) -> floa
         raise DataError("ranked", "has no list of two items or more")
     pairs = lengths[paired] * (lengths[paired] - 1.0)
     return float((1.0 - cosine_sums[paired] / pairs).mean())
-
-
-def mean_with_interval(values: Figures, seed: int, *, n_resamples: int = 1000) -> Estimate:
-    """Return the mean of per-user figures with its 95% percentile bootstrap interval.
-
-    Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
-
-    Raises
-    ------
-    DataError
-        If ``values``, shape ``(n,)``, is empty or not finite.
-    """
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise DataError("values", "must be a vector of one or more finite figures")
-    rng = np.random.default_rng(seed)
-    n, mean = len(values), float(values.mean())
-    means = np.array([values[rng.integers(n, size=n)].mean() for _ in range(n_resamples)])
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Estimate(mean=mean, low=min(float(low), mean), high=max(float(high), mean), n=n)
-
-
-def by_user_group(values: Figures, user_groups: Groups, seed: int) -> dict[int, Estimate]:
-    """Return the estimate of each group of users; both arrays are ``(n_users,)``."""
-    if values.shape != user_groups.shape:
-        raise DataError("user_groups", f"has shape {user_groups.shape}, not {values.shape}")
-    found = np.unique(user_groups)
-    return {int(g): mean_with_interval(values[user_groups == g], seed) for g in found}
-
-
-def by_item_group(
-    metric: Metric, ranked: Ranked, held_out: CsrMatrix, k: int, item_groups: Groups, seed: int
-) -> dict[int, Estimate]:
-    """Return a metric's estimate as if only one group of items had been held out, for each group.
-
-    Lists stay as they were ranked. Users with nothing held out in a group do not count in it, and
-    groups without a held-out item are left out. ``item_groups`` has shape ``(n_items,)``. After
-    Steck, "Item Popularity and Recommendation Accuracy", RecSys 2011.
-    """
-    if item_groups.shape != (held_out.shape[1],):
-        raise DataError("item_groups", f"has shape {item_groups.shape}, not one per item")
-    estimates = {}
-    entries = held_out.tocoo()
-    for group in np.unique(item_groups[entries.col]):
-        inside = item_groups[entries.col] == group
-        users, rows = np.unique(entries.row[inside], return_inverse=True)
-        places = (np.ones(len(rows)), (rows, entries.col[inside]))
-        part = sparse.csr_matrix(places, shape=(len(users), held_out.shape[1]))
-        estimates[int(group)] = mean_with_interval(metric(ranked[users], part, k), seed)
-    return estimates
-
-
-def popularity_groups(counts: npt.NDArray[Any], n_groups: int = 3) -> Groups:
-    """Return groups that hold about equal shares of all entries, 0 the tail; ties stay together."""
-    ordered = np.sort(np.asarray(counts, dtype=np.int64))
-    volume = np.cumsum(ordered)
-    up_to = volume[np.searchsorted(ordered, counts, side="right") - 1]
-    # Integers throughout: a share of exactly 1/3 must not fall on either side by rounding.
-    groups: Groups = -(-up_to * n_groups // max(int(volume[-1]), 1)) - 1
-    return np.clip(groups, 0, n_groups - 1)
 
 
 def _hits(

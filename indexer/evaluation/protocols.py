@@ -26,10 +26,13 @@ def split_strong(
     n_test_users: int | None = None,
     test_fraction: float = 0.1,
     held_out_fraction: float = 0.2,
+    all_ratings: bool = False,
 ) -> Split:
     """Hold users out of training wholly; show part of their positives, predict the rest.
 
-    Only positives are used, in training too. Of users with at least ``MIN_POSITIVES`` of them,
+    Only positives are used, in training too, unless ``all_ratings``: then training has every rating of
+    its users, and every rating below of the test users is shown, of items that training has a positive
+    of; what is to be predicted is the same. Of users with at least ``MIN_POSITIVES`` of them,
     ``n_test_users`` (by default ``test_fraction``) are tested. Their positives on items that
     training has no positive of are removed before they are parted, and counted in
     ``n_dropped_entries``; of those that remain ``floor(held_out_fraction * count)`` are held out.
@@ -61,12 +64,13 @@ def split_strong(
     chosen = np.zeros(interactions.n_users, dtype=np.bool_)
     chosen[rng.choice(eligible, n_test_users, replace=False)] = True
     of_chosen = chosen[interactions.user_rows]
-    train = positive & ~of_chosen
+    used = positive | all_ratings
     known = np.zeros(interactions.n_items, dtype=np.bool_)
-    known[interactions.item_rows[train]] = True
-    usable = positive & of_chosen & known[interactions.item_rows]
-    held_out = _pick_per_user(interactions, usable, held_out_fraction, rng)
-    split = _assemble("strong", interactions, positive, train, usable & ~held_out, held_out)
+    known[interactions.item_rows[positive & ~of_chosen]] = True
+    usable = of_chosen & known[interactions.item_rows]
+    held_out = _pick_per_user(interactions, usable & positive, held_out_fraction, rng)
+    shown = usable & used & ~held_out
+    split = _assemble("strong", interactions, positive, used & ~of_chosen, shown, held_out)
     return replace(
         split,
         n_dropped_entries=int((positive & of_chosen & ~usable).sum()),

@@ -4,9 +4,9 @@ It refuses to know protocols beyond that one; `report` has them all.
 """
 
 from ilk.errors import DataError, SettingsError
-from indexer.assemble import preference_of
 from indexer.evaluation import metrics
 from indexer.evaluation.protocols import split_strong
+from indexer.evaluation.relevance import relevant
 from indexer.evaluation.served import built_from, rank
 from indexer.interactions import Interactions
 from indexer.progress import Progress, note
@@ -22,7 +22,7 @@ def measure_quality(
 
     Empty where the data has too few users to hold any out.
     """
-    positive = preference_of(data, settings).liked(data.ratings)
+    positive = relevant(data, settings)
     try:
         split = split_strong(data, positive, settings.seed)
     except (DataError, SettingsError) as error:

@@ -3,9 +3,9 @@
 It refuses to know how a comparison is shown; `present` does.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,128 +14,115 @@ import numpy.typing as npt
 from ilk.bundle import Bundle
 from ilk.errors import DataError, SettingsError
 from ilk.space import likeness_vectors
-from indexer.assemble import preference_of
-from indexer.evaluation import metrics
-from indexer.evaluation.baselines import EASE, ItemKNN, Popularity, RandomRanking, Ranker
+from indexer.evaluation.baselines import EASE, CsrMatrix, ItemKNN, Popularity, RandomRanking, Ranker
+from indexer.evaluation.figures import DEPTH, ModelFigures
+from indexer.evaluation.metrics import Ranked
 from indexer.evaluation.protocols import (
     show_only,
     split_cold_items,
+    split_given,
     split_strong,
     split_temporal,
     split_weak,
 )
+from indexer.evaluation.relevance import relevant
 from indexer.evaluation.served import built_from, rank
+from indexer.evaluation.settings import EvaluationSettings, Request
 from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
-from indexer.progress import Progress, note
+from indexer.order import k_core
+from indexer.progress import Progress
+from indexer.readers import GivenSplit
 from indexer.settings import BuildSettings
 
-DEPTH = 100
-PROTOCOLS = ("strong", "weak", "temporal", "cold_items")
-# By the name of the figure: per test user, so that intervals and groups can be given.
-_PER_USER: dict[str, Callable[[Any, Any], npt.NDArray[np.float64]]] = {
-    "ndcg@10": lambda ranked, held: metrics.ndcg_at(ranked, held, 10),
-    "ndcg@100": lambda ranked, held: metrics.ndcg_at(ranked, held, DEPTH),
-    "recall@20": lambda ranked, held: metrics.recall_at(ranked, held, 20),
-    "recall@50": lambda ranked, held: metrics.recall_at(ranked, held, 50),
-    "mrr": lambda ranked, held: metrics.mrr(ranked, held, DEPTH),
-}
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the models scored, by name, and what each split holds, in plain words and counts."""
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """The choices of an evaluation.
+    models: dict[str, ModelFigures]
+    splits: list[dict[str, Any]]
 
-    Parameters
-    ----------
-    protocol
-        strong: users held out of training; weak: a part of each user's ratings; temporal: after a
-        date; cold_items: films held out of training.
-    splits
-        Random splits to average over (one for temporal: nothing is random in it).
-    blends
-        Content weights to measure.
-    diversities, popularity_penalties
-        Re-ranking settings to measure, each with every blend.
-    shown
-        Show only so many positives of each test user, drawn at random: newcomers. Default: all.
-    baselines
-        Measure popularity, item k-NN, EASE and random beside.
-    ease_regularization
-        λ of EASE.
-    """
-
-    protocol: str = "strong"
-    splits: int = 1
-    blends: tuple[float, ...] = (0.0, 0.3, 1.0)
-    diversities: tuple[float, ...] = (0.0,)
-    popularity_penalties: tuple[float, ...] = (0.0,)
-    shown: int | None = None
-    baselines: bool = True
-    ease_regularization: float = 200.0
-
-    def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise SettingsError(f"--protocol must be one of {', '.join(PROTOCOLS)}")
-        if self.splits < 1:
-            raise SettingsError(f"--splits must be at least 1, got {self.splits}")
-        if self.shown is not None and (self.shown < 1 or self.protocol != "strong"):
-            raise SettingsError("--shown must be at least 1, and needs the strong protocol")
-
-
-@dataclass(slots=True)
-class ModelFigures:
-    """What one model scored, over all splits.
-
-    Attributes
-    ----------
-    per_user
-        Accuracy by figure: one value per test user.
-    per_list
-        Figures of all lists of a split together: one value per split.
-    activity
-        Positives that each test user showed.
-    by_popularity
-        Recall@20 of held-out items by popularity group (0 is the tail), one value per split.
-    """
-
-    per_user: dict[str, list[npt.NDArray[np.float64]]] = field(default_factory=dict)
-    per_list: dict[str, list[float]] = field(default_factory=dict)
-    activity: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    by_popularity: dict[int, list[float]] = field(default_factory=dict)
-
-    def values(self, figure: str) -> npt.NDArray[np.float64]:
-        """Return a per-user figure over all splits; shape ``(n_test_users,)``."""
-        return np.concatenate(self.per_user[figure])
+    def summary(self, seed: int) -> dict[str, Any]:
+        """Return everything as plain values, as the JSON has it."""
+        models = {name: figures.summary(seed) for name, figures in self.models.items()}
+        return {"models": models, "splits": self.splits}
 
 
 def evaluate(
     data: Interactions, build: BuildSettings, settings: EvaluationSettings, progress: Progress
-) -> dict[str, ModelFigures]:
-    """Return the figures of each model, by its name.
+) -> Comparison:
+    """Compare on splits that are drawn from ``data``.
 
     Raises
     ------
     DataError
         If the data has nothing to test.
     """
-    positive = preference_of(data, build).liked(data.ratings)
-    figures: dict[str, ModelFigures] = {}
-    for split in _splits(data, positive, build.seed, settings):
-        for name, ranked, vectors in _rankings(split, build, settings, progress):
-            _add(figures.setdefault(name, ModelFigures()), split, ranked, vectors)
-    return figures
+    if settings.core is not None:
+        data = k_core(data, relevant(data, build, own_bars=settings.own_bars), settings.core)
+    return compare(_drawn(data, build, settings), build, settings, progress)
 
 
-def _splits(
-    data: Interactions, positive: npt.NDArray[np.bool_], seed: int, settings: EvaluationSettings
+def evaluate_given(
+    given: Iterable[GivenSplit],
+    build: BuildSettings,
+    settings: EvaluationSettings,
+    progress: Progress,
+) -> Comparison:
+    """Compare on splits that somebody else has drawn.
+
+    Raises
+    ------
+    SettingsError
+        If the settings ask for what only a split of our own can have.
+    DataError
+        If a split has nothing to test.
+    """
+    if settings.protocol not in (None, "weak") or settings.core is not None or settings.splits != 1:
+        raise SettingsError(
+            "--train and --test are splits already drawn: they go with --protocol weak, "
+            "and with neither --core nor --splits"
+        )
+    splits = (
+        split_given(
+            part.interactions,
+            relevant(part.interactions, build, own_bars=settings.own_bars),
+            part.is_train,
+            ~part.is_train,
+        )
+        for part in given
+    )
+    return compare(splits, build, settings, progress)
+
+
+def compare(
+    splits: Iterable[Split], build: BuildSettings, settings: EvaluationSettings, progress: Progress
+) -> Comparison:
+    """Rank for the test users of each split by what is served and by the baselines."""
+    models: dict[str, ModelFigures] = {}
+    described = []
+    for number, split in enumerate(splits, start=1):
+        counts = split.counts()
+        described.append({"protocol": split.protocol, **counts})
+        told = ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
+        progress.say(f"split {number} ({split.protocol}): {told}")
+        for name, request, ranked, vectors in _rankings(split, build, settings, progress):
+            model = models.setdefault(name, ModelFigures(request))
+            model.add(split, ranked, vectors, build.seed)
+    return Comparison(models, described)
+
+
+def _drawn(
+    data: Interactions, build: BuildSettings, settings: EvaluationSettings
 ) -> Iterator[Split]:
+    positive, seed = relevant(data, build, own_bars=settings.own_bars), build.seed
     if settings.protocol == "temporal":
-        yield split_temporal(data, positive)
+        yield split_temporal(data, positive, cutoff_s=settings.cutoff_s)
         return
     for number in range(seed, seed + settings.splits):
-        if settings.protocol == "strong":
-            split = split_strong(data, positive, number)
+        if settings.is_strong:
+            split = split_strong(data, positive, number, all_ratings=settings.all_ratings)
             yield split if settings.shown is None else show_only(split, settings.shown, number)
         elif settings.protocol == "weak":
             yield split_weak(data, positive, number)
@@ -145,45 +132,53 @@ def _splits(
 
 def _rankings(
     split: Split, build: BuildSettings, settings: EvaluationSettings, progress: Progress
-) -> Iterator[tuple[str, npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-    k = min(DEPTH, split.interactions.n_items)
+) -> Iterator[tuple[str, Request | None, Ranked, npt.NDArray[np.float32]]]:
     with built_from(split.train_interactions(), build, progress) as bundle:
         vectors = _item_vectors(bundle, split)
-        for weight in settings.blends:
-            for diversity in settings.diversities:
-                for penalty in settings.popularity_penalties:
-                    ranked = rank(
-                        bundle,
-                        split,
-                        k,
-                        content_weight=weight,
-                        diversity=diversity,
-                        popularity_penalty=penalty,
-                    )
-                    yield _name(weight, diversity, penalty), ranked, vectors
+        for request in settings.requests(build.content_weight):
+            yield str(request), request, rank(bundle, split, DEPTH, **request._asdict()), vectors
     if settings.baselines:
-        for name, fit in _baselines(build.seed, settings).items():
+        for name, rank_by in _baselines(build.seed, settings).items():
             try:
-                ranker = fit(split.train_matrix())
-            except DataError as error:
-                note(f"{name} is left out: {error}")
+                with progress.step(name):
+                    ranked = rank_by(split)
+            except (DataError, SettingsError) as error:
+                progress.say(f"{name} is left out: {error}")
                 continue
-            yield name, ranker.rank(split.fold_in_matrix(), k, seen=split.seen_matrix()), vectors
+            yield name, None, ranked, vectors
 
 
-def _name(weight: float, diversity: float, penalty: float) -> str:
-    extra = f" diversity={diversity:g}" if diversity else ""
-    return f"ilk w={weight:g}{extra}" + (f" penalty={penalty:g}" if penalty else "")
-
-
-def _baselines(seed: int, settings: EvaluationSettings) -> dict[str, Callable[[Any], Ranker]]:
-    regularization = settings.ease_regularization
-    return {
-        "EASE": lambda train: EASE.fit(train, regularization=regularization),
-        "item k-NN": ItemKNN.fit,
-        "popularity": Popularity.fit,
-        "random": lambda train: RandomRanking.fit(train, seed=seed),
+def _baselines(seed: int, settings: EvaluationSettings) -> dict[str, Callable[[Split], Ranked]]:
+    several = len(settings.ease_regularization) > 1
+    ease: dict[str, Callable[[Split], Ranked]] = {
+        f"EASE λ={penalty:g}" if several else "EASE": partial(_by_known, _ease(penalty))
+        for penalty in settings.ease_regularization
     }
+    return {
+        **ease,
+        "item k-NN": partial(_by_known, ItemKNN.fit),
+        "popularity": partial(_by, Popularity.fit),
+        "random": partial(_by, partial(RandomRanking.fit, seed=seed)),
+    }
+
+
+def _ease(regularization: float) -> Callable[[CsrMatrix], Ranker]:
+    return lambda train: EASE.fit(train, regularization=regularization)
+
+
+def _by(fit: Callable[[CsrMatrix], Ranker], split: Split) -> Ranked:
+    ranker = fit(split.train_matrix())
+    return ranker.rank(split.fold_in_matrix(), DEPTH, seen=split.seen_matrix())
+
+
+def _by_known(fit: Callable[[CsrMatrix], Ranker], split: Split) -> Ranked:
+    """Rank the items that training has positives of, for a model that can tell nothing of the others."""
+    train = split.train_matrix()
+    known = np.unique(train.indices)
+    ranker = fit(train[:, known])
+    fold_in, seen = split.fold_in_matrix()[:, known], split.seen_matrix()[:, known]
+    ranked = ranker.rank(fold_in, DEPTH, seen=seen)
+    return np.where(ranked >= 0, known[ranked], -1).astype(np.int64)
 
 
 def _item_vectors(bundle: Bundle, split: Split) -> npt.NDArray[np.float32]:
@@ -192,67 +187,3 @@ def _item_vectors(bundle: Bundle, split: Split) -> npt.NDArray[np.float32]:
     items = bundle.items
     vectors = likeness_vectors(items.factors, items.content, 0.5)
     return np.where(rows[:, None] >= 0, vectors[rows], 0).astype(np.float32)
-
-
-def _add(
-    figures: ModelFigures,
-    split: Split,
-    ranked: npt.NDArray[np.int64],
-    vectors: npt.NDArray[np.float32],
-) -> None:
-    held_out, n_items = split.held_out_matrix(), split.interactions.n_items
-    popularity = np.asarray(split.train_matrix().sum(axis=0)).ravel()
-    for name, measure in _PER_USER.items():
-        figures.per_user.setdefault(name, []).append(measure(ranked, held_out))
-    per_list = {
-        "coverage@10": metrics.coverage_at(ranked, n_items, 10),
-        "gini@10": metrics.gini(ranked, n_items, 10),
-        "popularity rank@10": metrics.mean_popularity_rank(ranked, popularity, 10),
-        "diversity@10": metrics.intra_list_diversity(ranked, vectors, 10),
-        "novelty@10": metrics.novelty(ranked, popularity, split.interactions.n_users, 10),
-    }
-    for name, value in per_list.items():
-        figures.per_list.setdefault(name, []).append(value)
-    figures.activity.append(np.diff(split.fold_in_matrix().indptr).astype(np.int64))
-    groups = metrics.popularity_groups(popularity)
-    by_group = metrics.by_item_group(metrics.recall_at, ranked, held_out, 20, groups, 0)
-    for group, estimate in by_group.items():
-        figures.by_popularity.setdefault(group, []).append(estimate.mean)
-
-
-def summary(figures: dict[str, ModelFigures], seed: int) -> dict[str, Any]:
-    """Return everything as plain values, as the JSON has it."""
-    return {
-        name: {
-            **{figure: _interval(model.values(figure), seed) for figure in model.per_user},
-            **{figure: float(np.mean(values)) for figure, values in model.per_list.items()},
-            "ndcg@10 by activity": _by_activity(model, seed),
-            "recall@20 by item popularity": {
-                str(group): float(np.mean(values)) for group, values in model.by_popularity.items()
-            },
-            "test_users": len(model.values("ndcg@10")),
-        }
-        for name, model in figures.items()
-    }
-
-
-_ACTIVITY_BOUNDS = (5, 20, 100)
-
-
-def _by_activity(model: ModelFigures, seed: int) -> dict[str, float]:
-    """Return NDCG@10 of users by how many positives they showed."""
-    shown, values = np.concatenate(model.activity), model.values("ndcg@10")
-    group = np.digitize(shown, [b + 1 for b in _ACTIVITY_BOUNDS])
-    names = _group_names(_ACTIVITY_BOUNDS)
-    by_group = metrics.by_user_group(values, group.astype(np.int64), seed)
-    return {names[g]: estimate.mean for g, estimate in by_group.items()}
-
-
-def _group_names(bounds: Sequence[int]) -> list[str]:
-    between = [f"{low + 1} to {high}" for low, high in pairwise(bounds)]
-    return [f"up to {bounds[0]}", *between, f"over {bounds[-1]}"]
-
-
-def _interval(values: npt.NDArray[np.float64], seed: int) -> dict[str, float]:
-    estimate = metrics.mean_with_interval(values, seed)
-    return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}

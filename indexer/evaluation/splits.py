@@ -62,6 +62,19 @@ class Split:
         item_rows = self.interactions.item_rows
         return int((~np.isin(item_rows[self.held_out], item_rows[self.train])).sum())
 
+    def counts(self) -> dict[str, int]:
+        """Return how much there is of each part, and of what could not be used."""
+        cold = ~np.isin(self.interactions.item_rows, self.interactions.item_rows[self.train])
+        return {
+            "test users": len(self.test_user_rows),
+            "entries to learn from": int(self.train.sum()),
+            "entries to predict": int(self.held_out.sum()),
+            "users with nothing to show or predict": self.n_dropped_users,
+            "entries left out": self.n_dropped_entries,
+            "entries to predict on items unknown to training": self.n_cold_held_out,
+            "such items": len(np.unique(self.interactions.item_rows[self.held_out & cold])),
+        }
+
     def train_interactions(self) -> Interactions:
         """Return the entries to learn from; users, items and their rows stay as they were."""
         return self.interactions.only(self.train)

@@ -18,6 +18,7 @@ from ilk.types import (
     Profile,
     Query,
     RatingPrediction,
+    RefusedBundle,
     Shortfall,
     ShortfallReason,
     TitleMatch,
@@ -134,6 +135,10 @@ def test_a_bundle_is_told_in_full(ask: "Ask", service: "ScriptedService") -> Non
         settings={"seed": "1"},
     )
     response.created_at.FromSeconds(1_700_000_000)
+    response.live_since.FromSeconds(1_700_000_100)
+    response.refused.add(bundle_version="v0", reason="spoiled").refused_at.FromSeconds(
+        1_700_000_200
+    )
     service.replies["GetBundle"] = response
     assert ask(lambda client: client.get_bundle()) == BundleInfo(
         version="v1",
@@ -151,9 +156,12 @@ def test_a_bundle_is_told_in_full(ask: "Ask", service: "ScriptedService") -> Non
         source="made up",
         simulated=True,
         settings={"seed": "1"},
+        live_since_s=1_700_000_100.0,
+        refused=(RefusedBundle("v0", 1_700_000_200.0, "spoiled"),),
     )
 
 
 def test_a_bundle_of_clicks_has_no_scale(ask: "Ask", service: "ScriptedService") -> None:
     service.replies["GetBundle"] = pb.GetBundleResponse(bundle_version="v1")
-    assert ask(lambda client: client.get_bundle()).rating_scale is None
+    told = ask(lambda client: client.get_bundle())
+    assert (told.rating_scale, told.live_since_s, told.refused) == (None, None, ())

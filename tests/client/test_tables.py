@@ -10,6 +10,7 @@ from ilk.types import (
     Neighbor,
     Neighbors,
     RatingPrediction,
+    RefusedBundle,
     Shortfall,
     ShortfallReason,
     TitleMatch,
@@ -141,6 +142,13 @@ def test_a_bundle_is_shown_with_its_facts() -> None:
     assert "ndcg@10         0.2500" in shown
     assert "simulated" not in shown
     assert "recall@100" not in shown
+
+
+def test_what_is_live_and_what_was_refused_is_shown() -> None:
+    refused = (RefusedBundle("v2", 1_700_000_000.0, "gram.npy is missing"),)
+    shown = tables.render_bundle(bundle(live_since_s=1_700_000_060.0, refused=refused))
+    assert "live since      2023-11-14 22:14 UTC" in shown
+    assert "refused         v2 at 2023-11-14 22:13 UTC: gram.npy is missing" in shown
 
 
 def test_a_simulated_bundle_says_so_and_shows_stars_and_measured_recall() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from ilk.errors import DataError, SettingsError
-from indexer.evaluation import metrics, stars
+from indexer.evaluation import estimates, metrics, stars
 from indexer.evaluation.metrics import CsrMatrix, Ranked
 
 quick = settings(deadline=None, max_examples=60)
@@ -237,13 +237,13 @@ def test_vectors_that_are_not_finite_are_refused() -> None:
 def test_interval_is_seeded_holds_the_mean_and_shrinks_with_more_users() -> None:
     rng = np.random.default_rng(0)
     few, many = rng.normal(0.3, 0.1, 100), rng.normal(0.3, 0.1, 10_000)
-    one, same = (metrics.mean_with_interval(few, seed=4) for _ in range(2))
-    assert one == same != metrics.mean_with_interval(few, seed=5)
+    one, same = (estimates.mean_with_interval(few, seed=4) for _ in range(2))
+    assert one == same != estimates.mean_with_interval(few, seed=5)
     assert one.low < one.mean < one.high
     assert one.mean == pytest.approx(few.mean())
     # The normal interval is the limit of the bootstrap's.
     assert one.high - one.low == pytest.approx(2 * 1.96 * few.std() / 10, rel=0.1)
-    wide = metrics.mean_with_interval(many, seed=4, n_resamples=300)
+    wide = estimates.mean_with_interval(many, seed=4, n_resamples=300)
     assert wide.high - wide.low == pytest.approx(2 * 1.96 * many.std() / 100, rel=0.2)
     assert wide.n == 10_000
 
@@ -252,23 +252,78 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
     covered = 0
     for trial in range(200):
-        found = metrics.mean_with_interval(rng.random(60), seed=trial, n_resamples=400)
+        found = estimates.mean_with_interval(rng.random(60), seed=trial, n_resamples=400)
         covered += found.low <= 0.5 <= found.high
     assert 0.88 <= covered / 200 <= 0.99
 
 
 def test_one_user_has_a_point_for_an_interval_and_none_is_refused() -> None:
-    only = metrics.mean_with_interval(np.array([0.25]), seed=0)
+    only = estimates.mean_with_interval(np.array([0.25]), seed=0)
     assert (only.mean, only.low, only.high, only.n) == (0.25, 0.25, 0.25, 1)
     for values in (np.array([]), np.array([1.0, np.nan]), np.ones((2, 2))):
         with pytest.raises(DataError, match="values"):
-            metrics.mean_with_interval(values, seed=0)
+            estimates.mean_with_interval(values, seed=0)
+
+
+def test_jackknife_of_a_mean_is_its_standard_error() -> None:
+    rng = np.random.default_rng(2)
+    lists = rng.integers(0, 1000, (400, 1))
+    found = estimates.list_figure(lambda ranked: float(ranked.mean()), lists, seed=1)
+    assert found.value == lists.mean()
+    assert found.n == 400
+    assert found.standard_error == pytest.approx(lists.std(ddof=1) / 20, rel=0.4)
+    assert found == estimates.list_figure(lambda ranked: float(ranked.mean()), lists, seed=1)
+
+
+def test_jackknife_without_each_group_is_the_slow_way() -> None:
+    # As many users as groups: each group is one user, and the seed has no say.
+    lists = np.random.default_rng(3).integers(0, 30, (20, 4))
+    lists = np.array([np.unique(row)[[0, -1]] for row in lists])
+    found = estimates.list_figure(lambda r: metrics.coverage_at(r, 30, 2), lists, seed=9)
+    without = [
+        len({i for at, row in enumerate(lists.tolist()) if at != left_out for i in row}) / 30
+        for left_out in range(20)
+    ]
+    spread = sum((figure - sum(without) / 20) ** 2 for figure in without)
+    assert found.standard_error == pytest.approx(math.sqrt(19 / 20 * spread))
+
+
+def test_interval_of_coverage_holds_what_other_users_would_have_given() -> None:
+    """Users are drawn from one distribution; the interval of some tells where that of others lies."""
+    n_items, covered = 300, 0
+    shares = np.arange(1, n_items + 1) ** -1.0
+    shares /= shares.sum()
+    rng = np.random.default_rng(4)
+
+    def lists() -> Ranked:
+        drawn = [rng.choice(n_items, 5, replace=False, p=shares) for _ in range(100)]
+        return np.array(drawn, dtype=np.int64)
+
+    truth = np.mean([metrics.coverage_at(lists(), n_items, 5) for _ in range(20)])
+    for trial in range(50):
+        figure = estimates.list_figure(
+            lambda r: metrics.coverage_at(r, n_items, 5), lists(), seed=trial
+        )
+        interval = estimates.mean_of_lists([figure])
+        covered += bool(interval.low <= truth <= interval.high)
+    assert covered / 50 >= 0.8
+
+
+def test_list_figures_of_several_splits_are_averaged_and_surer_together() -> None:
+    one = estimates.ListFigure(0.5, 0.1, 100)
+    alone = estimates.mean_of_lists([one])
+    both = estimates.mean_of_lists([one, estimates.ListFigure(0.3, 0.1, 50)])
+    assert (alone.mean, alone.n) == (0.5, 100)
+    assert (both.mean, both.n) == (0.4, 150)
+    assert both.high - both.low < 0.75 * (alone.high - alone.low)
+    single = estimates.list_figure(lambda r: 0.25, np.array([[1]]), seed=0)
+    assert estimates.mean_of_lists([single]) == estimates.Estimate(0.25, 0.25, 0.25, 1)
 
 
 def test_user_groups_are_averaged_apart() -> None:
     values = np.array([0.0, 1.0, 0.5, 0.5])
     groups = np.array([0, 0, 2, 2])
-    found = metrics.by_user_group(values, groups, seed=0)
+    found = estimates.by_user_group(values, groups, seed=0)
     assert {group: (figure.mean, figure.n) for group, figure in found.items()} == {
         0: (0.5, 2),
         2: (0.5, 2),
@@ -282,7 +337,7 @@ def test_user_groups_are_averaged_apart() -> None:
 def test_item_groups_count_only_their_own_held_out_items(seed: int) -> None:
     ranked, held_out, k = random_case(seed)
     groups = np.random.default_rng(seed).integers(0, 3, held_out.shape[1])
-    found = metrics.by_item_group(metrics.ndcg_at, ranked, held_out, k, groups, seed=0)
+    found = estimates.by_item_group(metrics.ndcg_at, ranked, held_out, k, groups)
     for group in range(3):
         figures = []
         for user in range(len(ranked)):
@@ -291,30 +346,29 @@ def test_item_groups_count_only_their_own_held_out_items(seed: int) -> None:
                 figures.append(slow_ndcg(ranked[user].tolist(), inside, k))
         assert (group in found) == bool(figures)
         if figures:
-            assert found[group].n == len(figures)
-            assert found[group].mean == pytest.approx(np.mean(figures))
+            assert found[group].tolist() == pytest.approx(figures)
 
 
 def test_group_arrays_of_the_wrong_length_are_refused() -> None:
     ranked, held_out = np.array([[0]]), csr([[1, 0]])
     with pytest.raises(DataError, match="item_groups"):
-        metrics.by_item_group(metrics.ndcg_at, ranked, held_out, 1, np.zeros(3, np.int64), 0)
+        estimates.by_item_group(metrics.ndcg_at, ranked, held_out, 1, np.zeros(3, np.int64))
     with pytest.raises(DataError, match="user_groups"):
-        metrics.by_user_group(np.ones(2), np.zeros(3, np.int64), 0)
+        estimates.by_user_group(np.ones(2), np.zeros(3, np.int64), 0)
 
 
 def test_popularity_groups_share_out_the_entries() -> None:
     # A head of one item with a third of all entries, a torso of two, a tail of six.
     counts = np.array([30, 15, 15, *[5] * 6, 0])
-    groups = metrics.popularity_groups(counts)
+    groups = estimates.popularity_groups(counts)
     assert groups.tolist() == [2, 1, 1, *[0] * 6, 0]
-    assert metrics.popularity_groups(np.zeros(3, dtype=np.int64)).tolist() == [0, 0, 0]
+    assert estimates.popularity_groups(np.zeros(3, dtype=np.int64)).tolist() == [0, 0, 0]
 
 
 @quick
 @given(st.lists(st.integers(min_value=0, max_value=50), min_size=1, max_size=40))
 def test_popularity_groups_rise_with_the_count(counts: list[int]) -> None:
-    groups = metrics.popularity_groups(np.array(counts))
+    groups = estimates.popularity_groups(np.array(counts))
     for (a, group_a), (b, group_b) in itertools.combinations(
         zip(counts, groups.tolist(), strict=True), 2
     ):

@@ -13,15 +13,13 @@ import numpy as np
 import pytest
 
 from ilk.bundle import Store, open_bundle
-from ilk.bundle.manifest import MANIFEST_NAME, sealed
+from ilk.bundle.manifest import FORMAT_VERSION, MANIFEST_NAME, sealed
 from ilk.bundle.reader import read_manifest
 from ilk.bundle.verification import sha256_of
 from ilk.errors import BundleCorrupt, BundleError, BundleMissing, BundleUnsupported
 
 Edit = Callable[[dict[str, Any]], Any]
 GRAM_RECORD = {"size_bytes": 0, "sha256": ""}
-SOURCES = ("ilk", "indexer", "server", "examples")
-ROOT = Path(__file__).parents[2]
 
 
 def flip(path: Path, at: int, mask: int = 0xFF) -> None:
@@ -112,7 +110,7 @@ def test_a_flipped_byte_of_the_manifest_is_refused(flipped_manifests: Counter[st
 
 
 EDITS: dict[str, tuple[Edit, type[BundleError]]] = {
-    "newer-format": (lambda m: m.update(format_version=2), BundleUnsupported),
+    "newer-format": (lambda m: m.update(format_version=FORMAT_VERSION + 1), BundleUnsupported),
     "format-is-text": (lambda m: m.update(format_version="1"), BundleUnsupported),
     "no-format": (lambda m: m.pop("format_version"), BundleCorrupt),
     "no-shape": (lambda m: m.pop("n_users"), BundleCorrupt),
@@ -147,7 +145,9 @@ def test_a_manifest_that_cannot_be_true_is_refused(
 
 def test_an_unknown_format_is_named_with_the_one_that_is_read(store: Store, live: Path) -> None:
     edit_manifest(live, lambda m: m.update(format_version=99))
-    with pytest.raises(BundleUnsupported, match=r"format 99, this version reads 1.*build"):
+    with pytest.raises(
+        BundleUnsupported, match=rf"format 99, this version reads {FORMAT_VERSION}.*build"
+    ):
         open_bundle(store.path)
 
 
@@ -240,16 +240,6 @@ def test_an_archive_in_the_place_of_an_array_is_refused(
     reseal(live, name)
     with pytest.raises(BundleCorrupt):
         open_bundle(store.path)
-
-
-def test_no_source_file_knows_pickle() -> None:
-    sources = [path for name in SOURCES for path in (ROOT / name).rglob("*.py")]
-    assert len(sources) > 30
-    for path in sources:
-        text = path.read_text(encoding="utf-8")
-        unguarded = re.sub(r"allow_pickle=False", "", text)
-        assert not re.search(r"pickle|joblib|\bdill\b|\bshelve\b|\bmarshal\b", unguarded), path
-        assert not re.search(r"np\.load\((?!.*allow_pickle=False)", text), path
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "../x", "/etc", ".staging-a", "a\n", " a", "é"])

@@ -14,7 +14,8 @@ from ilk.ann import Index, IndexKind, IndexSpec
 from ilk.errors import BundleCorrupt
 from ilk.index_file import check_contents, check_layout
 
-N_ROWS, DIM, SEED = 200, 6, 3
+# A width that every kind stores as it is.
+N_ROWS, DIM, SEED = 200, 16, 3
 KINDS = tuple(IndexKind)
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.value)
 Vectors = npt.NDArray[np.float32]

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 import numpy as np
+import pytest
 
 from ilk.v1 import similarity_pb2 as pb
 from loadtest import arrivals
@@ -57,9 +58,12 @@ async def empty(body: bytes, context: Any) -> bytes:
     return b""
 
 
-async def refuse(body: bytes, context: Any) -> bytes:
-    await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
-    raise AssertionError
+def refusing(code: grpc.StatusCode) -> Handler:
+    async def refuse(body: bytes, context: Any) -> bytes:
+        await context.abort(code, "full")
+        raise AssertionError
+
+    return refuse
 
 
 async def never(body: bytes, context: Any) -> bytes:
@@ -89,11 +93,14 @@ async def test_a_stall_counts_for_every_call_that_was_due_meanwhile() -> None:
     assert np.count_nonzero(samples.latency_s > STALL_S / 5) >= 35
 
 
-async def test_refused_calls_are_counted_by_code_and_have_no_latency() -> None:
-    async with generator(refuse) as sending:
+@pytest.mark.parametrize("code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED])
+async def test_refused_calls_are_counted_by_code_and_have_no_latency(
+    code: grpc.StatusCode,
+) -> None:
+    async with generator(refusing(code)) as sending:
         samples = await sending.run(schedule("item", duration_s=0.3))
     total = figures_of(samples, 100, 0.3, KINDS).total
-    assert total.errors == {"RESOURCE_EXHAUSTED": 30}
+    assert total.errors == {code.name: 30}
     assert total.error_share == 1
     assert total.latency_ms == {}
     assert total.answered_per_s == 0

@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from tests.query.conftest import World
     from tests.query.oracle import Oracle
 
-WORLDS = ("sample-Flat", "sample-IVF", "sample-HNSW", "crowd-Flat", "crowd-IVF")
+WORLDS = (
+    "sample-Flat",
+    "sample-PQ",
+    "sample-IVF",
+    "sample-IVFSQ",
+    "sample-HNSW",
+    "crowd-Flat",
+    "crowd-PQ",
+    "crowd-IVF",
+)
 
 
 def assert_each_as_if_alone(bundle: Bundle, queries: Sequence[Query]) -> None:

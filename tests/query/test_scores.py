@@ -30,8 +30,17 @@ if TYPE_CHECKING:
     from tests.query.conftest import World
     from tests.query.oracle import Oracle
 
-WORLDS = ("sample-Flat", "sample-IVF", "sample-HNSW", "crowd-Flat", "crowd-IVF")
-FILTERED_WORLDS = ("sample-HNSW", "crowd-Flat", "crowd-IVF")
+WORLDS = (
+    "sample-Flat",
+    "sample-PQ",
+    "sample-IVF",
+    "sample-IVFSQ",
+    "sample-HNSW",
+    "crowd-Flat",
+    "crowd-PQ",
+    "crowd-IVF",
+)
+FILTERED_WORLDS = ("sample-HNSW", "crowd-Flat", "crowd-PQ", "crowd-IVF", "crowd-IVFSQ")
 WEIGHTS = (0.0, 0.1, 0.3, 0.7, 1.0)
 # Content weight, neighbors wanted, offset.
 PAGES = (
@@ -180,7 +189,9 @@ def test_a_query_that_names_no_weight_or_accuracy_gets_those_of_the_bundle(
 @pytest.mark.parametrize("count", [10, 100, 1000])
 @pytest.mark.parametrize("recall", [None, 0.9])
 @pytest.mark.parametrize("whom", ["a popular item", "an active user"])
-@pytest.mark.parametrize("name", ["sample-IVF", "sample-HNSW", "crowd-IVF"])
+@pytest.mark.parametrize(
+    "name", ["sample-PQ", "sample-IVF", "sample-HNSW", "crowd-PQ", "crowd-IVF", "crowd-IVFSQ"]
+)
 def test_an_approximate_search_returns_as_many_as_an_exact_one(
     world: "World", name: str, whom: str, recall: float | None, count: int
 ) -> None:
@@ -200,7 +211,9 @@ def test_an_approximate_search_returns_as_many_as_an_exact_one(
 @pytest.mark.parametrize("k", [10, 100])
 @pytest.mark.parametrize("recall", [0.9, 0.99])
 @pytest.mark.parametrize("target", Target)
-@pytest.mark.parametrize("name", ["sample-IVF", "sample-HNSW", "crowd-IVF"])
+@pytest.mark.parametrize(
+    "name", ["sample-PQ", "sample-IVF", "sample-HNSW", "crowd-PQ", "crowd-IVF", "crowd-IVFSQ"]
+)
 def test_the_recall_that_was_asked_for_is_met(
     world: "World", name: str, target: Target, recall: float, k: int
 ) -> None:

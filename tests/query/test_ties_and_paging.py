@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from tests.query.conftest import BuildBundle, World
     from tests.query.oracle import Oracle
 
-WORLDS = ("sample-Flat", "sample-IVF", "sample-HNSW", "crowd-Flat", "crowd-IVF")
+WORLDS = (
+    "sample-Flat",
+    "sample-PQ",
+    "sample-IVF",
+    "sample-IVFSQ",
+    "sample-HNSW",
+    "crowd-Flat",
+    "crowd-PQ",
+    "crowd-IVF",
+)
 HALF_OF_THE_CROWD = Filter(min_year=1980)
 
 

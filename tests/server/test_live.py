@@ -297,6 +297,44 @@ def test_a_corrupt_version_is_refused_rolled_back_and_followed_by_a_sound_one(
         assert spoiled in caplog.text
 
 
+def test_callers_are_told_what_was_refused_and_why_but_not_where(
+    serve: "Serve", store: Store, versions: tuple[str, str], wait_until: Wait
+) -> None:
+    first, second = versions
+    remove_a_file(store.folder_of(second))
+    settings = ServerSettings(store.path, port=0, poll_interval_s=0.02)
+    with serve(settings) as address, SimilarityClient(address) as client:
+        assert client.get_bundle().refused == ()
+        store.point_current_at(second)
+        wait_until(lambda: client.get_bundle().refused != ())
+        store.current_file.write_bytes(b"../../elsewhere\n")
+        wait_until(lambda: len(client.get_bundle().refused) == 2)
+        told = client.get_bundle()
+        unreadable, spoiled = told.refused
+        assert (told.version, unreadable.version, spoiled.version) == (first, "", second)
+        assert "gram.npy" in spoiled.reason
+        for refusal in told.refused:
+            assert str(store.path) not in refusal.reason
+            assert told.live_since_s is not None
+            assert told.live_since_s <= refusal.refused_at_s
+
+
+def test_a_version_that_was_mended_is_tried_again_when_told_to_look(
+    live: Live, store: Store, versions: tuple[str, str], tmp_path: Path, wait_until: Wait
+) -> None:
+    first, second = versions
+    aside = tmp_path / "gram.npy"
+    shutil.move(store.folder_of(second) / "gram.npy", aside)
+    store.point_current_at(second)
+    live.refresh()
+    shutil.move(aside, store.folder_of(second) / "gram.npy")
+    live.refresh()
+    assert serving_version(live) == first
+    live.look()
+    wait_until(lambda: serving_version(live) == second)
+    assert [refusal.version for refusal in live.refused] == [second]
+
+
 def test_titles_and_items_come_from_the_same_bundle_as_neighbors(
     serve: "Serve", store: Store, versions: tuple[str, str], wait_until: Wait
 ) -> None:

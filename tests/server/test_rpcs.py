@@ -1,8 +1,10 @@
 """What every rpc answers over a real connection: the kernel's answers, whole and in order."""
 
 import asyncio
+import dataclasses
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -326,7 +328,9 @@ def test_items_come_in_the_order_asked_for_and_unknown_ids_are_listed(
 
 def test_the_bundle_describes_itself(client: SimilarityClient, bundle: Bundle) -> None:
     told, expected = client.get_bundle(), catalogue.describe(bundle)
-    assert told == expected
+    assert told.live_since_s is not None
+    assert told.created_at_s <= told.live_since_s <= time.time()
+    assert dataclasses.replace(told, live_since_s=None) == expected
     assert (told.item_count, told.user_count) == (len(bundle.items), len(bundle.users))
     assert told.simulated
     assert {row.space for row in told.recall} == {key.name for key in bundle.spaces}

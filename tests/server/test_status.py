@@ -19,6 +19,8 @@ from server.admission import Gate
 from server.guard import Guard
 from server.metrics import Counts
 from server.service import SimilarityService
+from server.settings import ServerSettings
+from server.work import Work
 
 if TYPE_CHECKING:
     from tests.server.conftest import Answer, Ask, Stream
@@ -236,7 +238,9 @@ def test_a_call_without_time_left_is_refused_before_any_work() -> None:
     nothing: Any = None
     guard = Guard(Gate(1), Counts())
     details: Any = SimpleNamespace(method="/ilk.v1.SimilarityService/GetBundle")
-    service = SimilarityService(nothing, nothing, nothing, guard)
+    live: Any = SimpleNamespace(get=lambda: SimpleNamespace(costs=SimpleNamespace(usual=1)))
+    work: Any = Work(Gate(1), Counts(), nothing, ServerSettings())
+    service = SimilarityService(live, work, nothing, guard)
     handler: Any = service.handlers().service(details)
     with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED"):
         asyncio.run(handler.unary_unary(b"", Late()))

@@ -1,0 +1,20 @@
+"""Knows faiss, and is the only door to it: build, search, save, map, measure.
+
+It refuses to know what the rows stand for. Every index answers by inner product and keeps rows in the
+order they were given.
+"""
+
+from ilk.ann.index import Index, RowNeighbors, use_threads
+from ilk.ann.measure import compare_with_all, recall, top_rows
+from ilk.ann.spec import IndexKind, IndexSpec
+
+__all__ = [
+    "Index",
+    "IndexKind",
+    "IndexSpec",
+    "RowNeighbors",
+    "compare_with_all",
+    "recall",
+    "top_rows",
+    "use_threads",
+]

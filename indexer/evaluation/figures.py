@@ -1,0 +1,129 @@
+"""Knows what a ranking scored, over several splits: for all test users, by activity and popularity.
+
+It refuses to know who ranked, and how the figures are shown (`present` does).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from indexer.evaluation import metrics
+from indexer.evaluation.estimates import (
+    Estimate,
+    ListFigure,
+    by_item_group,
+    by_user_group,
+    list_figure,
+    mean_of_lists,
+    mean_with_interval,
+    popularity_groups,
+)
+from indexer.evaluation.metrics import Figures, Ranked
+from indexer.evaluation.settings import Request
+from indexer.evaluation.splits import Split
+
+DEPTH = 100
+# Accuracy, one value for each test user; MRR looks as deep as lists are.
+ACCURACY = ("ndcg@10", "ndcg@100", "recall@20", "recall@50", "mrr")
+# Figures of all lists together, of their first places.
+LISTS = ("coverage@10", "gini@10", "popularity rank@10", "diversity@10", "novelty@10")
+_PLACES = 10
+_BY_ACTIVITY, _BY_POPULARITY = "ndcg@10", "recall@20"
+_ACTIVITY_BOUNDS = (5, 20, 100)
+_POPULARITY_NAMES = ("tail", "middle", "head")
+
+
+@dataclass(slots=True)
+class ModelFigures:
+    """What one model scored.
+
+    Attributes
+    ----------
+    request
+        What was asked of the served model; None for a baseline.
+    per_user
+        Accuracy by figure: one value per test user, an array for each split.
+    per_list
+        Figures of all lists of a split together, one for each split.
+    activity
+        Positives that each test user showed, an array for each split.
+    by_popularity
+        Recall@20 of the users with held-out items in a popularity group (0 is the tail).
+    """
+
+    request: Request | None = None
+    per_user: dict[str, list[Figures]] = field(default_factory=dict)
+    per_list: dict[str, list[ListFigure]] = field(default_factory=dict)
+    activity: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    by_popularity: dict[int, list[Figures]] = field(default_factory=dict)
+
+    def values(self, figure: str) -> Figures:
+        """Return a per-user figure over all splits; shape ``(n_test_users,)``."""
+        return np.concatenate(self.per_user[figure])
+
+    def add(self, split: Split, ranked: Ranked, item_vectors: Any, seed: int) -> None:
+        """Measure one split.
+
+        Parameters
+        ----------
+        ranked
+            Shape ``(n_test_users, DEPTH)``, item rows of the split's data, -1 where unfilled.
+        item_vectors
+            Shape ``(n_items, dim)``: what tells how alike two items are.
+        """
+        held_out = split.held_out_matrix()
+        popularity = np.asarray(split.train_matrix().sum(axis=0)).ravel()
+        for name in ACCURACY:
+            metric, depth = metrics.metric_named(f"mrr@{DEPTH}" if name == "mrr" else name)
+            self.per_user.setdefault(name, []).append(metric(ranked, held_out, depth))
+        for name, figure in _list_figures(split, popularity, item_vectors).items():
+            self.per_list.setdefault(name, []).append(list_figure(figure, ranked, seed))
+        self.activity.append(np.diff(split.fold_in_matrix().indptr).astype(np.int64))
+        metric, depth = metrics.metric_named(_BY_POPULARITY)
+        groups = popularity_groups(popularity, len(_POPULARITY_NAMES))
+        for group, values in by_item_group(metric, ranked, held_out, depth, groups).items():
+            self.by_popularity.setdefault(group, []).append(values)
+
+    def summary(self, seed: int) -> dict[str, Any]:
+        """Return everything as plain values, each figure with its interval."""
+        activity = np.digitize(np.concatenate(self.activity), [b + 1 for b in _ACTIVITY_BOUNDS])
+        by_activity = by_user_group(self.values(_BY_ACTIVITY), activity.astype(np.int64), seed)
+        names = _group_names(_ACTIVITY_BOUNDS)
+        figures: dict[str, Any] = {
+            name: _plain(mean_with_interval(self.values(name), seed)) for name in ACCURACY
+        }
+        figures |= {name: _plain(mean_of_lists(self.per_list[name])) for name in LISTS}
+        figures[f"{_BY_ACTIVITY} by activity"] = {
+            names[group]: _plain(estimate) for group, estimate in by_activity.items()
+        }
+        figures[f"{_BY_POPULARITY} by item popularity"] = {
+            _POPULARITY_NAMES[group]: _plain(mean_with_interval(np.concatenate(values), seed))
+            for group, values in sorted(self.by_popularity.items())
+        }
+        figures["test_users"] = len(self.values(_BY_ACTIVITY))
+        figures["request"] = None if self.request is None else self.request._asdict()
+        return figures
+
+
+def _list_figures(split: Split, popularity: npt.NDArray[Any], item_vectors: Any) -> dict[str, Any]:
+    n_items, n_users, k = split.interactions.n_items, split.interactions.n_users, _PLACES
+    return {
+        "coverage@10": lambda ranked: metrics.coverage_at(ranked, n_items, k),
+        "gini@10": lambda ranked: metrics.gini(ranked, n_items, k),
+        "popularity rank@10": lambda ranked: metrics.mean_popularity_rank(ranked, popularity, k),
+        "diversity@10": lambda ranked: metrics.intra_list_diversity(ranked, item_vectors, k),
+        "novelty@10": lambda ranked: metrics.novelty(ranked, popularity, n_users, k),
+    }
+
+
+def _group_names(bounds: Sequence[int]) -> list[str]:
+    between = [f"{low + 1} to {high}" for low, high in pairwise(bounds)]
+    return [f"up to {bounds[0]}", *between, f"over {bounds[-1]}"]
+
+
+def _plain(estimate: Estimate) -> dict[str, float]:
+    return asdict(estimate)

@@ -1,0 +1,130 @@
+"""Knows every choice of an evaluation, its default and its range.
+
+It refuses to know what a choice leads to; `protocols` and `report` do.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Annotated, Literal, NamedTuple, TypeAlias, get_args
+
+from cyclopts import Parameter
+
+from ilk.errors import SettingsError
+
+Protocol: TypeAlias = Literal["strong", "weak", "temporal", "cold_items"]
+Several: TypeAlias = Annotated[
+    tuple[float, ...], Parameter(consume_multiple=True, negative_iterable="")
+]
+
+_TRADE_OFF_DIVERSITIES = (0.1, 0.2, 0.3, 0.5, 0.7)
+_TRADE_OFF_PENALTIES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+
+
+class Request(NamedTuple):
+    """What a measured request asks for beside its user."""
+
+    content_weight: float
+    diversity: float = 0.0
+    popularity_penalty: float = 0.0
+
+    def __str__(self) -> str:
+        extra = f" diversity={self.diversity:g}" if self.diversity else ""
+        extra += f" penalty={self.popularity_penalty:g}" if self.popularity_penalty else ""
+        return f"ilk w={self.content_weight:g}{extra}"
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """The choices of an evaluation.
+
+    Parameters
+    ----------
+    protocol
+        strong: users held out of training; weak: a part of each user's ratings; temporal: after a
+        date; cold_items: films held out of training. Default: strong, or weak with --train.
+    splits
+        Random splits to average over (one for temporal: nothing is random in it).
+    date
+        Temporal: what is from this day (UTC) on is predicted from what came before. Default: the
+        newest tenth of the ratings is predicted.
+    core
+        First keep positives only, and of them users and items with so many, until all have them.
+    all_ratings
+        Strong: let models learn from ratings below liked_from too, and see those of the test users.
+        By default, as published, positives are all there is.
+    own_bars
+        Call relevant what reaches each user's own bar (see --normalize), whatever the build does.
+        By default it is what reaches liked_from, for everybody.
+    blends
+        Content weights to measure. Default: 0, that of the build, and 1.
+    diversities, popularity_penalties
+        Re-ranking settings to measure, each with every blend.
+    trade_off
+        Measure diversity and popularity penalty at rising strengths, each alone, with every blend.
+    shown
+        Show only so many positives of each test user, drawn at random: newcomers. Default: all.
+    baselines
+        Measure popularity, item k-NN, EASE and random beside.
+    ease_regularization
+        λ of EASE; one ranking for each.
+    """
+
+    protocol: Protocol | None = None
+    splits: int = 1
+    date: datetime | None = None
+    core: int | None = None
+    all_ratings: Annotated[bool, Parameter(negative="")] = False
+    own_bars: Annotated[bool, Parameter(negative="")] = False
+    blends: Several = ()
+    diversities: Several = (0.0,)
+    popularity_penalties: Several = (0.0,)
+    trade_off: Annotated[bool, Parameter(negative="")] = False
+    shown: int | None = None
+    baselines: bool = True
+    ease_regularization: Several = (200.0,)
+
+    def __post_init__(self) -> None:
+        if self.protocol not in (None, *get_args(Protocol)):
+            raise SettingsError(f"--protocol must be one of {', '.join(get_args(Protocol))}")
+        if self.splits < 1:
+            raise SettingsError(f"--splits must be at least 1, got {self.splits}")
+        if self.shown is not None and (self.shown < 1 or not self.is_strong):
+            raise SettingsError("--shown must be at least 1, and needs the strong protocol")
+        if self.date is not None and self.protocol != "temporal":
+            raise SettingsError("--date needs the temporal protocol")
+        if self.all_ratings and not self.is_strong:
+            raise SettingsError("--all-ratings needs the strong protocol; the others show them all")
+        if self.core is not None and self.core < 1:
+            raise SettingsError(f"--core must be at least 1, got {self.core}")
+        if not all(penalty > 0 for penalty in self.ease_regularization):
+            raise SettingsError("--ease-regularization must be positive")
+        for name in ("blends", "diversities", "popularity_penalties"):
+            if not all(0 <= value <= 1 for value in getattr(self, name)):
+                raise SettingsError(f"--{name.replace('_', '-')} must be in [0, 1]")
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether users are held out wholly, as they are if nothing else is said."""
+        return self.protocol in (None, "strong")
+
+    @property
+    def cutoff_s(self) -> int | None:
+        """The date as Unix seconds; a date that names no zone is in UTC."""
+        if self.date is None:
+            return None
+        zoned = self.date if self.date.tzinfo else self.date.replace(tzinfo=timezone.utc)
+        return int(zoned.timestamp())
+
+    def requests(self, usual_blend: float) -> Iterator[Request]:
+        """Yield what is asked of the served model, each once, for a build with this blend."""
+        asked: dict[Request, None] = {}
+        for weight in self.blends or sorted({0.0, usual_blend, 1.0}):
+            for diversity in self.diversities:
+                for penalty in self.popularity_penalties:
+                    asked[Request(weight, diversity, penalty)] = None
+            if self.trade_off:
+                asked[Request(weight)] = None
+                asked |= {Request(weight, diversity=d): None for d in _TRADE_OFF_DIVERSITIES}
+                asked |= {Request(weight, popularity_penalty=p): None for p in _TRADE_OFF_PENALTIES}
+        yield from asked

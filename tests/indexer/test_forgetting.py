@@ -1,0 +1,246 @@
+"""Forgetting: the users are gone from what is served, from what is kept and from what is built later."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from examples.walkthrough import SETTINGS, five_users
+from ilk.ann import IndexKind
+from ilk.bundle import Bundle, Store, open_bundle
+from ilk.bundle.contents import flatten
+from ilk.bundle.manifest import Manifest
+from ilk.errors import BundleError, DataError, NotFound
+from ilk.predict import predict
+from ilk.query import answer
+from ilk.types import ItemId, Neighbors, Query, Target, UserId
+from indexer.__main__ import main
+from indexer.build import build
+from indexer.forgetting import forget, prove_absence, without_forgotten
+from indexer.forgotten import Forgotten
+from indexer.gate import GateSettings
+from indexer.interactions import Interactions
+from indexer.progress import Progress
+from indexer.publishing import assemble_and_publish
+from indexer.removal import without_users
+from indexer.settings import BuildSettings
+from indexer.validation import check_values
+
+QUIET = Progress(quiet=True)
+QUICK = BuildSettings(factors=8, iterations=2, evaluate=False)
+
+
+@pytest.fixture(scope="module")
+def named(sample: Interactions) -> Interactions:
+    """The sample with users whose ids are long enough to be looked for in any file."""
+    return replace(sample, user_ids=[f"person-{at:06d}" for at in range(sample.n_users)])
+
+
+@pytest.fixture(scope="module")
+def published(named: Interactions, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of two versions."""
+    path = tmp_path_factory.mktemp("named")
+    for seed in (1, 2):
+        assemble_and_publish(named, path, replace(QUICK, seed=seed), {}, QUIET)
+    return path
+
+
+@pytest.fixture
+def store(published: Path, tmp_path: Path) -> Store:
+    return Store(shutil.copytree(published, tmp_path / "store"))
+
+
+def some_users(bundle: Bundle, *rows: int) -> list[str]:
+    return [bundle.users.vocabulary.id_of(row) for row in rows]
+
+
+def answered(bundle: Bundle, query: Query) -> Neighbors:
+    return answer(bundle, query)
+
+
+def test_the_live_bundle_goes_on_without_them(store: Store) -> None:
+    before = open_bundle(store.path)
+    gone = some_users(before, 0, 7, len(before.users) - 1)
+    n_ratings = sum(
+        len(before.ratings_by_user.stars_of(before.users.vocabulary.row_of(i))) for i in gone
+    )
+    stays = before.users.vocabulary.id_of(3)
+    asked = [
+        Query(UserId(stays), Target.ITEMS),
+        Query(ItemId(before.items.vocabulary.id_of(5)), Target.ITEMS),
+        Query(UserId(stays), Target.USERS, neighbor_count=20),
+    ]
+    expected = [answered(before, query) for query in asked]
+    del before
+
+    outcome = forget(store, [*gone, "person-nobody"], wait_s=0)
+    assert (outcome.n_users, outcome.n_ratings) == (3, n_ratings)
+    assert store.list_versions() == [outcome.version]
+    after = open_bundle(store.path)
+    check_values(after)
+    assert (after.manifest.n_users, after.manifest.n_ratings) == (
+        len(after.users),
+        outcome_of(after),
+    )
+    for user_id in gone:
+        with pytest.raises(NotFound):
+            answer(after, Query(UserId(user_id), Target.ITEMS))
+    for query, was in zip(asked, expected, strict=True):
+        now = {n.id: n.score for n in answered(after, query).neighbors}
+        for neighbor in was.neighbors:
+            if neighbor.id not in gone and neighbor.id in now:
+                assert now[neighbor.id] == pytest.approx(neighbor.score, abs=1e-5)
+        assert not now.keys() & set(gone)
+    assert [n.id for n in answered(after, asked[0]).neighbors] == [
+        n.id for n in expected[0].neighbors
+    ]
+    assert predict(after, UserId(stays), [after.items.vocabulary.id_of(1)])
+
+
+def outcome_of(bundle: Bundle) -> int:
+    return int(bundle.ratings_by_item.indptr[-1])
+
+
+def test_what_stays_is_what_it_was_to_the_last_bit(store: Store) -> None:
+    before = open_bundle(store.path)
+    folder = store.folder_of(before.version)
+    rows = np.array([2, 40, 41])
+    manifest, arrays, _ = without_users(before, folder, rows)
+    assert isinstance(manifest, Manifest)
+    kept = np.setdiff1d(np.arange(len(before.users)), rows)
+    for part in ("factors", "directions", "content"):
+        assert np.array_equal(arrays[f"users.{part}"], getattr(before.users, part)[kept])
+    for name, array in flatten("items", before.items).items():
+        assert np.array_equal(arrays[name], array)
+    indptr = arrays["ratings_by_user.indptr"]
+    for new, old in enumerate(kept.tolist()):
+        own = slice(indptr[new], indptr[new + 1])
+        assert np.array_equal(
+            arrays["ratings_by_user.others"][own], before.ratings_by_user.others_of(old)
+        )
+        assert np.array_equal(
+            arrays["ratings_by_user.stars"][own], before.ratings_by_user.stars_of(old)
+        )
+    # By item, each entry is an entry by user.
+    item_of = np.repeat(np.arange(len(before.items)), np.diff(arrays["ratings_by_item.indptr"]))
+    user_of = np.repeat(np.arange(len(kept)), np.diff(indptr))
+    by_item = set(zip(arrays["ratings_by_item.others"].tolist(), item_of.tolist(), strict=True))
+    by_user = set(zip(user_of.tolist(), arrays["ratings_by_user.others"].tolist(), strict=True))
+    assert by_item == by_user
+    stars = np.bincount(item_of, arrays["ratings_by_item.stars"], len(before.items))
+    rated = np.bincount(item_of, minlength=len(before.items))
+    means = arrays["catalogue.mean_stars"]
+    np.testing.assert_allclose(
+        means[rated > 0], (stars / np.maximum(rated, 1))[rated > 0], rtol=1e-6
+    )
+    assert np.isnan(means[rated == 0]).all()
+
+
+def test_a_later_build_from_the_same_data_leaves_them_out(
+    store: Store, named: Interactions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = some_users(open_bundle(store.path), 1, 2)
+    forget(store, gone, wait_s=0)
+    build(named, store.path, QUICK, QUIET, GateSettings(accept_drift=True))
+    assert "2 forgotten users are left out" in capsys.readouterr().err
+    bundle = open_bundle(store.path)
+    assert (bundle.users.vocabulary.rows_of(gone) < 0).all()
+    assert len(bundle.users) == named.n_users - 2
+    # And the next one after it; others are not touched.
+    left, n_out = without_forgotten(named, store.path)
+    assert n_out == 2
+    assert len(left) == outcome_of(bundle)
+
+
+def test_a_version_that_a_server_has_open_is_named_and_the_command_can_be_repeated(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serving = open_bundle(store.path)
+    (gone,) = some_users(serving, 4)
+    with pytest.raises(BundleError, match=f"{serving.version} still hold.*run the same command"):
+        forget(store, [gone], wait_s=0.3)
+    # What could be done was done.
+    assert open_bundle(store.path).users.vocabulary.row_of(gone) < 0
+    assert store.current_version() in store.list_versions()
+    version = serving.version
+    del serving
+    assert main(["forget", "--user", gone, "--store", str(store.path), "--wait-s", "0"]) == 0
+    told = capsys.readouterr().out
+    assert "0 users with 0 ratings were in the live bundle" in told
+    assert f"older versions deleted: {version}" in told
+    assert version not in store.list_versions()
+
+
+def test_a_version_that_cannot_be_read_is_taken_to_hold_them(store: Store) -> None:
+    older, live = store.list_versions()
+    store.point_current_at(live)
+    (store.folder_of(older) / "gram.npy").unlink()
+    assert older in forget(store, ["person-nobody"], wait_s=0).deleted
+
+
+# Codes find too little among so few rows to be published.
+@pytest.mark.parametrize(
+    "kind", [k for k in IndexKind if k is not IndexKind.PQ], ids=lambda kind: kind.value
+)
+def test_indices_of_every_kind_are_carried_over(kind: IndexKind, tmp_path: Path) -> None:
+    assemble_and_publish(five_users(), tmp_path, replace(SETTINGS, index=kind), {}, QUIET)
+    outcome = forget(Store(tmp_path), ["U3"], wait_s=0)
+    bundle = open_bundle(tmp_path)
+    assert {record.kind for record in bundle.manifest.indices.values()} == {kind.value}
+    assert (outcome.n_users, outcome.n_ratings, len(bundle.users)) == (1, 2, 4)
+    near = answer(bundle, Query(ItemId("Inception"), Target.USERS)).neighbors
+    assert {n.id for n in near} == {"U1", "U2", "U4", "U5"}
+
+
+def test_a_trace_in_any_file_is_found(store: Store) -> None:
+    bundle = open_bundle(store.path)
+    folder = store.folder_of(bundle.version)
+    with pytest.raises(BundleError, match="still holds 1 of the users"):
+        prove_absence(bundle, folder, some_users(bundle, 3))
+    n_files = len(list(folder.iterdir()))
+    assert prove_absence(bundle, folder, ["person-nobody"]) == n_files
+    with (folder / "users.factors.npy").open("ab") as file:
+        file.write(b"....person-nobody....")
+    with pytest.raises(BundleError, match=r"users\.factors\.npy names one of the users"):
+        prove_absence(bundle, folder, ["person-nobody"])
+    # Too short to mean anything among numbers.
+    assert prove_absence(bundle, folder, ["nobody"]) == n_files
+
+
+def test_the_list_names_nobody(store: Store) -> None:
+    Forgotten.of(store).with_users(["person-000001"]).save(store)
+    data = (store.path / "forgotten.json").read_bytes()
+    assert b"person" not in data
+    listed = Forgotten.of(store)
+    assert listed.among(["person-000001", "person-000002"]).tolist() == [True, False]
+    # Another store has another salt.
+    other = Store(store.path.parent / "other")
+    assert Forgotten.of(other).with_users(["person-000001"]).hashes != listed.hashes
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b"\xff"])
+def test_no_build_passes_over_a_list_that_cannot_be_read(
+    damage: bytes, store: Store, named: Interactions
+) -> None:
+    Forgotten.of(store).with_users(["person-000001"]).save(store)
+    whole = (store.path / "forgotten.json").read_bytes()
+    for told in (damage, whole[:-2], whole.replace(b"users", b"usher")):
+        (store.path / "forgotten.json").write_bytes(told)
+        with pytest.raises(BundleError, match="would bring them back"):
+            build(named, store.path, QUICK, QUIET)
+
+
+def test_the_last_of_all_users_cannot_be_forgotten_from_a_bundle(store: Store) -> None:
+    bundle = open_bundle(store.path)
+    everybody = some_users(bundle, *range(len(bundle.users)))
+    with pytest.raises(BundleError, match="nothing would be left"):
+        forget(store, everybody, wait_s=0)
+    assert store.current_version() == bundle.version
+
+
+def test_a_build_of_nobody_but_the_forgotten_is_refused(store: Store, named: Interactions) -> None:
+    Forgotten.of(store).with_users(named.user_ids).save(store)
+    with pytest.raises(DataError, match="no ratings"):
+        build(named, store.path, QUICK, QUIET)

@@ -1,0 +1,45 @@
+"""Bundles that were written once are read for ever: one of every format version, and what it answered."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ilk.bundle import Bundle, open_bundle
+from ilk.bundle.manifest import FORMAT_VERSION
+from indexer.validation import check_values
+from tests.golden.make import FOLDER, QUERIES, answers_of, unpack
+
+GOLDEN = sorted(FOLDER.glob("format-*.json"))
+
+
+def test_every_format_that_was_published_is_kept() -> None:
+    assert {path.name for path in GOLDEN} == {
+        f"format-{version}.json" for version in range(1, FORMAT_VERSION + 1)
+    }
+
+
+@pytest.fixture(params=GOLDEN, ids=lambda path: path.stem)
+def golden(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Bundle, dict[str, Any]]:
+    """A golden bundle, opened, and what is told of it."""
+    told = unpack(request.param, tmp_path)
+    return open_bundle(tmp_path), told
+
+
+def test_a_golden_bundle_opens_and_is_sound(golden: tuple[Bundle, dict[str, Any]]) -> None:
+    bundle, told = golden
+    assert bundle.version == told["version"]
+    assert (len(bundle.users), len(bundle.items)) == (6, 7)
+    assert bundle.catalogue.titles.to_list().count("最後の渡し船") == 1
+    check_values(bundle)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_golden_bundle_answers_what_it_answered_when_it_was_made(
+    name: str, golden: tuple[Bundle, dict[str, Any]]
+) -> None:
+    bundle, told = golden
+    now, then = answers_of(bundle)[name], told["answers"][name]
+    assert [i for i, _ in now] == [i for i, _ in then]
+    assert [score for _, score in now] == pytest.approx([score for _, score in then], abs=1e-4)
+    assert now
