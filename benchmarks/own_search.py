@@ -1,30 +1,32 @@
 """Measures Ilk's own searches as `benchmarks.peers.searching` measures other libraries'.
 
 It refuses to know those. Run as ``python -m benchmarks.own_search STORE SPACE WEIGHT N_QUERIES``; prints
-points as they do: of the bundle's index alone, of whole answers, and of the bare faiss index beneath
-both, searched by faiss's own call for as many rows at the same effort.
+points as they do: of the space's index alone, of whole answers, and of the bare faiss index beneath
+both, searched and refined by faiss's own call for as many rows at the same effort.
 """
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 
-from benchmarks.peers.searching import cpu_us
+from benchmarks.peers.searching import Search, cpu_us
 from benchmarks.scale.serving import exact_scores
 from ilk import ann
-from ilk.ann import RowNeighbors, recall
+from ilk.ann import RowNeighbors, compare_with_all, recall
 from ilk.bundle import Bundle, open_bundle
 from ilk.plan import Plan, make_plan
 from ilk.query import answer
-from ilk.search import fetch_count
+from ilk.search import fetch_count, through_index
 from ilk.space import SPACE_KEYS, Space, SpaceKey
 from ilk.types import Accuracy, ItemId, Query, Target, UserId
-from ilk.vectors import Float32Matrix, blend
+from ilk.vectors import Float32Matrix, blend, concatenate
 
 ACCURACIES = (0.9, 0.95, 0.98, 0.99, 0.999)
 _K = 10
@@ -64,46 +66,54 @@ def main(store: Path, space_name: str, weight: float, n_queries: int) -> None:
 
 
 def _index_points(space: Space, vectors: Float32Matrix) -> list[dict[str, Any]]:
-    index = space.index
-    exact = RowNeighbors(np.empty(0, np.int64), _exact(space, vectors))
+    truth = compare_with_all(concatenate(space.factors, space.content), vectors, _K)
     points = []
     for effort in dict(space.efforts):
-        found = recall([index.nearest(vectors, _K, effort)], [exact], _K)
-        spent = cpu_us(lambda query, effort=effort: index.nearest(query, _K, effort), vectors)  # type: ignore[misc]
-        points.append(_point("ilk index", f"effort {effort}", found, spent))
+        found = recall([space.nearest(vectors, _K, effort)], [truth], _K)
+        spent_us = cpu_us(lambda query, effort=effort: space.nearest(query, _K, effort), vectors)  # type: ignore[misc]
+        points.append(_point("ilk index", f"effort {effort}", found, spent_us))
     return points
-
-
-def _exact(space: Space, vectors: Float32Matrix) -> Float32Matrix:
-    n_factors = space.factors.shape[1]
-    scores = vectors[:, :n_factors] @ space.factors.T + vectors[:, n_factors:] @ space.content.T
-    return -np.sort(-scores, axis=1)[:, :_K]
 
 
 def _answer_points(
     bundle: Bundle, queries: Sequence[Query], vectors: Float32Matrix, target: float
 ) -> list[dict[str, Any]]:
     accuracy = Accuracy.at_recall(target)
-    asked = [Query(q.whom, q.target, q.content_weight, accuracy=accuracy) for q in queries]
+    asked = [replace(query, accuracy=accuracy) for query in queries]
     plans = [make_plan(bundle, query) for query in asked]
-    space, effort, k = plans[0].space, plans[0].effort or 0, fetch_count(plans[0])
     scores = np.full((len(asked), _K), -np.inf, dtype=np.float32)
     for at, query in enumerate(asked):
         told = [n.score for n in answer(bundle, query).neighbors]
         scores[at, : len(told)] = told
     none = np.empty(0, np.int64)
-    exact = exact_scores(space, plans)
-    found = recall([RowNeighbors(none, scores)], [RowNeighbors(none, exact)], _K)
+    truth = exact_scores(plans[0].space, plans)
+    found = recall([RowNeighbors(none, scores)], [RowNeighbors(none, truth)], _K)
     turn = cycle(asked)
-    inner, parameters = space.index._inner, space.index._parameters(effort, None)
-    searches: dict[str, Callable[[Float32Matrix], Any]] = {
-        "ilk answer": lambda _: answer(bundle, next(turn)),
-        "bare faiss": lambda query: inner.search(query, k, params=parameters),
-    }
-    setting = f"accuracy {target:g}, effort {effort}"
-    return [
-        _point(name, setting, found, cpu_us(search, vectors)) for name, search in searches.items()
+    setting = f"accuracy {target:g}, effort {plans[0].effort}"
+    points = [
+        _point("ilk answer", setting, found, cpu_us(lambda _: answer(bundle, next(turn)), vectors))
     ]
+    if all(map(through_index, plans)):
+        search, width = bare_search(plans[0])
+        wide = np.pad(vectors, ((0, 0), (0, width - vectors.shape[1])))
+        points.append(_point("bare faiss", setting, found, cpu_us(search, wide)))
+    return points
+
+
+def bare_search(plan: Plan) -> tuple[Search, int]:
+    """Return faiss's own call for what a plan fetches, refined by faiss too, and the width it takes."""
+    space, n_fetched = plan.space, fetch_count(plan)
+    inner, parameters = space.index._inner, space.index._parameters(plan.effort or 0, None)
+    if not space.index.kind.has_codes:
+        return lambda query: inner.search(query, n_fetched, params=parameters)[1], inner.d
+    vectors = concatenate(space.factors, space.content)
+    wide = np.pad(vectors, ((0, 0), (0, inner.d - vectors.shape[1])))
+    refined = faiss.IndexRefineFlat(inner, faiss.swig_ptr(wide))
+    n_wanted = plan.n_wanted + 1
+    options = faiss.IndexRefineSearchParameters(
+        k_factor=n_fetched / n_wanted, base_index_params=parameters
+    )
+    return lambda query: refined.search(query, n_wanted, params=options)[1], inner.d
 
 
 def _point(name: str, setting: str, found: float, spent_us: float) -> dict[str, Any]:

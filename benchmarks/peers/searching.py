@@ -70,7 +70,7 @@ def recall(
     return hits / (K * len(queries))
 
 
-def cpu_us(search: Search, queries: Float32Matrix) -> float:
+def cpu_us(search: Callable[[Float32Matrix], object], queries: Float32Matrix) -> float:
     """Return CPU microseconds per query: of several rounds the best, which others disturbed least."""
     rows = [np.ascontiguousarray(query[None]) for query in queries]
     rounds = []
