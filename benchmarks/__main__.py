@@ -7,9 +7,11 @@ from pathlib import Path
 
 from cyclopts import App
 
-from benchmarks import overload, ranking, services, serving, stars
+from benchmarks import habits, libraries, overload, promise, ranking, services, serving, stars
 from ilk import exits
 from ilk.ann import IndexKind
+from ilk.bundle import open_bundle
+from ilk.space import SPACE_KEYS
 from indexer.build import build
 from indexer.interactions import Interactions
 from indexer.progress import Progress
@@ -149,6 +151,97 @@ def run_overload(
     with tempfile.TemporaryDirectory() as folder:
         build(_read(movielens), Path(folder), BuildSettings(evaluate=False), Progress())
         print("\n".join(overload.table(*overload.measure(Path(folder), plan))))
+
+
+@app.command(name="promise")
+def run_promise(
+    *,
+    movielens: Path | None = None,
+    store: Path | None = None,
+    index: IndexKind | None = None,
+    cases: int = 10_000,
+    seed: int = 1,
+) -> None:
+    """Ask random queries at random recalls, blends and filters, and hold the answers against all rows.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    store
+        Store of a bundle to ask, in place of building one.
+    index
+        Kind of index to build. Default: what the indexer chooses.
+    cases
+        Of each space.
+    seed
+        Of the cases.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if store is None:
+            store, settings = Path(folder), BuildSettings(evaluate=False, index=index)
+            build(_read(movielens), store, settings, Progress())
+        print(f"seed {seed}")
+        print("\n".join(promise.table(promise.measure(store, cases, seed))))
+
+
+@app.command(name="habits")
+def run_habits(*, movielens: Path | None = None, splits: int = 5) -> None:
+    """Rank with stars read by everybody's bar and by each user's own, for real and for stern users.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    splits
+        Random splits to average over.
+    """
+    settings = BuildSettings()
+    compared = habits.compare(_read(movielens), settings, Progress(), n_splits=splits)
+    print("\n".join(habits.table(compared, settings.seed)))
+
+
+@app.command(name="libraries")
+def run_libraries(
+    *,
+    movielens: Path | None = None,
+    store: Path | None = None,
+    spaces: tuple[str, ...] = tuple(key.name for key in SPACE_KEYS),
+    content_weight: float = 0.1,
+    queries: int = 200,
+    peers: tuple[str, ...] = tuple(libraries.PEERS),
+    plots: Path | None = None,
+) -> None:
+    """Search beside other libraries at equal recall, each in an environment of its own.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set to build a bundle of. Default: the embedded sample.
+    store
+        Search the live bundle of this folder instead.
+    spaces
+        Which of the four.
+    content_weight
+        The blend of the queries.
+    queries
+        How many.
+    peers
+        Which libraries.
+    plots
+        Folder for curves of queries per second against recall.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if store is None:
+            build(_read(movielens), Path(folder), BuildSettings(evaluate=False), Progress())
+        searched = store or Path(folder)
+        found = libraries.compare(searched, spaces, content_weight, queries, peers)
+        name = open_bundle(searched).manifest
+    print("\n".join(libraries.table(found)))
+    if plots is not None:
+        title = f"{name.n_users} users x {name.n_items} items"
+        for file in libraries.draw(found, title, plots):
+            print(f"drawn: {file}")
 
 
 def _read(movielens: Path | None) -> Interactions:

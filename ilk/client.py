@@ -47,7 +47,7 @@ SERVICE_CONFIG = {
                 "initialBackoff": "0.05s",
                 "maxBackoff": "0.5s",
                 "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],
@@ -55,8 +55,10 @@ SERVICE_CONFIG = {
 }
 """How gRPC spreads and repeats calls, as a gRPC service config.
 
-Calls go round the addresses that the target resolves to. Only UNAVAILABLE is tried again, at most
-twice, within the call's deadline: a worker or server that goes away is hidden from the caller.
+Calls go round the addresses that the target resolves to. Only UNAVAILABLE and CANCELLED are tried again,
+at most twice, within the call's deadline: a worker or server that goes away is hidden from the caller.
+CANCELLED is how gRPC lets go of calls that had come but not begun when a server stopped; a call that
+its own caller cancels is never repeated.
 RESOURCE_EXHAUSTED is not, since repeating adds to the load that is being shed. Where half of many
 calls fail, the throttle stops repeating them at all.
 """

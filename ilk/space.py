@@ -103,6 +103,17 @@ class Space:
             scores[here] = self.factors[part] @ collaborative + self.content[part] @ content
         return scores
 
+    def nearest(self, queries: Float32Matrix, k: int, effort: int) -> RowNeighbors:
+        """Return the best ``k`` rows by true scores among the candidates that the index finds.
+
+        ``queries`` are blended, of shape ``(n_queries, n_factors + dim_content)``; ``k <= len(self)``.
+        """
+        n_fetched = min(self.index.kind.candidates(k, effort), len(self))
+        found = self.index.nearest(queries, n_fetched, effort)
+        if self.index.kind.has_codes:
+            found = self.rescored(queries, found)
+        return RowNeighbors(found.rows[:, :k], found.scores[:, :k])
+
     def rescored(self, queries: Float32Matrix, candidates: RowNeighbors) -> RowNeighbors:
         """Return candidates with their true scores, best first.
 

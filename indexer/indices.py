@@ -175,23 +175,13 @@ class _Bench:
     def _row(self, space: Space, name: str, effort: int, weight: float) -> MeasuredRecall:
         queries, truth = self.queries[weight], self.truths[weight]
         at_10, at_100 = (
-            _recall(_search(space, queries, effort, k), truth, k)
+            _recall(space.nearest(queries, k, effort), truth, k)
             for k in (min(depth, len(space)) for depth in DEPTHS)
         )
         timed = queries[:_N_TIMED, None]
         k = min(DEPTHS[0], len(space))
-        cpu_us = 1e6 * _cpu_s(lambda: [_search(space, q, effort, k) for q in timed]) / len(timed)
+        cpu_us = 1e6 * _cpu_s(lambda: [space.nearest(q, k, effort) for q in timed]) / len(timed)
         return MeasuredRecall(self.key.name, name, effort, weight, at_10, at_100, round(cpu_us, 1))
-
-
-def _search(space: Space, queries: Float32Matrix, effort: int, k: int) -> RowNeighbors:
-    """Return the best ``k`` as queries find them: candidates from the index, then true scores."""
-    index = space.index
-    n_fetched = min(index.kind.candidates(k, effort), len(space))
-    found = index.nearest(queries, n_fetched, effort)
-    if index.kind.has_codes:
-        found = space.rescored(queries, found)
-    return RowNeighbors(found.rows[:, :k], found.scores[:, :k])
 
 
 def _cpu_s(work: Callable[[], object]) -> float:

@@ -72,11 +72,7 @@ def self_neighbors(space: Space, recall: float, seed: int) -> float:
     effort = space.effort(_EVEN_BLEND, recall)
     if effort is None:
         effort = max((row.effort for row in space.recall), default=0)
-    n_fetched = space.index.kind.candidates(_NEIGHBORS_ASKED, effort)
-    candidates = space.index.nearest(queries, min(n_fetched, len(space)), effort)
-    if space.index.kind.has_codes:
-        candidates = space.rescored(queries, candidates)
-    found = candidates.rows[:, 0]
+    found = space.nearest(queries, min(_NEIGHBORS_ASKED, len(space)), effort).rows[:, 0]
     best = np.full(len(asking), -np.inf)
     step = max(1, _CHUNK // max(queries.shape[1], 1))
     for start in range(0, len(space), step):

@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from ilk import ann
 from server.address import address_of, taken
 from server.admission import Gate
-from server.guard import Guard
+from server.guard import Guard, Observer, log_call
 from server.health import Health
 from server.link import Report
 from server.live import Live
@@ -29,6 +29,7 @@ from server.metrics import Counts, Snapshot, resident_bytes
 from server.service import SERVICE, SimilarityService
 from server.settings import ServerSettings
 from server.shadow import Shadow
+from server.tracing import tracing
 from server.work import Work
 
 log = logging.getLogger("ilk.server")
@@ -93,9 +94,13 @@ async def serving(
         contextlib.closing(live),
         ThreadPoolExecutor(settings.executor_threads, "search") as pool,
         contextlib.closing(Shadow(settings.shadow_share, counts)) as shadow,
+        contextlib.ExitStack() as watching,
     ):
         work = Work(gate, counts, pool, settings)
-        guard = Guard(gate, counts, log_calls=settings.log_calls)
+        observers: list[Observer] = [log_call] if settings.log_calls else []
+        if settings.tracing:
+            observers.append(watching.enter_context(tracing()))
+        guard = Guard(gate, counts, observers)
         service = service_type(live, work, shadow, guard)
         health = Health()
         server = _server(settings, service, health, shared_port=shared_port)

@@ -6,7 +6,7 @@ It refuses to know what is asked. The text of an unforeseen error stays here.
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -98,14 +98,22 @@ class Call:
         return Patience(self._context.time_remaining())
 
     @property
+    def metadata(self) -> dict[str, str]:
+        """What the caller sent with the call, but for binary values."""
+        pairs = self._context.invocation_metadata() or ()
+        return {key: value for key, value in pairs if isinstance(value, str)}
+
+    @property
     def request_id(self) -> str:
         """The caller's own name for the call, or one made here; what the log knows it by."""
         if self._id is None:
-            given = (v for k, v in self._context.invocation_metadata() or () if k == REQUEST_ID)
-            told = next(given, "")
-            fit = isinstance(told, str) and told.isascii() and told.isprintable()
-            self._id = str(told)[:_MAX_REQUEST_ID] if told and fit else uuid.uuid4().hex[:16]
+            told = self.metadata.get(REQUEST_ID, "")
+            fit = told.isascii() and told.isprintable()
+            self._id = told[:_MAX_REQUEST_ID] if told and fit else uuid.uuid4().hex[:16]
         return self._id
+
+
+Observer: TypeAlias = Callable[[str, Call, float], None]
 
 
 class Guard:
@@ -117,14 +125,14 @@ class Guard:
         Counts the calls under way.
     counts
         Where calls are counted by rpc, kind and status.
-    log_calls
-        Whether each call leaves a line in the log.
+    observers
+        Told of each call as it ends: its rpc, itself, and the seconds it took.
     """
 
-    def __init__(self, gate: Gate, counts: Counts, *, log_calls: bool = False) -> None:
+    def __init__(self, gate: Gate, counts: Counts, observers: Sequence[Observer] = ()) -> None:
         self._gate = gate
         self._counts = counts
-        self._log_calls = log_calls
+        self._observers = observers
 
     def refuses(self, lane: Lane | None) -> bool:
         """Take note that a call has come, and tell whether to turn it away before it is even read.
@@ -170,8 +178,8 @@ class Guard:
                 gate.passed += 1
                 took_s = perf_counter() - started_s
                 by_kind[call.kind].record(call.code, took_s, call)
-                if self._log_calls:
-                    _log_call(method, call, took_s)
+                for observe in self._observers:
+                    observe(method, call, took_s)
 
         return guarded
 
@@ -195,8 +203,8 @@ class Guard:
             finally:
                 gate.in_flight -= 1
                 by_kind[NO_KIND].statuses[call.code] += 1
-                if self._log_calls:
-                    _log_call(method, call, perf_counter() - started_s)
+                for observe in self._observers:
+                    observe(method, call, perf_counter() - started_s)
 
         return guarded
 
@@ -232,7 +240,8 @@ def log_failure(request_id: str, error: BaseException) -> None:
     log.error("request %s failed\n%s", request_id, cause, extra={"request_id": request_id})
 
 
-def _log_call(method: str, call: Call, took_s: float) -> None:
+def log_call(method: str, call: Call, took_s: float) -> None:
+    """Leave a line in the log of a call that ended; an :data:`Observer`."""
     fields = {
         "request_id": call.request_id,
         "method": method,

@@ -59,9 +59,16 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
 
 class HealthPort:
-    """What is told on the port of its own, from any thread."""
+    """What is told on the port of its own, from any thread.
+
+    Attributes
+    ----------
+    port
+        The port; None if nobody listens.
+    """
 
     def __init__(self) -> None:
+        self.port: int | None = None
         self.servicer = health.HealthServicer()
         self._serving = True
         self.tell(serving=False)
@@ -95,7 +102,7 @@ def health_port(host: str, port: int | None) -> Iterator[HealthPort]:
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
         health_pb2_grpc.add_HealthServicer_to_server(told.servicer, server)
         try:
-            server.add_insecure_port(address_of(host, port))
+            told.port = server.add_insecure_port(address_of(host, port))
         except RuntimeError as error:
             raise taken(address_of(host, port)) from error
         server.start()

@@ -64,6 +64,9 @@ class ServerSettings:
         ``text`` for people, ``json`` (an object a line) for machines.
     log_calls
         A line of log for each call: its id, rpc, kind, status and time, and nothing it holds.
+    tracing
+        A span of OpenTelemetry for each call, sent where the variables ``OTEL_...`` say. Needs the
+        extra ``otel``.
     """
 
     store: Path = field(default_factory=lambda: Path("store"))
@@ -85,6 +88,7 @@ class ServerSettings:
     ready_file: Path | None = None
     log_format: LogFormat = "text"
     log_calls: bool = False
+    tracing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("port", "health_port", "metrics_port"):

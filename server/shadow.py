@@ -6,6 +6,7 @@ go unexamined.
 
 import dataclasses
 import logging
+import math
 import os
 import random
 import sys
@@ -37,14 +38,21 @@ class Shadow:
         Of queries to ask again, in [0, 1].
     counts
         Where the result is counted.
+    seed
+        Of the draw; None: another with each start.
+
+    Attributes
+    ----------
+    is_busy
+        Whether a comparison is under way.
     """
 
-    def __init__(self, share: float, counts: Counts) -> None:
+    def __init__(self, share: float, counts: Counts, seed: int | None = None) -> None:
         self._share = share
         self._counts = counts
-        self._random = random.Random()  # noqa: S311 - a sample, not a secret
+        self._random = random.Random(seed)  # noqa: S311 - a sample, not a secret
         self._until = self._gap()
-        self._busy = False
+        self.is_busy = False
         self._pool = ThreadPoolExecutor(1, "shadow", initializer=_lower_priority)
 
     def look(self, served: "Served", query: Query, found: Neighbors) -> None:
@@ -53,8 +61,8 @@ class Shadow:
         if self._until:
             return
         self._until = self._gap()
-        if not self._busy and _is_comparable(query, found):
-            self._busy = True
+        if not self.is_busy and _is_comparable(query, found):
+            self.is_busy = True
             self._pool.submit(self._compare, served, query, found)
 
     def close(self) -> None:
@@ -63,7 +71,9 @@ class Shadow:
 
     def _gap(self) -> int:
         """Return how many queries to go on to, at random: a fixed step could fall in with callers'."""
-        return 1 + int(self._random.expovariate(self._share)) if self._share else -1
+        if not 0 < self._share < 1:
+            return 1 if self._share else -1
+        return 1 + int(self._random.expovariate(-math.log1p(-self._share)))
 
     def _compare(self, served: "Served", query: Query, found: Neighbors) -> None:
         try:
@@ -75,7 +85,7 @@ class Shadow:
         except Exception as error:  # noqa: BLE001 - nobody waits for this thread's errors
             log.error("a query could not be asked again exactly\n%s", cause_of(error))
         finally:
-            self._busy = False
+            self.is_busy = False
 
 
 def hits_and_places(found: Neighbors, exact: Neighbors) -> tuple[int, int]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from ilk.errors import IlkError
 
-_VENVS = Path(__file__).resolve().parents[2] / ".cache" / "venvs"
+_PROJECT = Path(__file__).resolve().parents[2]
+_VENVS = _PROJECT / ".cache" / "venvs"
 _SCRIPTS = Path(__file__).resolve().parent
 
 
@@ -52,8 +53,14 @@ def answer_of(python: Path, script: str, *arguments: str) -> Any:
     return json.loads(_run([str(python), str(_SCRIPTS / script), *arguments]))
 
 
-def _run(command: Sequence[str]) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+def answer_of_module(python: Path, module: str, *arguments: str) -> Any:
+    """Run a module of ``benchmarks`` to its end and return the JSON in its last line; errors as above."""
+    printed = _run([str(python), "-m", f"benchmarks.{module}", *arguments], _PROJECT)
+    return json.loads(printed.rstrip().rpartition("\n")[2])
+
+
+def _run(command: Sequence[str], folder: Path | None = None) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=folder)
     if done.returncode:
         raise PeerFailed(f"{' '.join(command)} ended with {done.returncode}")
     return done.stdout

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,47 +68,94 @@ class Service(Protocol):
         """End every process that :meth:`start` began."""
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A service that holds its vectors and waits to be asked.
+
+    Attributes
+    ----------
+    items, queries
+        Float32; what it holds, and what it will be asked.
+    floors
+        The score of each query's true ``K``-th neighbor.
+    load_s
+        How long storing and indexing took.
+    """
+
+    service: Service
+    items: Matrix
+    queries: Matrix
+    floors: Matrix
+    load_s: float
+
+    def recall_at(self, effort: int) -> float:
+        """Return recall@K by score threshold: a tie with the true K-th neighbor is no miss."""
+        hits = 0
+        for start in range(0, len(self.queries), BATCH):
+            asked = range(start, min(start + BATCH, len(self.queries)))
+            for at, found in zip(asked, self.service.search(asked, effort), strict=True):
+                rows = np.unique(np.array(list(found)[:K], dtype=np.int64))
+                floor = self.floors[at] - 1e-5 * max(abs(float(self.floors[at])), 1e-3)
+                hits += int(np.count_nonzero(self.items[rows] @ self.queries[at] >= floor))
+        return hits / (K * len(self.queries))
+
+    def costs(self, effort: int) -> dict[str, dict[str, float]]:
+        """Return what queries cost, asked one by one ("single") and in batches ("batch").
+
+        ``cpu_us`` is of the server per query, less what it spends idle; ``p50_ms`` and ``p99_ms`` are
+        of a call.
+        """
+        n_queries = len(self.queries)
+        return {
+            "single": _cost(self.service, effort, n_queries, 1),
+            "batch": _cost(self.service, effort, n_queries, BATCH),
+        }
+
+
 def main(service: Service) -> None:
     """Measure a service on the vectors of the folder that the command line names."""
-    folder, recall = Path(sys.argv[1]), float(sys.argv[2])
-    print(json.dumps(measure(service, folder, recall)))
+    with loaded(service, Path(sys.argv[1])) as at_work:
+        print(json.dumps(measure(at_work, float(sys.argv[2]))))
 
 
-def measure(service: Service, vectors: Path, target: float) -> dict[str, Any]:
-    """Return what a service costs at the least effort that reaches ``target`` but for the tolerance.
+@contextlib.contextmanager
+def loaded(service: Service, vectors: Path) -> Iterator[Loaded]:
+    """Start a service, load it, and end it with the context.
 
     Parameters
     ----------
     vectors
-        Folder of ``items.npy`` and ``queries.npy``, float32, and ``floors.npy``: the score of each
-        query's true ``K``-th neighbor.
-
-    Returns
-    -------
-    dict
-        ``recall``, ``effort``, ``load_s``; ``single`` and ``batch``, each with ``cpu_us`` per query
-        (of the server, less what it spends idle), ``p50_ms`` and ``p99_ms`` per call.
+        Folder of ``items.npy``, ``queries.npy`` and ``floors.npy``.
     """
     items, queries, floors = (
         np.load(vectors / f"{name}.npy") for name in ("items", "queries", "floors")
     )
-    with tempfile.TemporaryDirectory(prefix="ilk-peer-") as folder, _started(service, Path(folder)):
-        began = time.monotonic()
-        service.load(items, queries)
-        load_s = time.monotonic() - began
+    with tempfile.TemporaryDirectory(prefix="ilk-peer-") as folder:
+        # A server that will not run as root must get in.
+        os.chmod(folder, 0o755)
+        try:
+            service.start(Path(folder))
+            began = time.monotonic()
+            service.load(items, queries)
+            yield Loaded(service, items, queries, floors, time.monotonic() - began)
+        finally:
+            service.stop()
 
-        def recall_at(effort: int) -> float:
-            return _recall(service, effort, items, queries, floors)
 
-        effort = _least_effort(recall_at, target - TOLERANCE) if service.tunable else 0
-        return {
-            "recall": round(recall_at(effort), 4),
-            "effort": effort,
-            "load_s": round(load_s, 1),
-            "idle_share": round(_idle_share(service), 4),
-            "single": _cost(service, effort, len(queries), 1),
-            "batch": _cost(service, effort, len(queries), BATCH),
-        }
+def measure(at_work: Loaded, target: float) -> dict[str, Any]:
+    """Return ``recall``, ``effort``, ``load_s`` and :meth:`Loaded.costs` of a service.
+
+    The effort is the least that reaches ``target`` but for the tolerance.
+    """
+    effort = 0
+    if at_work.service.tunable:
+        effort = _least_effort(at_work.recall_at, target - TOLERANCE)
+    return {
+        "recall": round(at_work.recall_at(effort), 4),
+        "effort": effort,
+        "load_s": round(at_work.load_s, 1),
+        **at_work.costs(effort),
+    }
 
 
 def free_port() -> int:
@@ -152,28 +200,6 @@ def end(pid: int) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
     psutil.wait_procs(alive, timeout=20)
-
-
-@contextlib.contextmanager
-def _started(service: Service, folder: Path) -> Iterator[None]:
-    os.chmod(folder, 0o755)
-    try:
-        service.start(folder)
-        yield
-    finally:
-        service.stop()
-
-
-def _recall(service: Service, effort: int, items: Matrix, queries: Matrix, floors: Matrix) -> float:
-    """Return recall@K by score threshold: a tie with the true K-th neighbor is no miss."""
-    hits = 0
-    for start in range(0, len(queries), BATCH):
-        asked = range(start, min(start + BATCH, len(queries)))
-        for at, found in zip(asked, service.search(asked, effort), strict=True):
-            rows = np.unique(np.array(list(found)[:K], dtype=np.int64))
-            floor = floors[at] - 1e-5 * max(abs(float(floors[at])), 1e-3)
-            hits += int(np.count_nonzero(items[rows] @ queries[at] >= floor))
-    return hits / (K * len(queries))
 
 
 def _least_effort(recall_at: Callable[[int], float], wanted: float) -> int:

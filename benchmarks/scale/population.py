@@ -33,8 +33,6 @@ from indexer.indices import build_index
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 
-# Of the rows that ask when an index is measured, so many are drawn to draw from.
-
 
 @dataclass(frozen=True, slots=True)
 class Population:

@@ -14,7 +14,7 @@ from indexer.evaluation.figures import ACCURACY, LISTS
 
 _GROUPS = ("ndcg@10 by activity", "recall@20 by item popularity")
 _GROUP_TITLES = ("NDCG@10 by how many positives the user showed", "recall@20 by item popularity")
-_LOG_WIDTH = 120
+_LOG_WIDTH = 140
 
 
 def print_tables(models: dict[str, Any]) -> None:

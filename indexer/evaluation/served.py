@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from ilk.ann import IndexKind
 from ilk.bundle import Bundle, open_bundle
@@ -75,7 +76,10 @@ def rank(
             )
             for whom in seekers[start : start + _BATCH]
         ]
-        for at, outcome in enumerate(answer_many(bundle, queries), start=start):
+        # As the server does. A batch is few queries per faiss call: its threads wait for each other.
+        with threadpool_limits(1, "openmp"):
+            outcomes = answer_many(bundle, queries)
+        for at, outcome in enumerate(outcomes, start=start):
             rows = [row_of[n.id] for n in _answered(outcome).neighbors]
             ranked[at, : len(rows)] = rows
     return ranked

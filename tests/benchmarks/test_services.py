@@ -67,18 +67,20 @@ def test_recall_counts_ties_and_no_row_twice() -> None:
             # Half of them right, one of those named again and again.
             return [[*row[:5].tolist(), *[int(row[0])] * 5] for row in best]
 
-    found = peers._recall(Answers(), 0, ITEMS, USERS, FLOORS)  # type: ignore[arg-type]
-    assert found == pytest.approx(0.5)
+    at_work = peers.Loaded(Answers(), ITEMS, USERS, FLOORS, 0.0)  # type: ignore[arg-type]
+    assert at_work.recall_at(0) == pytest.approx(0.5)
 
 
 def test_a_comparison_says_which_bars_were_missed() -> None:
     def told(recall: float, single_us: float, batch_us: float) -> dict[str, Any]:
         cost = {"p50_ms": 1.0, "p99_ms": 2.0}
         single, batch = {"cpu_us": single_us, **cost}, {"cpu_us": batch_us, **cost}
-        return {"recall": recall, "effort": 9, "load_s": 1.0, "single": single, "batch": batch}
+        beside = {"single": 100.0, "batch": 10.0}
+        told = {"recall": recall, "effort": 9, "load_s": 1.0, "ilk_cpu_us": beside}
+        return {**told, "single": single, "batch": batch}
 
     found: dict[str, dict[str, Any]] = {
-        "ilk": told(0.98, 100, 10),
+        "ilk": told(0.98, 150, 15),
         "redisearch": told(0.981, 84, 15),
         "pgvector": told(0.98, 99, 14),
         "chroma": told(0.97, 200, 20),

@@ -265,6 +265,61 @@ def test_one_user_has_a_point_for_an_interval_and_none_is_refused() -> None:
             estimates.mean_with_interval(values, seed=0)
 
 
+def test_jackknife_of_a_mean_is_its_standard_error() -> None:
+    rng = np.random.default_rng(2)
+    lists = rng.integers(0, 1000, (400, 1))
+    found = estimates.list_figure(lambda ranked: float(ranked.mean()), lists, seed=1)
+    assert found.value == lists.mean()
+    assert found.n == 400
+    assert found.standard_error == pytest.approx(lists.std(ddof=1) / 20, rel=0.4)
+    assert found == estimates.list_figure(lambda ranked: float(ranked.mean()), lists, seed=1)
+
+
+def test_jackknife_without_each_group_is_the_slow_way() -> None:
+    # As many users as groups: each group is one user, and the seed has no say.
+    lists = np.random.default_rng(3).integers(0, 30, (20, 4))
+    lists = np.array([np.unique(row)[[0, -1]] for row in lists])
+    found = estimates.list_figure(lambda r: metrics.coverage_at(r, 30, 2), lists, seed=9)
+    without = [
+        len({i for at, row in enumerate(lists.tolist()) if at != left_out for i in row}) / 30
+        for left_out in range(20)
+    ]
+    spread = sum((figure - sum(without) / 20) ** 2 for figure in without)
+    assert found.standard_error == pytest.approx(math.sqrt(19 / 20 * spread))
+
+
+def test_interval_of_coverage_holds_what_other_users_would_have_given() -> None:
+    """Users are drawn from one distribution; the interval of some tells where that of others lies."""
+    n_items, covered = 300, 0
+    shares = np.arange(1, n_items + 1) ** -1.0
+    shares /= shares.sum()
+    rng = np.random.default_rng(4)
+
+    def lists() -> Ranked:
+        drawn = [rng.choice(n_items, 5, replace=False, p=shares) for _ in range(100)]
+        return np.array(drawn, dtype=np.int64)
+
+    truth = np.mean([metrics.coverage_at(lists(), n_items, 5) for _ in range(20)])
+    for trial in range(50):
+        figure = estimates.list_figure(
+            lambda r: metrics.coverage_at(r, n_items, 5), lists(), seed=trial
+        )
+        interval = estimates.mean_of_lists([figure])
+        covered += bool(interval.low <= truth <= interval.high)
+    assert covered / 50 >= 0.8
+
+
+def test_list_figures_of_several_splits_are_averaged_and_surer_together() -> None:
+    one = estimates.ListFigure(0.5, 0.1, 100)
+    alone = estimates.mean_of_lists([one])
+    both = estimates.mean_of_lists([one, estimates.ListFigure(0.3, 0.1, 50)])
+    assert (alone.mean, alone.n) == (0.5, 100)
+    assert (both.mean, both.n) == (0.4, 150)
+    assert both.high - both.low < 0.75 * (alone.high - alone.low)
+    single = estimates.list_figure(lambda r: 0.25, np.array([[1]]), seed=0)
+    assert estimates.mean_of_lists([single]) == estimates.Estimate(0.25, 0.25, 0.25, 1)
+
+
 def test_user_groups_are_averaged_apart() -> None:
     values = np.array([0.0, 1.0, 0.5, 0.5])
     groups = np.array([0, 0, 2, 2])

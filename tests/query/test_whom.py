@@ -23,6 +23,7 @@ from ilk.types import (
     UserId,
     Whom,
 )
+from ilk.whom import newcomer
 
 if TYPE_CHECKING:
     from tests.query.oracle import Oracle
@@ -240,6 +241,28 @@ def test_a_half_life_without_times_changes_nothing(bundle: Bundle) -> None:
     assert scores_of(bundle, replace(timeless, half_life_s=9.0), 0.3) == pytest.approx(
         scores_of(bundle, timeless, 0.3), abs=1e-6
     )
+
+
+def test_a_newcomers_own_bar_is_read_from_stars_alone(own_bars_bundle: Bundle) -> None:
+    stars = {"alien-1979": 3.0, "titanic-1997": 1.0, "toy-story-1995": 2.0, "jaws-1975": 3.0}
+    profile = Profile(
+        ratings=tuple(Rating(item_id, s) for item_id, s in stars.items()),
+        liked_item_ids=("the-matrix-1999",),
+        disliked_item_ids=("the-shining-1980", "toy-story-1995"),
+    )
+    preference = own_bars_bundle.preference
+    rated = {i: s for i, s in stars.items() if i not in profile.disliked_item_ids}
+    pull, threshold = preference.habit_shrinkage, preference.liked_from
+    bar = (pull * threshold + sum(rated.values())) / (pull + len(rated))
+    assert 3.0 < bar < threshold
+    seeker = newcomer(own_bars_bundle, profile, Target.ITEMS)
+    assert seeker.confidences is not None
+    ids = [own_bars_bundle.items.vocabulary.id_of(row) for row in seeker.rated_rows.tolist()]
+    found = dict(zip(ids, seeker.confidences.tolist(), strict=True))
+    assert [found[i] for i in rated] == [0, 0, 0]
+    assert found["the-shining-1980"] == found["toy-story-1995"] == -(1 + preference.alpha)
+    of_one_like = preference.typical_activity**preference.activity_discount * 1.5
+    assert found["the-matrix-1999"] == pytest.approx(1 + preference.alpha * of_one_like)
 
 
 def as_profile(bundle: Bundle, user_row: int) -> Profile:

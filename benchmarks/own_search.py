@@ -1,0 +1,124 @@
+"""Measures Ilk's own searches as `benchmarks.peers.searching` measures other libraries'.
+
+It refuses to know those. Run as ``python -m benchmarks.own_search STORE SPACE WEIGHT N_QUERIES``; prints
+points as they do: of the space's index alone, of whole answers, and of the bare faiss index beneath
+both, searched and refined by faiss's own call for as many rows at the same effort.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from benchmarks.peers.searching import Search, cpu_us
+from benchmarks.scale.serving import exact_scores
+from ilk import ann
+from ilk.ann import RowNeighbors, compare_with_all, recall
+from ilk.bundle import Bundle, open_bundle
+from ilk.plan import Plan, make_plan
+from ilk.query import answer
+from ilk.search import fetch_count, through_index
+from ilk.space import SPACE_KEYS, Space, SpaceKey
+from ilk.types import Accuracy, ItemId, Query, Target, UserId
+from ilk.vectors import Float32Matrix, blend, concatenate
+
+ACCURACIES = (0.9, 0.95, 0.98, 0.99, 0.999)
+_K = 10
+
+
+def drawn_queries(bundle: Bundle, key: SpaceKey, weight: float, n_queries: int) -> list[Query]:
+    """Return queries in a space: users as they are, items as they are rated; the same every time."""
+    rng = np.random.default_rng(0)
+    by_users = (key.target is Target.USERS) == key.by_likeness
+    if by_users:
+        of_user = bundle.users.vocabulary.id_of
+        rows = rng.integers(0, len(bundle.users), n_queries)
+        return [Query(UserId(of_user(row)), key.target, weight) for row in rows.tolist()]
+    of_item = bundle.items.vocabulary.id_of
+    rows = rng.choice(bundle.ratings_by_user.others, n_queries)
+    return [Query(ItemId(of_item(row)), key.target, weight) for row in rows.tolist()]
+
+
+def query_vectors(plans: Sequence[Plan]) -> Float32Matrix:
+    """Return the vectors that plans search with, shape ``(n, dim)``."""
+    seekers = [(p.seeker, p.content_weight) for p in plans]
+    return np.concatenate([blend(s.collaborative, s.content, weight) for s, weight in seekers])
+
+
+def main(store: Path, space_name: str, weight: float, n_queries: int) -> None:
+    """Print the points of one space at one blend."""
+    ann.use_threads(1)
+    bundle = open_bundle(store)
+    key = next(key for key in SPACE_KEYS if key.name == space_name)
+    queries = drawn_queries(bundle, key, weight, n_queries)
+    space = bundle.spaces[key]
+    vectors = query_vectors([make_plan(bundle, query) for query in queries])
+    points = _index_points(space, vectors)
+    for target in ACCURACIES:
+        points += _answer_points(bundle, queries, vectors, target)
+    print(json.dumps(points))
+
+
+def _index_points(space: Space, vectors: Float32Matrix) -> list[dict[str, Any]]:
+    truth = compare_with_all(concatenate(space.factors, space.content), vectors, _K)
+    points = []
+    for effort in dict(space.efforts):
+        found = recall([space.nearest(vectors, _K, effort)], [truth], _K)
+        spent_us = cpu_us(lambda query, effort=effort: space.nearest(query, _K, effort), vectors)  # type: ignore[misc]
+        points.append(_point("ilk index", f"effort {effort}", found, spent_us))
+    return points
+
+
+def _answer_points(
+    bundle: Bundle, queries: Sequence[Query], vectors: Float32Matrix, target: float
+) -> list[dict[str, Any]]:
+    accuracy = Accuracy.at_recall(target)
+    asked = [replace(query, accuracy=accuracy) for query in queries]
+    plans = [make_plan(bundle, query) for query in asked]
+    scores = np.full((len(asked), _K), -np.inf, dtype=np.float32)
+    for at, query in enumerate(asked):
+        told = [n.score for n in answer(bundle, query).neighbors]
+        scores[at, : len(told)] = told
+    none = np.empty(0, np.int64)
+    truth = exact_scores(plans[0].space, plans)
+    found = recall([RowNeighbors(none, scores)], [RowNeighbors(none, truth)], _K)
+    turn = cycle(asked)
+    setting = f"accuracy {target:g}, effort {plans[0].effort}"
+    points = [
+        _point("ilk answer", setting, found, cpu_us(lambda _: answer(bundle, next(turn)), vectors))
+    ]
+    if all(map(through_index, plans)):
+        search, width = bare_search(plans[0])
+        wide = np.pad(vectors, ((0, 0), (0, width - vectors.shape[1])))
+        points.append(_point("bare faiss", setting, found, cpu_us(search, wide)))
+    return points
+
+
+def bare_search(plan: Plan) -> tuple[Search, int]:
+    """Return faiss's own call for what a plan fetches, refined by faiss too, and the width it takes."""
+    space, n_fetched = plan.space, fetch_count(plan)
+    inner, parameters = space.index._inner, space.index._parameters(plan.effort or 0, None)
+    if not space.index.kind.has_codes:
+        return lambda query: inner.search(query, n_fetched, params=parameters)[1], inner.d
+    vectors = concatenate(space.factors, space.content)
+    wide = np.pad(vectors, ((0, 0), (0, inner.d - vectors.shape[1])))
+    refined = faiss.IndexRefineFlat(inner, faiss.swig_ptr(wide))
+    n_wanted = plan.n_wanted + 1
+    options = faiss.IndexRefineSearchParameters(
+        k_factor=n_fetched / n_wanted, base_index_params=parameters
+    )
+    return lambda query: refined.search(query, n_wanted, params=options)[1], inner.d
+
+
+def _point(name: str, setting: str, found: float, spent_us: float) -> dict[str, Any]:
+    return {"name": name, "setting": setting, "recall": found, "cpu_us": spent_us, "build_s": 0.0}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))

@@ -1,0 +1,330 @@
+"""Comparisons from end to end: what is measured, what is shown, and that nothing held out is seen."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ilk import exits
+from ilk.errors import SettingsError
+from indexer.__main__ import app
+from indexer.evaluation.figures import ACCURACY, LISTS
+from indexer.evaluation.metrics import metric_named
+from indexer.evaluation.plots import curves
+from indexer.evaluation.protocols import (
+    split_cold_items,
+    split_given,
+    split_strong,
+    split_temporal,
+    split_weak,
+)
+from indexer.evaluation.relevance import relevant
+from indexer.evaluation.report import evaluate, evaluate_given
+from indexer.evaluation.served import built_from, rank
+from indexer.evaluation.settings import EvaluationSettings, Request
+from indexer.evaluation.splits import Split
+from indexer.interactions import Interactions
+from indexer.order import kept
+from indexer.progress import Progress
+from indexer.readers import GivenSplit
+from indexer.settings import BuildSettings
+
+QUIET = Progress(quiet=True)
+QUICK = BuildSettings(factors=8, iterations=3, evaluate=False)
+FLAGS = ["--factors", "8", "--iterations", "3", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def few(sample: Interactions) -> Interactions:
+    """The first 120 users of the sample, with all films."""
+    return kept(sample.only(sample.user_rows < 120), min_user_ratings=1, min_item_ratings=0)
+
+
+def write(data: Interactions, mask: np.ndarray, path: Path) -> Path:
+    assert data.timestamps is not None
+    rows = [
+        f"{data.user_ids[u]}::{data.items.item_ids[i]}::{stars:g}::{time}\n"
+        for u, i, stars, time in zip(
+            data.user_rows[mask],
+            data.item_rows[mask],
+            data.ratings[mask],
+            data.timestamps[mask],
+            strict=True,
+        )
+    ]
+    path.write_text("".join(rows), encoding="utf-8")
+    return path
+
+
+def slow_popularity_ndcg_at_10(data: Interactions, is_train: np.ndarray) -> float:
+    """Mean NDCG@10 of the most liked films that a user has not rated, a user at a time."""
+    rated: dict[int, set[int]] = {}
+    wanted: dict[int, set[int]] = {}
+    likes: dict[int, int] = {}
+    liking: set[int] = set()
+    rows = zip(
+        data.user_rows.tolist(), data.item_rows.tolist(), data.ratings, is_train, strict=True
+    )
+    for user, item, stars, learned in rows:
+        if learned:
+            rated.setdefault(user, set()).add(item)
+            if stars >= 4:
+                likes[item] = likes.get(item, 0) + 1
+                liking.add(user)
+        elif stars >= 4:
+            wanted.setdefault(user, set()).add(item)
+    figures = []
+    # Equal counts stand in the order of the films' first appearance in the training file.
+    seen = list(dict.fromkeys([*data.item_rows[is_train].tolist(), *data.item_rows.tolist()]))
+    for user in wanted.keys() & liking:
+        unseen = [item for item in seen if item not in rated[user]]
+        top = sorted(unseen, key=lambda item: -likes.get(item, 0))[:10]
+        gain = sum(1 / math.log2(at + 2) for at, i in enumerate(top) if i in wanted[user])
+        ideal = sum(1 / math.log2(at + 2) for at in range(min(10, len(wanted[user]))))
+        figures.append(gain / ideal)
+    return sum(figures) / len(figures)
+
+
+def test_given_files_are_measured_shown_and_drawn(
+    few: Interactions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags: dict[str, list[str]] = {"--train": [], "--test": []}
+    expected = []
+    for seed in (1, 2):
+        is_train = np.random.default_rng(seed).random(len(few)) < 0.8
+        for flag, mask in (("--train", is_train), ("--test", ~is_train)):
+            flags[flag].append(str(write(few, mask, tmp_path / f"{seed}{flag}.dat")))
+        expected.append(slow_popularity_ndcg_at_10(few, is_train))
+    command = ["evaluate", "--protocol", "weak", "--blends", "0", *FLAGS]
+    command += ["--popularity-penalties", "0", "0.5"]
+    outputs = ["--json", str(tmp_path / "f.json"), "--plots", str(tmp_path / "plots")]
+    given = [word for flag, files in flags.items() for word in (flag, *files)]
+    assert exits.run(app, [*command, *given, *outputs]) == exits.DONE
+    told = json.loads((tmp_path / "f.json").read_text())
+    assert [split["protocol"] for split in told["splits"]] == ["weak", "weak"]
+    assert sum(s["entries to learn from"] + s["entries to predict"] for s in told["splits"]) > 0
+    n_users = [split["test users"] for split in told["splits"]]
+    popularity = told["models"]["popularity"]
+    assert popularity["test_users"] == sum(n_users)
+    assert popularity["ndcg@10"]["mean"] == pytest.approx(np.average(expected, weights=n_users))
+    for model in told["models"].values():
+        for name in (*ACCURACY, *LISTS):
+            figure = model[name]
+            assert figure["low"] <= figure["mean"] <= figure["high"]
+            assert figure["n"] == sum(n_users)
+    for name in ("accuracy.png", "groups.png", "trade-off.png"):
+        assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
+    shown = capsys.readouterr().out
+    for word in ("EASE", "item k-NN", "random", "ilk w=0 penalty=0.5", *ACCURACY, *LISTS):
+        assert word in shown
+
+
+def given_of(data: Interactions, is_train: np.ndarray) -> GivenSplit:
+    return GivenSplit(data, is_train)
+
+
+def test_users_and_items_that_training_lacks_are_counted_and_do_no_harm(few: Interactions) -> None:
+    is_train = np.random.default_rng(0).random(len(few)) < 0.7
+    is_train &= (few.user_rows != 3) & (few.item_rows != 5)
+    comparison = evaluate_given(
+        [given_of(few, is_train)], QUICK, EvaluationSettings(blends=(0.0, 1.0)), QUIET
+    )
+    (counts,) = comparison.splits
+    assert counts["users with nothing to show or predict"] >= 1
+    unknown = relevant(few, QUICK) & ~is_train & (few.user_rows != 3)
+    unknown &= ~np.isin(few.item_rows, few.item_rows[is_train])
+    assert counts["entries to predict on items unknown to training"] == unknown.sum() > 0
+    assert counts["such items"] == len(set(few.item_rows[unknown].tolist())) > 0
+    assert set(comparison.models) >= {"ilk w=0", "ilk w=1", "EASE", "popularity"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--train", "a", "--test", "b", "c"], "go in pairs, got 1 and 2"),
+        (["--train", "a"], "go in pairs, got 1 and 0"),
+        (["--train", "a", "--test", "b", "--protocol", "strong"], "go with --protocol weak"),
+        (["--train", "a", "--test", "b", "--core", "10"], "neither --core nor --splits"),
+        (["--train", "a", "--test", "b", "--splits", "2"], "neither --core nor --splits"),
+        (["--train", "a", "--test", "b", "--interactions", "c"], "--items may go with it"),
+        ([], "give one of --movielens, --interactions and --sample"),
+        (["--sample", "--date", "2020-01-01"], "--date needs the temporal protocol"),
+        (["--sample", "--protocol", "weak", "--all-ratings"], "--all-ratings needs the strong"),
+        (["--sample", "--core", "0"], "--core must be at least 1"),
+        (["--sample", "--ease-regularization", "0"], "--ease-regularization must be positive"),
+        (["--sample", "--diversities", "2"], r"--diversities must be in [0, 1]"),
+    ],
+)
+def test_choices_that_contradict_each_other_end_with_2(
+    capsys: pytest.CaptureFixture[str], flags: list[str], says: str
+) -> None:
+    assert exits.run(app, ["evaluate", *flags]) == exits.USAGE
+    assert says in capsys.readouterr().err
+
+
+def test_tiny_catalogues_are_measured_too(few: Interactions) -> None:
+    tiny = kept(few.only(few.item_rows < 30), min_user_ratings=1, min_item_ratings=1)
+    assert tiny.n_items < 100
+    settings = EvaluationSettings(protocol="weak", blends=(0.0,))
+    told = evaluate(tiny, QUICK, settings, QUIET).summary(0)
+    assert told["models"]["ilk w=0"]["ndcg@100"]["mean"] > 0
+
+
+def test_a_core_is_taken_of_positives_before_anything_is_split(few: Interactions) -> None:
+    settings = EvaluationSettings(protocol="weak", core=8, blends=(0.0,), baselines=False)
+    comparison = evaluate(few, QUICK, settings, QUIET)
+    (counts,) = comparison.splits
+    likes = few.only(few.ratings >= 4)
+    core = kept(likes, min_user_ratings=8, min_item_ratings=8)
+    n_test = sum(count // 5 for count in np.bincount(core.user_rows).tolist())
+    assert counts["test users"] == core.n_users
+    assert counts["entries to predict"] == n_test
+    assert counts["entries to learn from"] == len(core) - n_test
+
+
+def test_the_day_that_parts_past_from_future_may_be_named(few: Interactions) -> None:
+    assert few.timestamps is not None
+    moment = datetime.fromtimestamp(float(np.quantile(few.timestamps, 0.5)), tz=timezone.utc)
+    day = datetime(moment.year, moment.month, moment.day)
+    settings = EvaluationSettings(protocol="temporal", date=day, blends=(0.0,), baselines=False)
+    cutoff_s = day.replace(tzinfo=timezone.utc).timestamp()
+    (counts,) = evaluate(few, QUICK, settings, QUIET).splits
+    assert counts["entries to learn from"] == (few.timestamps < cutoff_s).sum()
+
+
+def test_all_ratings_show_more_and_foretell_the_same(few: Interactions) -> None:
+    positive = relevant(few, QUICK)
+    alone = split_strong(few, positive, 1)
+    beside = split_strong(few, positive, 1, all_ratings=True)
+    assert (alone.held_out == beside.held_out).all()
+    for name in ("train", "fold_in"):
+        more, fewer = getattr(beside, name), getattr(alone, name)
+        assert ((more & positive) == fewer).all()
+        assert (more & ~positive).any()
+    tested = np.isin(few.user_rows, beside.test_user_rows)
+    known = np.isin(few.item_rows, few.item_rows[alone.train])
+    assert (beside.fold_in == (tested & known & ~beside.held_out)).all()
+
+
+SPLITS: dict[str, Callable[[Interactions, np.ndarray], Split]] = {
+    "strong": lambda data, positive: split_strong(data, positive, 1, all_ratings=True),
+    "weak": lambda data, positive: split_weak(data, positive, 1),
+    "temporal": lambda data, positive: split_temporal(data, positive),
+    "cold_items": lambda data, positive: split_cold_items(data, positive, 1),
+}
+
+
+@pytest.mark.parametrize("protocol", SPLITS)
+def test_no_ranking_depends_on_what_is_held_out(few: Interactions, protocol: str) -> None:
+    split = SPLITS[protocol](few, relevant(few, QUICK))
+    build = replace(QUICK, normalize="mean", graded=True)
+    # What is held out becomes other ratings of other films, at another time.
+    rng = np.random.default_rng(0)
+    hidden = ~(split.train | split.fold_in)
+    scrambled = replace(
+        few,
+        item_rows=np.where(hidden, rng.integers(0, few.n_items, len(few)), few.item_rows).astype(
+            np.int32
+        ),
+        ratings=np.where(hidden, np.float32(0.5), few.ratings),
+        timestamps=None
+        if few.timestamps is None
+        else np.where(hidden, few.timestamps + 1, few.timestamps),
+    )
+    ranked = []
+    for interactions in (few, scrambled):
+        told = replace(split, interactions=interactions)
+        with built_from(told.train_interactions(), build, QUIET) as bundle:
+            ranked.append(rank(bundle, told, 20, content_weight=0.1))
+    assert (ranked[0] >= 0).all()
+    assert (ranked[0] == ranked[1]).all()
+
+
+def stern(data: Interactions, user_rows: np.ndarray, stars_less: float) -> Interactions:
+    """The same data, where some users give fewer stars for the same liking."""
+    lowered = np.maximum(data.ratings - stars_less, 0.5).astype(np.float32)
+    return replace(
+        data, ratings=np.where(np.isin(data.user_rows, user_rows), lowered, data.ratings)
+    )
+
+
+def test_users_who_never_give_four_stars_are_served_by_their_own_bar(sample: Interactions) -> None:
+    never = np.arange(0, sample.n_users, 8)
+    data = stern(sample, never, 1.5)
+    build = replace(QUICK, factors=16, iterations=6)
+    assert not relevant(data, build)[np.isin(data.user_rows, never)].any()
+    is_train = np.random.default_rng(0).random(len(sample)) < 0.8
+    split = split_given(sample, relevant(sample, build), is_train, ~is_train)
+    of_stern = np.isin(split.test_user_rows, never)
+    metric, depth = metric_named("recall@20")
+    figures = {}
+    for normalize in ("none", "mean"):
+        with built_from(data.only(is_train), replace(build, normalize=normalize), QUIET) as bundle:
+            recall = metric(
+                rank(bundle, split, depth, content_weight=0.0), split.held_out_matrix(), depth
+            )
+        figures[normalize] = recall[of_stern].mean(), recall[~of_stern].mean()
+    # Without a bar of their own they have no positive, and are shown what is popular.
+    assert figures["mean"][0] > 1.4 * figures["none"][0]
+    assert figures["mean"][0] > 0.9 * figures["mean"][1]
+    assert figures["mean"][1] > 0.95 * figures["none"][1]
+
+
+def test_relevance_does_not_follow_the_build_unless_it_is_asked_to(few: Interactions) -> None:
+    data = stern(few, np.arange(few.n_users), 1.0)
+    everybodys, own = replace(QUICK, normalize="none"), replace(QUICK, normalize="mean")
+    assert (relevant(data, everybodys) == (data.ratings >= 3.875)).all()
+    assert (relevant(data, everybodys) == relevant(data, own)).all()
+    by_habit = relevant(data, everybodys, own_bars=True)
+    assert (by_habit == relevant(data, own, own_bars=True)).all()
+    assert by_habit.sum() > 1.5 * relevant(data, own).sum()
+
+
+def test_what_is_asked_of_the_served_model() -> None:
+    assert list(EvaluationSettings().requests(0.1)) == [Request(0.0), Request(0.1), Request(1.0)]
+    assert list(EvaluationSettings().requests(0.0)) == [Request(0.0), Request(1.0)]
+    grid = EvaluationSettings(blends=(0.3,), diversities=(0, 0.5), popularity_penalties=(0, 0.2))
+    assert [str(request) for request in grid.requests(0.1)] == [
+        "ilk w=0.3",
+        "ilk w=0.3 penalty=0.2",
+        "ilk w=0.3 diversity=0.5",
+        "ilk w=0.3 diversity=0.5 penalty=0.2",
+    ]
+    alone = list(EvaluationSettings(blends=(0.2,), trade_off=True).requests(0.1))
+    assert alone[0] == Request(0.2)
+    assert len(alone) == len(set(alone)) > 8
+    assert all(request.diversity == 0 or request.popularity_penalty == 0 for request in alone)
+
+
+def models_of(*requests: Request | None) -> dict[str, Any]:
+    return {
+        str(at): {"request": None if r is None else r._asdict()} for at, r in enumerate(requests)
+    }
+
+
+def test_curves_join_what_differs_in_one_strength_alone() -> None:
+    found = curves(
+        models_of(
+            Request(0.1), Request(0.1, 0.5), Request(0.1, 0.2), Request(0.1, 0, 0.3), None,
+            Request(0.7), Request(0.1, 0.5, 0.3),
+        )
+    )  # fmt: skip
+    assert {name: [strength for strength, _ in curve] for name, curve in found.items()} == {
+        "w=0.1, by diversity": [0, 0.2, 0.5],
+        "w=0.1, by diversity at popularity_penalty 0.3": [0, 0.5],
+        "w=0.1, by popularity_penalty": [0, 0.3],
+        "w=0.1, by popularity_penalty at diversity 0.5": [0, 0.3],
+        "w=0.7": [0],
+    }
+
+
+@pytest.mark.parametrize("name", ["ndcg", "ndcg@", "ndcg@0", "ndcg@-1", "precision@5", "ndcg@1.5"])
+def test_a_figure_that_nobody_knows_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="unknown figure"):
+        metric_named(name)

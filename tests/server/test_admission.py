@@ -1,0 +1,269 @@
+"""Which work is begun, in which order, and what is turned away: never what nobody waits for."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from ilk import SimilarityClient
+from ilk.errors import DeadlineExceeded, InvalidRequest
+from ilk.types import EXACT, ItemId, Neighbors, Query
+from ilk.v1 import similarity_pb2 as pb
+from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
+from server.admission import Gate, Lane, Patience, Shed
+from server.health import health_port
+from server.metrics import Counts
+from server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Serve
+
+MATRIX = "the-matrix-1999"
+QUERY = pb.FindNeighborsRequest(item_id=MATRIX)
+
+
+@pytest.fixture(params=["turns", "threads"])
+def lane(request: pytest.FixtureRequest, counts: Counts) -> Iterator[Callable[[], Lane]]:
+    """Make a lane inside the test's event loop, with one place and half a second of waiting."""
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda: Lane(Gate(9), counts, 0.5, pool if request.param == "threads" else None)
+
+
+@pytest.fixture
+def counts() -> Counts:
+    return Counts()
+
+
+def forever() -> Patience:
+    return Patience(None)
+
+
+async def learnt(lane: Lane) -> Lane:
+    """Return the lane once it knows that a unit of work takes 10 ms."""
+    for _ in range(20):
+        await lane.do("work", 1, forever(), lambda: time.sleep(0.01))
+    return lane
+
+
+async def test_work_is_done_and_its_result_and_errors_come_back(lane: Callable[[], Lane]) -> None:
+    made = lane()
+    assert await made.do("work", 1, forever(), lambda: "done") == "done"
+    with pytest.raises(IndexError):
+        await made.do("work", 1, forever(), lambda: [][0])
+    assert await made.do("work", 1, forever(), lambda: "again") == "again"
+
+
+async def test_work_that_would_wait_too_long_is_turned_away(
+    lane: Callable[[], Lane], counts: Counts
+) -> None:
+    made = await learnt(lane())
+    async with made.admitted(forever(), "work", 100):
+        assert made.wait_s > 0.5
+        assert made.is_full
+        with pytest.raises(Shed) as shed:
+            await made.do("work", 1, forever(), lambda: None)
+        assert shed.value.retry_after_s == made.wait_s
+    assert counts.shed == {"queue": 1}
+    assert made.wait_s < 0.01
+    assert await made.do("work", 1, forever(), lambda: "again") == "again"
+
+
+async def test_work_that_would_be_late_is_turned_away_before_it_waits(
+    lane: Callable[[], Lane], counts: Counts
+) -> None:
+    made = await learnt(lane())
+    async with made.admitted(forever(), "work", 10):
+        with pytest.raises(Shed):
+            await made.do("work", 1, Patience(0.01), lambda: None)
+        assert counts.shed == {"deadline": 1}
+        # Those behind it have waited as long.
+        assert made.is_full
+
+
+async def test_work_whose_deadline_passes_while_it_waits_never_begins(
+    lane: Callable[[], Lane], counts: Counts
+) -> None:
+    made, begun = lane(), threading.Event()
+    async with made._slots:
+        waiting = asyncio.ensure_future(made.do("work", 1, Patience(0.05), begun.set))
+        await asyncio.sleep(0.1)
+    with pytest.raises(DeadlineExceeded):
+        await waiting
+    assert not begun.is_set()
+    assert counts.expired == {"queue": 1}
+
+
+async def test_work_that_is_cancelled_while_it_waits_never_begins(
+    lane: Callable[[], Lane],
+) -> None:
+    made, begun = lane(), threading.Event()
+    async with made._slots:
+        waiting = asyncio.ensure_future(made.do("work", 1, forever(), begun.set))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    await made.do("work", 1, forever(), lambda: None)
+    assert not begun.is_set()
+    assert made.wait_s == 0
+
+
+async def test_pieces_of_two_callers_take_turns(lane: Callable[[], Lane]) -> None:
+    made, done = lane(), list[str]()
+
+    async def in_pieces(name: str) -> None:
+        async with made.admitted(forever(), "work", 3) as place:
+            for _ in range(3):
+                await place.run(1, lambda: done.append(name))
+
+    await asyncio.gather(in_pieces("a"), in_pieces("b"))
+    assert done == ["a", "b"] * 3
+
+
+def test_patience_is_endless_without_a_deadline_and_none_for_a_caller_who_is_gone() -> None:
+    forever().check()
+    assert forever().left_s == float("inf")
+    gone = Patience(None)
+    gone.gone = True
+    for impatient in (gone, Patience(0.0)):
+        with pytest.raises(DeadlineExceeded):
+            impatient.check()
+
+
+def test_a_call_too_many_is_turned_away_and_told_when_to_come_back(
+    serve: "Serve", sample_store: Path
+) -> None:
+    settings = ServerSettings(sample_store, port=0, max_in_flight=1)
+    with serve(settings) as address, grpc.insecure_channel(address) as channel:
+        stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+        ended = threading.Event()
+
+        def asked() -> Iterator[pb.StreamFindNeighborsRequest]:
+            yield pb.StreamFindNeighborsRequest(query=QUERY)
+            ended.wait()
+
+        conversation = stub.StreamFindNeighbors(asked(), timeout=30)
+        assert next(conversation).response.neighbors
+        with pytest.raises(grpc.RpcError) as refusal:
+            stub.FindNeighbors(QUERY, timeout=30)
+        ended.set()
+        assert list(conversation) == []
+        assert stub.FindNeighbors(QUERY, timeout=30).neighbors
+    error: Any = refusal.value
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert int(dict(error.trailing_metadata())["grpc-retry-pushback-ms"]) > 0
+    (detail,) = rpc_status.from_call(error).details
+    retry = error_details_pb2.RetryInfo()
+    assert detail.Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() > 0
+
+
+def test_a_request_that_costs_too_much_is_refused(serve: "Serve", sample_store: Path) -> None:
+    settings = ServerSettings(sample_store, port=0, max_cost=1e6)
+    with serve(settings) as address, SimilarityClient(address) as client:
+        query = Query(ItemId(MATRIX), accuracy=EXACT)
+        assert client.find_neighbors(query).neighbors
+        assert all(isinstance(o, Neighbors) for o in client.batch_find_neighbors([query]))
+        with pytest.raises(InvalidRequest, match="multiplications") as refusal:
+            client.batch_find_neighbors([query] * 100)
+    assert refusal.value.field == "queries"
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Make each query a long one that takes 20 ms; return the ids of those that were begun."""
+    from server import service, work
+
+    begun: list[str] = []
+    quick: Callable[[Any, Query], Neighbors] = vars(service)["answer"]
+
+    def slowed(bundle: Any, query: Query) -> Neighbors:
+        assert isinstance(query.whom, ItemId)
+        begun.append(query.whom.item_id)
+        time.sleep(0.02)
+        return quick(bundle, query)
+
+    monkeypatch.setattr(service, "answer", slowed)
+    monkeypatch.setattr(work, "SHORT", 0)
+    return begun
+
+
+@pytest.mark.parametrize("long", [True, False], ids=["in threads", "in turns"])
+def test_of_calls_that_cannot_be_in_time_hardly_any_is_begun(
+    serve: "Serve",
+    sample_store: Path,
+    slow: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    long: bool,
+) -> None:
+    if long:
+        monkeypatch.setattr("server.work.LONG", 0)
+    settings = ServerSettings(sample_store, port=0, executor_threads=1)
+    n_calls = 200
+    with serve(settings) as address, grpc.insecure_channel(address) as channel:
+        stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+        for _ in range(10):
+            stub.FindNeighbors(QUERY, timeout=30)
+        slow.clear()
+        calls = [stub.FindNeighbors.future(QUERY, timeout=0.3) for _ in range(n_calls)]
+        codes = [call.code() for call in calls]
+        n_answered = codes.count(grpc.StatusCode.OK)
+        assert 0 < n_answered < n_calls / 2
+        in_vain = len(slow) - n_answered
+        assert in_vain <= 0.05 * (n_calls - n_answered)
+        assert stub.FindNeighbors(QUERY, timeout=30).neighbors
+
+
+def test_a_large_batch_does_not_hold_up_single_calls(serve: "Serve", sample_store: Path) -> None:
+    batch = pb.BatchFindNeighborsRequest(queries=[QUERY] * 1000)
+    settings = ServerSettings(sample_store, port=0)
+    with serve(settings) as address, grpc.insecure_channel(address) as channel:
+        stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub.FindNeighbors(QUERY, timeout=30)
+        answer = stub.BatchFindNeighbors.future(batch, timeout=30)
+        n_meanwhile = 0
+        while not answer.done():
+            stub.FindNeighbors(QUERY, timeout=30)
+            n_meanwhile += 1
+        assert len(answer.result().outcomes) == 1000
+        assert len({o.response.bundle_version for o in answer.result().outcomes}) == 1
+    # Were it answered in one piece, one call at most would come through before it.
+    assert n_meanwhile > 2
+
+
+def test_health_is_told_on_its_port_while_the_event_loop_is_held_up(
+    serve: "Serve", sample_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = threading.Event()
+
+    def hold(*_: Any) -> None:
+        held.wait(30)
+        raise InvalidRequest("", "enough")
+
+    monkeypatch.setattr("server.service.requests.parse_query", hold)
+    with (
+        serve(ServerSettings(sample_store, port=0)) as address,
+        grpc.insecure_channel(address) as channel,
+        health_port("127.0.0.1", 0) as told,
+        grpc.insecure_channel(f"127.0.0.1:{told.port}") as beside,
+    ):
+        told.tell(serving=True)
+        stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+        holding = stub.FindNeighbors.future(QUERY, timeout=30)
+        check = health_pb2_grpc.HealthStub(beside).Check
+        asked = health_pb2.HealthCheckRequest()
+        assert check(asked, timeout=10).status == health_pb2.HealthCheckResponse.SERVING
+        assert not holding.done()
+        told.tell(serving=False)
+        assert check(asked, timeout=10).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        held.set()
+        assert holding.code() is grpc.StatusCode.INVALID_ARGUMENT
