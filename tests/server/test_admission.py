@@ -193,7 +193,8 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return quick(bundle, query)
 
     monkeypatch.setattr(service, "answer", slowed)
-    monkeypatch.setattr(work, "SHORT", 0)
+    for module in (service, work):
+        monkeypatch.setattr(module, "SHORT", 0)
     return begun
 
 
