@@ -45,12 +45,15 @@ class Plan:
         ``single`` queries, ``batch`` of 64, or a ``mix`` of every kind of call.
     multiples
         Of capacity.
+    probe_s
+        How long each load is offered that looks for capacity, or for the normal latency.
     """
 
     workload: str = "mix"
     multiples: tuple[float, ...] = (2, 5, 10)
     duration_s: float = 60.0
     timeout_s: float = 1.0
+    probe_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,8 @@ def measure(store: Path, plan: Plan) -> tuple[float, list[Offered]]:
                 offer, server.address, requests, rate, duration_s, plan.timeout_s
             )
 
-        capacity = _capacity(lambda rate: begin(rate, plan.duration_s / 10 + 1).result())
-        normal_s = begin(capacity / 2, plan.duration_s / 10 + 1).result().quantile_s(0.99)
+        capacity = _capacity(lambda rate: begin(rate, plan.probe_s).result())
+        normal_s = begin(capacity / 2, plan.probe_s).result().quantile_s(0.99)
         offered = []
         for multiple in plan.multiples:
             searches = _searches(metrics)
@@ -165,7 +168,7 @@ def _capacity(offered: Callable[[float], Outcome]) -> float:
     """Return what the server answers at most: the goodput that more load does not raise."""
     rate, goodput = 50.0, 0.0
     while goodput > 0.7 * rate or not goodput:
-        rate *= 1.5
+        rate *= 1.6
         goodput = max(goodput, offered(rate).goodput)
     return goodput
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 _START_TIMEOUT_S = 60.0
 
 
@@ -32,9 +34,10 @@ class ServerProcess:
     pid: int
 
     def cpu_s(self) -> float:
-        """Return user and system seconds spent so far by the process and its threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Return user and system seconds spent so far by the process, its threads and its workers."""
+        own = psutil.Process(self.pid)
+        spent = [process.cpu_times() for process in (own, *own.children())]
+        return sum(times.user + times.system for times in spent)
 
 
 @contextlib.contextmanager

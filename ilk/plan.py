@@ -56,7 +56,10 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
     if weight is None:
         weight = bundle.manifest.default_content_weight
     allowed = allowed_rows(bundle, seeker, query.target, query.filter)
-    accuracy = query.accuracy
+    accuracy, wanted = query.accuracy, query.offset + query.neighbor_count
+    if query.diversity or query.popularity_penalty:
+        # One pool for all pages within it, or they would overlap.
+        wanted = _POOL if wanted <= _POOL else MAX_NEIGHBORS
     if accuracy is not None and accuracy.exact:
         effort = space.index.exhaustive_effort
     else:
@@ -64,11 +67,9 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
         if allowed.bitmap is not None:
             # What a filter lets pass lies deeper than what was measured: half as much may be missed.
             recall = (1 + recall) / 2
-        effort = space.effort(weight, recall)
-    wanted = query.offset + query.neighbor_count
-    if query.diversity or query.popularity_penalty:
-        # One pool for all pages within it, or they would overlap.
-        wanted = _POOL if wanted <= _POOL else MAX_NEIGHBORS
+        # Whoever asks is its own nearest, and is never missed.
+        alone = allowed.bitmap is None and len(allowed.excluded) <= 1
+        effort = space.effort(weight, recall, wanted if alone else len(space))
     return Plan(
         query,
         space,

@@ -100,7 +100,7 @@ class Preference:
         -----
         ``min(liked_from, (k * liked_from + sum of stars) / (k + n))`` for a user with ``n`` ratings, k
         being ``habit_shrinkage``: without ratings the bar is everybody's, with many it is the user's own
-        mean, and no habit raises it, or those who choose well would like nothing (ADR 9). Shrinkage of
+        mean, and no habit raises it, or those who choose well would like nothing (ADR 10). Shrinkage of
         a user's mean as in Bell & Koren, ICDM 2007.
         """
         if self.scale is None or self.normalize == "none":

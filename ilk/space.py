@@ -15,9 +15,12 @@ from ilk.ann import Index, RowNeighbors
 from ilk.types import MeasuredRecall, Target
 from ilk.vectors import Float32Matrix, Float32Vector, Rows, concatenate, unit_rows
 
-Efforts: TypeAlias = tuple[tuple[int, tuple[tuple[float, float], ...]], ...]
+# Of each effort, cheapest first: content weight, and recall at 10 and at the worse of 10 and 100.
+Efforts: TypeAlias = tuple[tuple[int, tuple[tuple[float, float, float], ...]], ...]
 
 _CHUNK_ROWS = 65_536
+# The depths that recall is measured at.
+_SHALLOW, _DEEPER = 10, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,7 @@ class Space:
     recall
         Measured recall, by effort and content weight.
     efforts
-        The same as looked up by queries, made once: each effort, cheapest first, with its worst recall
-        by content weight.
+        The same as looked up by queries, made once.
     """
 
     key: SpaceKey
@@ -142,16 +144,18 @@ class Space:
         order = scores.argsort()[::-1]
         return rows[order], scores[order]
 
-    def effort(self, content_weight: float, recall: float) -> int | None:
+    def effort(self, content_weight: float, recall: float, n_wanted: int = _DEEPER) -> int | None:
         """Return the cheapest effort measured to reach ``recall`` at this blend; None if none does.
 
-        Between two measured blends the effort must reach the target at both.
+        Between two measured blends the effort must reach the target at both. Up to 10 neighbors recall
+        at 10 counts, for more that at 100 too.
         """
+        depth = 1 if n_wanted <= _SHALLOW else 2
         exhaustive = self.index.exhaustive_effort
         if exhaustive == 0:
             return 0
         for effort, measured in self.efforts:
-            if _holds(measured, content_weight, recall):
+            if _holds(measured, content_weight, recall, depth):
                 return effort
         return exhaustive
 
@@ -165,16 +169,18 @@ def likeness_vectors(
 
 
 def _by_effort(recall: Sequence[MeasuredRecall]) -> Efforts:
-    by_effort: dict[int, list[tuple[float, float]]] = {}
+    by_effort: dict[int, list[tuple[float, float, float]]] = {}
     for row in recall:
         worst = min(row.recall_at_10, row.recall_at_100)
-        by_effort.setdefault(row.effort, []).append((row.content_weight, worst))
+        by_effort.setdefault(row.effort, []).append((row.content_weight, row.recall_at_10, worst))
     return tuple((effort, tuple(sorted(rows))) for effort, rows in sorted(by_effort.items()))
 
 
-def _holds(measured: Sequence[tuple[float, float]], weight: float, recall: float) -> bool:
-    weights = [w for w, _ in measured]
+def _holds(
+    measured: Sequence[tuple[float, float, float]], weight: float, recall: float, depth: int
+) -> bool:
+    weights = [row[0] for row in measured]
     below, above = bisect_right(weights, weight) - 1, bisect_left(weights, weight)
     if below < 0 or above >= len(weights):
         return False
-    return measured[below][1] >= recall and measured[above][1] >= recall
+    return measured[below][depth] >= recall and measured[above][depth] >= recall

@@ -9,8 +9,9 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import optuna
@@ -18,33 +19,25 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from ilk.ann import IndexKind
-from ilk.errors import SettingsError
+from ilk.errors import DataError, SettingsError
 from indexer.evaluation.metrics import metric_named
-from indexer.evaluation.protocols import split_strong, split_weak
+from indexer.evaluation.protocols import split_strong, split_temporal, split_weak
 from indexer.evaluation.relevance import relevant
 from indexer.evaluation.served import built_from, rank
+from indexer.evaluation.settings import seconds_of
 from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
 from indexer.order import k_core
 from indexer.progress import Progress
+from indexer.search_space import Ranges, ranges_for, start, suggested
 from indexer.settings import BuildSettings
 
-Validation: TypeAlias = Literal["strong", "weak"]
+Validation: TypeAlias = Literal["strong", "weak", "temporal"]
 
 _BLENDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 # Splits drawn with seeds far from those that evaluation counts up from the build's own.
 _SEED_OFFSET = 1_000_000
 _N_RANDOM_TRIALS = 8
-# What is searched; regularization is in units of noise (ADR 5), so that one range fits all data.
-_RANGES: dict[str, tuple[float, float]] = {
-    "factors": (16, 256),
-    "alpha": (0.5, 20.0),
-    "regularization": (0.3, 3.0),
-    "frequency_exponent": (0.5, 1.0),
-    "activity_discount": (0.0, 1.0),
-}
-_FACTORS_STEP = 16
-_LOGARITHMIC = ("alpha", "regularization")
 # What a trial's score does not depend on: it asks at content weight 0 and compares with everything.
 _WITHOUT_EFFECT = ("content_weight", "index", "index_memory_mb", "recall_target", "evaluate")
 
@@ -57,7 +50,8 @@ class TuningSettings:
     ----------
     protocol
         How validation splits are drawn; strong: users held out of training; weak: a part of each
-        user's ratings. Tune for what will be measured.
+        user's ratings; temporal: the newest tenth, once; the half-life is searched for too. Tune for
+        what will be measured.
     metric
         What is made largest, such as ndcg@10, ndcg@100, recall@20 or mrr@100.
     budget_s
@@ -65,7 +59,9 @@ class TuningSettings:
     max_trials
         Trials at most.
     splits
-        Validation splits that each trial is measured on.
+        Validation splits that each trial is measured on (one for temporal: nothing is random in it).
+    until
+        Look at ratings from before this day (UTC) only: the others are for evaluate --date.
     core
         First keep positives only, and of them users and items with so many, until all have them.
     """
@@ -75,6 +71,7 @@ class TuningSettings:
     budget_s: float = 600.0
     max_trials: int = 200
     splits: int = 2
+    until: datetime | None = None
     core: int | None = None
 
     def __post_init__(self) -> None:
@@ -123,17 +120,22 @@ def tune(
     by the tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011); the blend follows, with
     the best factors.
     """
+    if settings.until is not None:
+        data = _before(data, settings.until)
     if settings.core is not None:
         data = k_core(data, relevant(data, base), settings.core)
+    ranges = ranges_for(settings.protocol)
     objective = _Objective(_validation(data, base, settings), settings.metric)
-    study = _study(objective_key(data, base, settings), base, journal)
+    study = _study(objective_key(data, base, settings), base, ranges, journal)
     ends_at = time.monotonic() + settings.budget_s
     with progress.step("tune", settings.max_trials) as advance:
         if done := _completed(study):
             advance(len(done), f"resumed; {_best_so_far(study, settings.metric)}")
         # The first trial is always made, so that there is something to return.
         while not done or (len(done) < settings.max_trials and time.monotonic() < ends_at):
-            study.optimize(lambda trial: objective.score(_suggested(trial, base)), n_trials=1)
+            study.optimize(
+                lambda trial: objective.score(suggested(trial, base, ranges)), n_trials=1
+            )
             done = _completed(study)
             advance(len(done), _best_so_far(study, settings.metric))
     best = replace(base, **study.best_params)
@@ -149,13 +151,15 @@ def objective_key(data: Interactions, base: BuildSettings, settings: TuningSetti
     Scores under different names cannot be compared, so they must not meet in one search.
     """
     fixed = asdict(base)
-    for name in (*_RANGES, *_WITHOUT_EFFECT):
+    for name in (*ranges_for(settings.protocol), *_WITHOUT_EFFECT):
         del fixed[name]
     asked = asdict(settings)
-    for name in ("budget_s", "max_trials"):
+    for name in ("budget_s", "max_trials", "until"):
         del asked[name]
     digest = hashlib.sha256(
-        json.dumps([_RANGES, fixed, asked, data.rating_scale], sort_keys=True).encode()
+        json.dumps(
+            [ranges_for(settings.protocol), fixed, asked, data.rating_scale], sort_keys=True
+        ).encode()
     )
     for array in (data.user_rows, data.item_rows, data.ratings, data.timestamps):
         digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
@@ -166,12 +170,20 @@ def objective_key(data: Interactions, base: BuildSettings, settings: TuningSetti
 
 def _validation(data: Interactions, base: BuildSettings, settings: TuningSettings) -> list[Split]:
     positive = relevant(data, base)
+    if settings.protocol == "temporal":
+        return [split_temporal(data, positive)]
     draw = split_strong if settings.protocol == "strong" else split_weak
     first = base.seed + _SEED_OFFSET
     return [draw(data, positive, seed) for seed in range(first, first + settings.splits)]
 
 
-def _study(name: str, base: BuildSettings, journal: Path) -> optuna.Study:
+def _before(data: Interactions, date: datetime) -> Interactions:
+    if data.timestamps is None:
+        raise DataError(data.source, "has no timestamps; --until needs them")
+    return data.only(data.timestamps < seconds_of(date))
+
+
+def _study(name: str, base: BuildSettings, ranges: Ranges, journal: Path) -> optuna.Study:
     optuna.logging.set_verbosity(logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
@@ -182,25 +194,8 @@ def _study(name: str, base: BuildSettings, journal: Path) -> optuna.Study:
         sampler=optuna.samplers.TPESampler(seed=base.seed, n_startup_trials=_N_RANDOM_TRIALS),
     )
     if not study.trials:
-        study.enqueue_trial(_start(base))
+        study.enqueue_trial(start(base, ranges))
     return study
-
-
-def _start(base: BuildSettings) -> dict[str, float]:
-    """Return the base settings as a trial's choices, within the ranges."""
-    values = {name: getattr(base, name) for name in _RANGES}
-    return {name: type(v)(np.clip(v, *_RANGES[name])) for name, v in values.items()}
-
-
-def _suggested(trial: optuna.Trial, base: BuildSettings) -> BuildSettings:
-    choices: dict[str, Any] = {
-        name: trial.suggest_float(name, low, high, log=name in _LOGARITHMIC)
-        for name, (low, high) in _RANGES.items()
-        if name != "factors"
-    }
-    least, most = (int(end) for end in _RANGES["factors"])
-    choices["factors"] = trial.suggest_int("factors", least, most, step=_FACTORS_STEP)
-    return replace(base, **choices)
 
 
 def _completed(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

@@ -25,6 +25,7 @@ _SLACK = 1e-4
 _MAX_IDS_ASKED = 20_000
 _ROWS_ASKED = 64
 _NEIGHBORS_ASKED = 10
+_EVEN_BLEND = 0.5
 
 
 def check_values(bundle: Bundle) -> None:
@@ -57,18 +58,20 @@ def check_values(bundle: Bundle) -> None:
         _check_finite(name, array)
 
 
-def self_neighbors(space: Space, seed: int) -> float:
+def self_neighbors(space: Space, recall: float, seed: int) -> float:
     """Return the share of rows that are found where they stand, asked through the index.
 
-    Each of a sample of stored rows asks at the most thorough effort that was measured. The row that
-    the index calls nearest must be as near, by the vectors of the bundle, as the nearest there is; that
-    is the asking row itself unless another is trusted more (see :func:`ilk.vectors.support`), and a
-    tie is no miss. An index over other vectors, or over these in another order, fails.
+    Each of a sample of stored rows asks at the effort that is to reach ``recall``. The row that comes
+    first must be as near, by the vectors of the bundle, as the nearest there is; that is the asking row
+    itself unless another is trusted more (see :func:`ilk.vectors.support`), and a tie is no miss. An
+    index over other vectors, or over these in another order, fails.
     """
     rng = np.random.default_rng(seed)
     asking = rng.choice(len(space), min(_ROWS_ASKED, len(space)), replace=False)
     queries = concatenate(space.factors[asking], space.content[asking])
-    effort = max((row.effort for row in space.recall), default=0)
+    effort = space.effort(_EVEN_BLEND, recall)
+    if effort is None:
+        effort = max((row.effort for row in space.recall), default=0)
     found = space.nearest(queries, min(_NEIGHBORS_ASKED, len(space)), effort).rows[:, 0]
     best = np.full(len(asking), -np.inf)
     step = max(1, _CHUNK // max(queries.shape[1], 1))

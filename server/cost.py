@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ilk.bundle import Bundle
 from ilk.space import SPACE_KEYS
-from ilk.types import Profile, Query, Target
+from ilk.types import NO_FILTER, Profile, Query, Target
 
 # What finding and writing down one neighbor takes, in the time of multiplications.
 _PER_NEIGHBOR = 5_000
@@ -33,33 +33,31 @@ class Costs:
     def __init__(self, bundle: Bundle) -> None:
         manifest = bundle.manifest
         dim = manifest.n_factors + manifest.dim_content
-        self._every_row = {
-            Target.ITEMS: manifest.n_items * dim,
-            Target.USERS: manifest.n_users * dim,
-        }
-        self._usual = {
-            target: max(
-                _usual(bundle, target, by_likeness=alike, dim=dim) for alike in (True, False)
-            )
-            for target in Target
-        }
+        # Of items and of users; what is looked up for every query costs less outside a dict.
+        self._every_item = manifest.n_items * dim
+        self._every_user = manifest.n_users * dim
+        self._usual_items, self._usual_users = (
+            max(_usual(bundle, target, by_likeness=alike, dim=dim) for alike in (True, False))
+            for target in (Target.ITEMS, Target.USERS)
+        )
         self._per_entry = manifest.n_factors**2
-        self.usual = _PER_QUERY + self._usual[Target.ITEMS]
+        self.usual = _PER_QUERY + self._usual_items
 
     def of(self, query: Query) -> int:
         """Return about how many multiplications the query takes."""
-        # The usual effort holds for the bundle's own blend and recall; others may need any effort,
-        # and a filter may need every row.
+        # The usual effort holds for the bundle's own blend and recall; another blend or recall may need
+        # any effort, and a filter every row.
+        items = query.target is Target.ITEMS
         usual = query.accuracy is None and query.content_weight is None
-        cost = self._usual if usual else self._every_row
+        if usual and query.filter is NO_FILTER:
+            cost = self._usual_items if items else self._usual_users
+        else:
+            cost = self._every_item if items else self._every_user
+        cost += _PER_QUERY + _PER_NEIGHBOR * (query.neighbor_count + query.offset)
         whom = query.whom
-        profile = len(whom.ratings) * self._per_entry if type(whom) is Profile else 0
-        return (
-            _PER_QUERY
-            + cost[query.target]
-            + profile
-            + _PER_NEIGHBOR * (query.neighbor_count + query.offset)
-        )
+        if type(whom) is Profile:
+            cost += len(whom.ratings) * self._per_entry
+        return cost
 
     def of_many(self, queries: Sequence[object]) -> int:
         """Return about how many multiplications those of ``queries`` that are queries take."""

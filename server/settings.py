@@ -80,7 +80,7 @@ class ServerSettings:
     grace_s: float = 10.0
     executor_threads: int = 2
     max_in_flight: int = 256
-    max_wait_s: float = 0.1
+    max_wait_s: float = 0.5
     max_queued: int = 200
     max_calls_per_connection: int = 100
     max_cost: float = 5e10

@@ -47,10 +47,8 @@ class Work:
         """How long work that is asked for now would wait, at worst."""
         return max(self.turns.wait_s, self.threads.wait_s)
 
-    def lane(self, cost: int) -> Lane | None:
-        """Return where one query of ``cost`` waits; None: nowhere, it is answered at once."""
-        if cost <= SHORT:
-            return None
+    def lane(self, cost: int) -> Lane:
+        """Return where one query of ``cost``, which is not short, waits."""
         return self.turns if cost <= LONG else self.threads
 
     def lane_of_many(self, cost: int, n_queries: int) -> Lane:

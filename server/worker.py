@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from ilk import exits
 from ilk.errors import IlkError, SettingsError
 from server import app, logs
 from server.link import Failed, Orders, Report
@@ -69,7 +68,7 @@ class Reporter:
         except (EOFError, OSError):
             stop()
             if not self._ended.wait(self._grace_s + _ORPHAN_S):
-                os._exit(exits.FAILURE)
+                os._exit(3)
 
 
 def main(descriptor: int) -> int:
@@ -88,10 +87,13 @@ def main(descriptor: int) -> int:
             shared_port=True,
         )
     except IlkError as error:
+        # Imported late: with it comes the command line, which a worker that starts has no use for.
+        from ilk import exits
+
         code = exits.USAGE if isinstance(error, SettingsError) else exits.FAILURE
         connection.send(Failed(code, str(error)))
         return code
-    return exits.DONE
+    return 0
 
 
 if __name__ == "__main__":

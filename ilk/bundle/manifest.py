@@ -5,8 +5,9 @@ It refuses to know arrays. The manifest is JSON with sorted keys, so equal build
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ilk.errors import BundleCorrupt, BundleUnsupported
 from ilk.types import MeasuredRecall
@@ -99,19 +100,24 @@ class Manifest:
         BundleCorrupt
             If it is not a manifest.
         BundleUnsupported
-            If its format version is not :data:`FORMAT_VERSION`.
+            If its format version is none from 1 to :data:`FORMAT_VERSION`.
         """
         try:
             values = json.loads(data)
             found = values["format_version"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            digest = values.pop("digest", None)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleCorrupt(f"{MANIFEST_NAME} is not a manifest: {error}") from error
-        if found != FORMAT_VERSION:
+        if found not in range(1, FORMAT_VERSION + 1):
             raise BundleUnsupported(
-                f"bundle format {found}, this version reads {FORMAT_VERSION}: build the bundle again, "
-                "or serve it with the version that built it"
+                f"bundle format {found}, this version reads 1 to {FORMAT_VERSION}: build the bundle "
+                "again, or serve it with the version that built it"
             )
         try:
+            if digest is None or sealed(values) != data:
+                raise BundleCorrupt(f"{MANIFEST_NAME} is not the one that was published")
+            for version in range(found, FORMAT_VERSION):
+                values = _UPGRADES[version](values)
             values["indices"] = {
                 name: IndexRecord.from_json(record) for name, record in values["indices"].items()
             }
@@ -120,13 +126,22 @@ class Manifest:
                 for name, records in values["rejected_indices"].items()
             }
             values["files"] = {name: FileRecord(**rec) for name, rec in values["files"].items()}
-            del values["digest"]
-            manifest = cls(**values)
-        except (KeyError, TypeError, AttributeError) as error:
+            return cls(**values)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleCorrupt(f"{MANIFEST_NAME} lacks or mistypes a field: {error}") from error
-        if manifest.to_json() != data:
-            raise BundleCorrupt(f"{MANIFEST_NAME} is not the one that was published")
-        return manifest
+
+
+def _from_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest of format 1 as format 2 has it: nothing was measured of an index but recall."""
+    indices = {
+        name: {**record, "size_bytes": 0, "build_s": 0.0}
+        for name, record in values["indices"].items()
+    }
+    return {**values, "indices": indices, "rejected_indices": {}, "format_version": 2}
+
+
+# From each older format to the next, so that every bundle that was ever published can be opened.
+_UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _from_1}
 
 
 def sealed(values: dict[str, Any]) -> bytes:

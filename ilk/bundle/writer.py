@@ -23,7 +23,7 @@ from ilk.bundle.retention import clean_up, remove, surplus
 from ilk.bundle.stamp import SETTLED_AFTER_NS, STAMPED_FROM_BYTES
 from ilk.bundle.store import Store, sync_folder
 from ilk.bundle.verification import sha256_of
-from ilk.errors import BundleError, BundleMissing
+from ilk.errors import BundleError
 
 Check = Callable[[Bundle], None]
 
@@ -92,7 +92,7 @@ def publish(
             before = _live(store)
             store.point_current_at(folder.name)
             if keep is not None:
-                _prune(store, keep, before)
+                _prune(store, folder.name, keep, before)
     except OSError as error:
         raise BundleError(f"cannot publish to {store.path}: {error}") from error
     return folder
@@ -143,13 +143,13 @@ def _settle(folder: Path) -> None:
         time.sleep(1.1e-9 * SETTLED_AFTER_NS)
 
 
-def _prune(store: Store, keep: int, spared: Collection[str]) -> None:
+def _prune(store: Store, live: str, keep: int, spared: Collection[str]) -> None:
     try:
         for version in surplus(store, keep, spared):
             remove(store, version)
-    except (OSError, BundleMissing) as error:
+    except (OSError, BundleError) as error:
         raise BundleError(
-            f"{store.current_version()} is live, but older versions could not be deleted: {error}"
+            f"{live} is live, but older versions could not be deleted: {error}"
         ) from error
 
 

@@ -110,11 +110,8 @@ class EvaluationSettings:
 
     @property
     def cutoff_s(self) -> int | None:
-        """The date as Unix seconds; a date that names no zone is in UTC."""
-        if self.date is None:
-            return None
-        zoned = self.date if self.date.tzinfo else self.date.replace(tzinfo=timezone.utc)
-        return int(zoned.timestamp())
+        """The date as Unix seconds."""
+        return None if self.date is None else seconds_of(self.date)
 
     def requests(self, usual_blend: float) -> Iterator[Request]:
         """Yield what is asked of the served model, each once, for a build with this blend."""
@@ -128,3 +125,9 @@ class EvaluationSettings:
                 asked |= {Request(weight, diversity=d): None for d in _TRADE_OFF_DIVERSITIES}
                 asked |= {Request(weight, popularity_penalty=p): None for p in _TRADE_OFF_PENALTIES}
         yield from asked
+
+
+def seconds_of(date: datetime) -> int:
+    """Return a date as Unix seconds; one that names no zone is in UTC."""
+    zoned = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+    return int(zoned.timestamp())

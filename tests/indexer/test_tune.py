@@ -1,6 +1,7 @@
 """Searches: what is searched, what may go on from where, and what is written for build."""
 
 from dataclasses import fields, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from ilk import exits
 from ilk.ann import IndexKind
-from ilk.errors import SettingsError
+from ilk.errors import DataError, SettingsError
 from indexer import config
 from indexer.__main__ import app
 from indexer.evaluation.metrics import ndcg_at
@@ -125,11 +126,29 @@ def test_a_start_outside_the_ranges_is_brought_inside(few: Interactions, tmp_pat
     assert (tuned.factors, tuned.alpha, tuned.frequency_exponent) == (16, 0.5, 0.5)
 
 
+def test_temporal_validation_searches_the_half_life_and_sees_nothing_from_the_day_on(
+    few: Interactions, tmp_path: Path
+) -> None:
+    assert few.timestamps is not None
+    middle = datetime.fromtimestamp(float(np.median(few.timestamps)), tz=timezone.utc)
+    asked = replace(WEAK, protocol="temporal", max_trials=1, until=middle)
+    tuned = tune(few, QUICK, asked, tmp_path / "journal", QUIET)
+    assert tuned.settings.half_life_days == 10_000
+    is_past = few.timestamps < middle.timestamp()
+    past = few.only(is_past)
+    scrambled = replace(few, ratings=np.where(is_past, few.ratings, np.float32(0.5)))
+    for other in (past, scrambled):
+        again = tune(other, QUICK, asked, tmp_path / "journal", QUIET)
+        assert (again, len(trials_of(tmp_path / "journal"))) == (tuned, 1)
+    with pytest.raises(DataError, match="--until needs"):
+        tune(replace(few, timestamps=None), QUICK, asked, tmp_path / "journal", QUIET)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"metric": "f1@10"},
-        {"protocol": "temporal"},
+        {"protocol": "cold_items"},
         {"budget_s": 0.0},
         {"splits": 0},
         {"max_trials": 0},

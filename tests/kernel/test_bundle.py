@@ -146,7 +146,7 @@ def test_a_manifest_that_cannot_be_true_is_refused(
 def test_an_unknown_format_is_named_with_the_one_that_is_read(store: Store, live: Path) -> None:
     edit_manifest(live, lambda m: m.update(format_version=99))
     with pytest.raises(
-        BundleUnsupported, match=rf"format 99, this version reads {FORMAT_VERSION}.*build"
+        BundleUnsupported, match=rf"format 99, this version reads 1 to {FORMAT_VERSION}.*build"
     ):
         open_bundle(store.path)
 

@@ -66,6 +66,11 @@ def test_the_cheapest_effort_that_holds_at_both_neighboring_blends_is_taken(
     assert space_of(parts, IndexKind.IVF).effort(content_weight, target) == effort
 
 
+def test_for_ten_neighbors_recall_at_ten_decides(parts: tuple[Matrix, Matrix]) -> None:
+    space = space_of(parts, IndexKind.IVF)
+    assert [space.effort(0.5, 0.95, n) for n in (1, 10, 11, 100)] == [2, 2, 4, 4]
+
+
 def test_a_graph_that_never_reached_the_target_promises_nothing(
     parts: tuple[Matrix, Matrix],
 ) -> None:

@@ -157,7 +157,7 @@ def test_a_call_too_many_is_turned_away_and_told_when_to_come_back(
             stub.FindNeighbors(QUERY, timeout=30)
         ended.set()
         assert list(conversation) == []
-        assert stub.FindNeighbors(QUERY, timeout=30).neighbors
+        assert _answered_in_the_end(stub).neighbors
     error: Any = refusal.value
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert int(dict(error.trailing_metadata())["grpc-retry-pushback-ms"]) > 0
@@ -193,8 +193,21 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return quick(bundle, query)
 
     monkeypatch.setattr(service, "answer", slowed)
-    monkeypatch.setattr(work, "SHORT", 0)
+    for module in (service, work):
+        monkeypatch.setattr(module, "SHORT", 0)
     return begun
+
+
+def _answered_in_the_end(stub: Any) -> Any:
+    """Ask until the server has got over what it was offered before."""
+    end_s = time.monotonic() + 30
+    while True:
+        try:
+            return stub.FindNeighbors(QUERY, timeout=30)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or time.monotonic() > end_s:
+                raise
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("long", [True, False], ids=["in threads", "in turns"])
@@ -220,7 +233,7 @@ def test_of_calls_that_cannot_be_in_time_hardly_any_is_begun(
         assert 0 < n_answered < n_calls / 2
         in_vain = len(slow) - n_answered
         assert in_vain <= 0.05 * (n_calls - n_answered)
-        assert stub.FindNeighbors(QUERY, timeout=30).neighbors
+        assert _answered_in_the_end(stub).neighbors
 
 
 def test_a_large_batch_does_not_hold_up_single_calls(serve: "Serve", sample_store: Path) -> None:

@@ -1,0 +1,73 @@
+"""Runs what must hold while the server changes: ``python -m benchmarks.steadiness`` (--help says how)."""
+
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from cyclopts import App
+
+from benchmarks.steadiness import agreement, changes, ends, soak
+from ilk import exits
+from indexer.source import Source
+
+app = App(
+    name="steadiness",
+    help="Change bundles, stop servers and kill workers under load; ask from many threads; soak.",
+    version_flags=[],
+)
+
+
+@app.default
+def run(
+    *,
+    movielens: Path | None = None,
+    swaps: int = 200,
+    rollbacks: int = 20,
+    stops: int = 20,
+    kills: int = 20,
+    queries: int = 2000,
+    calls: int = 500_000,
+) -> None:
+    """Measure all of it, or what is not set to 0.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    swaps
+        Changes of the live bundle.
+    rollbacks
+        How many of them are taken back.
+    stops
+        Servers stopped with SIGTERM.
+    kills
+        Workers ended with SIGKILL.
+    queries
+        That sixteen threads ask as one did before, of each kind of index.
+    calls
+        Of the soak; the first fifth settles the server.
+    """
+    data = Source(movielens=movielens, sample=movielens is None).read()
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder)
+        changes.publish_versions(data, store)
+        if swaps:
+            _show("changes", changes.measure(store, swaps, rollbacks))
+        if stops:
+            _show("stops", ends.measure_stops(store, stops))
+        if kills:
+            _show("kills", ends.measure_kills(store, kills))
+        if queries:
+            _show("agreement", agreement.measure(data, queries))
+        if calls:
+            _show("soak", soak.measure(store, calls, calls // 5))
+
+
+def _show(what: str, figures: Mapping[str, float]) -> None:
+    for name, figure in figures.items():
+        print(f"{what + ': ' + name:<66} {figure:14.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(exits.run(app))

@@ -1,0 +1,87 @@
+"""What the operations page, the dashboard and the alerts speak of is what a server has."""
+
+import json
+import re
+import urllib.request
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from server.exposition import Fleet, metrics_port
+from server.metrics import Counts, Snapshot
+from server.settings import ServerSettings
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+DASHBOARD = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text(encoding="utf-8"))
+ALERTS = yaml.safe_load((ROOT / "deploy" / "alerts.yaml").read_text(encoding="utf-8"))
+NAME = re.compile(r"\bilk_[a-z_]+")
+
+
+@pytest.fixture(scope="module")
+def names() -> set[str]:
+    """Return the names of all samples of a server that has done everything at least once."""
+    counts = Counts()
+    calls = counts.of("FindNeighbors", "item")
+    calls.statuses["OK"] = calls.queries["OK"] = 1
+    calls.requested = calls.returned = 10
+    for duration_s in (0.01, 100.0):
+        calls.latency.observe(duration_s)
+        calls.search.observe(duration_s)
+    counts.shed["queue"] = counts.expired["queue"] = 1
+    fleet = Fleet({0: Snapshot(counts, 1, 0.0, 1, "v", 0.0, 0.0)})
+    with (
+        metrics_port("127.0.0.1", 0, lambda: fleet) as port,
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as told,
+    ):
+        lines = told.read().decode().splitlines()
+    return {re.split(r"[{ ]", line)[0] for line in lines if not line.startswith("#")}
+
+
+def test_the_page_names_every_metric(names: set[str]) -> None:
+    histograms = re.compile("_(bucket|count|sum)$")
+    of_histograms = {histograms.sub("", n) for n in names if n.endswith("_bucket")}
+    plain = {n for n in names if histograms.sub("", n) not in of_histograms}
+    assert of_histograms | plain == set(NAME.findall(PAGE))
+
+
+def test_the_page_names_every_setting_and_its_default() -> None:
+    table = PAGE.partition("## Settings")[2].partition("##")[0]
+    told = dict(re.findall(r"^\| `--([a-z-]+)`[^|]*\| ([^|]+) \|", table, re.M))
+    for field in fields(ServerSettings):
+        flag = field.name.replace("_", "-")
+        assert f"`--{flag}`" in table
+        if flag in told and isinstance(field.default, (int, float)) and field.default is not True:
+            expected = "off" if field.default is False else f"{field.default:g}"
+            assert told[flag].replace("e+", "e") == expected.replace("e+", "e"), flag
+
+
+def test_the_dashboard_shows_only_what_there_is(names: set[str]) -> None:
+    asked = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    assert len(asked) > 15
+    assert {name for expr in asked for name in NAME.findall(expr)} <= names
+
+
+def test_the_dashboards_panels_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & taken
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+
+
+def test_alerts_watch_only_what_there_is_and_say_what_to_do(names: set[str]) -> None:
+    (group,) = ALERTS["groups"]
+    for rule in group["rules"]:
+        assert set(NAME.findall(rule["expr"])) <= names, rule["alert"]
+        assert rule["expr"].count("(") == rule["expr"].count(")")
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert rule["annotations"].keys() == {"summary", "action"}
