@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.peers.searching import Search, cpu_us
 from benchmarks.scale.serving import exact_scores
 from ilk import ann
-from ilk.ann import RowNeighbors, compare_with_all, recall
+from ilk.ann import IndexKind, RowNeighbors, compare_with_all, recall
 from ilk.bundle import Bundle, open_bundle
 from ilk.plan import Plan, make_plan
 from ilk.query import answer
@@ -103,7 +103,9 @@ def _answer_points(
 def bare_search(plan: Plan) -> tuple[Search, int]:
     """Return faiss's own call for what a plan fetches, refined by faiss too, and the width it takes."""
     space, n_fetched = plan.space, fetch_count(plan)
-    inner, parameters = space.index._inner, space.index._parameters(plan.effort or 0, None)
+    inner, parameters = space.index._inner, None
+    if space.index.kind not in (IndexKind.FLAT, IndexKind.PQ):
+        parameters = space.index._parameters(plan.effort or 0, None)
     if not space.index.kind.has_codes:
         return lambda query: inner.search(query, n_fetched, params=parameters)[1], inner.d
     vectors = concatenate(space.factors, space.content)

@@ -10,10 +10,15 @@ import pytest
 from benchmarks import libraries, own_search
 from benchmarks.libraries import Point, cheapest, frontier
 from benchmarks.peers import searching
+from ilk.ann import IndexKind
 from ilk.bundle import Bundle
 from ilk.plan import make_plan
 from ilk.query import answer
 from ilk.space import SPACE_KEYS, SpaceKey
+from indexer.interactions import Interactions
+from indexer.progress import Progress
+from indexer.publishing import assemble_and_publish
+from indexer.settings import BuildSettings
 
 VECTORS = np.eye(20, dtype=np.float32) * np.arange(1, 21, dtype=np.float32)[:, None]
 QUERY = np.ones((1, 20), dtype=np.float32)
@@ -89,15 +94,22 @@ def test_curves_are_drawn_for_each_space(tmp_path: Path) -> None:
     assert all(file.stat().st_size > 1000 for file in files)
 
 
+@pytest.mark.parametrize("kind", IndexKind)
 def test_ilks_own_points_tell_index_answer_and_bare_index(
-    sample_store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kind: IndexKind,
+    sample: Interactions,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    settings = BuildSettings(factors=8, iterations=2, index=kind, evaluate=False)
+    assemble_and_publish(sample, tmp_path, settings, {}, Progress(quiet=True))
     monkeypatch.setattr(searching, "_ROUND_S", 0.001)
-    own_search.main(sample_store, "items.affinity", 0.1, 5)
+    own_search.main(tmp_path, "items.affinity", 0.1, 5)
     points = json.loads(capsys.readouterr().out)
     assert {p["name"] for p in points} == {"ilk index", "ilk answer", "bare faiss"}
-    # The sample is small enough to be compared with whole.
-    assert all(p["recall"] == 1 and p["cpu_us"] > 0 for p in points)
+    assert all(p["recall"] >= 0.9 and p["cpu_us"] > 0 for p in points if p["name"] == "ilk answer")
+    assert max(p["recall"] for p in points if p["name"] == "ilk index") >= 0.99
 
 
 @pytest.mark.parametrize("key", SPACE_KEYS, ids=lambda key: key.name)
