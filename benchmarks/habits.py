@@ -94,13 +94,21 @@ def _made_stern(data: Interactions, is_stern: npt.NDArray[np.bool_]) -> Interact
 
 
 def table(figures_of: dict[Who, PerUser], seed: int) -> Iterator[str]:
-    """Yield the lines that show a comparison."""
+    """Yield the lines that show a comparison; what is gained is the mean over users, in pairs."""
     yield f"{'users':<12} {'normalize':<10}" + "".join(f" {name:>18}" for name in _METRICS)
-    for (group, normalize), figures in sorted(figures_of.items()):
-        line = f"{group:<12} {normalize:<10}"
-        for name in _METRICS:
-            estimate = mean_with_interval(figures[name], seed)
-            half = (estimate.high - estimate.low) / 2
-            line += f" {estimate.mean:10.4f} ±{half:.4f}"
-        yield line
+    for group in _GROUPS:
+        without, habits = figures_of[group, "none"], figures_of[group, "mean"]
+        for said, figures in (("none", without), ("mean", habits)):
+            yield f"{group:<12} {said:<10}" + _line(figures, seed, "")
+        gained = {name: habits[name] - without[name] for name in _METRICS}
+        yield f"{group:<12} {'gained':<10}" + _line(gained, seed, "+")
     yield f"made stern: {_STERN_SHARE:.0%} of users, {_STARS_LESS:g} stars less for everything"
+
+
+def _line(figures: PerUser, seed: int, sign: str) -> str:
+    line = ""
+    for name in _METRICS:
+        estimate = mean_with_interval(figures[name], seed)
+        half = (estimate.high - estimate.low) / 2
+        line += f" {format(estimate.mean, sign + '10.4f')} ±{half:.4f}"
+    return line

@@ -32,8 +32,8 @@ class BuildSettings:
     liked_from
         Stars from which a rating is a positive. Default: the upper quarter of the scale.
     normalize
-        "mean": a user whose mean stars are below liked_from likes what reaches that mean, for some
-        never give five; "none": liked_from holds for everybody.
+        mean: a user whose mean stars are below liked_from likes what reaches that mean, for some
+        never give five; none: liked_from holds for everybody.
     graded
         Let a positive's weight rise with its stars, or with the logarithm of its clicks.
     activity_discount
@@ -69,7 +69,7 @@ class BuildSettings:
     alpha: float = 3.0
     frequency_exponent: float = 1.0
     liked_from: float | None = None
-    normalize: Normalization = "none"
+    normalize: Normalization = "mean"
     graded: bool = False
     activity_discount: float = 0.5
     half_life_days: float | None = None

@@ -106,7 +106,7 @@ def test_a_search_is_named_after_all_that_its_scores_depend_on(few: Interactions
         (few, QUICK, replace(WEAK, core=2)),
         (few, replace(QUICK, iterations=3), WEAK),
         (few, replace(QUICK, liked_from=3.0), WEAK),
-        (few, replace(QUICK, normalize="mean"), WEAK),
+        (few, replace(QUICK, normalize="none"), WEAK),
         (few, replace(QUICK, half_life_days=3.0), WEAK),
         (few, replace(QUICK, seed=1), WEAK),
         (few.only(np.arange(len(few)) > 0), QUICK, WEAK),

@@ -131,7 +131,9 @@ class Oracle:
         """Hu, Koren & Volinsky's equation 4, an item at a time."""
         preference, fold_in = self.bundle.preference, self.bundle.fold_in
         said = self._said(profile)
-        bar = self._bar(profile)
+        merely_said = {*profile.liked_item_ids, *profile.disliked_item_ids}
+        starred = {r.item_id: r.stars for r in profile.ratings if r.item_id not in merely_said}
+        bar = self._bar(list(starred.values()))
         liked = {i for i, s in said.items() if s is not None and s >= bar}
         busy = preference.typical_activity / max(len(liked), 1)
         alpha = preference.alpha * busy**preference.activity_discount
@@ -153,16 +155,20 @@ class Oracle:
         penalty = fold_in.regularization * 1.2 ** math.floor(power + 0.5)
         return Equations(a + penalty * np.eye(len(a)), of_ratings, of_favorites, len(liked))
 
-    def _bar(self, profile: Profile) -> float:
-        """Everybody's, or the newcomer's mean where that is lower, pulled up by their few ratings."""
+    def liked(self, user_id: str) -> set[str]:
+        """What a user of the bundle likes."""
+        rated = self.rated[user_id]
+        bar = self._bar(list(rated.values()))
+        return {item_id for item_id, stars in rated.items() if stars >= bar}
+
+    def _bar(self, stars: list[float]) -> float:
+        """Everybody's, or the user's mean where that is lower, pulled up if they have rated little."""
         preference = self.bundle.preference
         if preference.normalize == "none":
             return preference.liked_from
-        merely_said = {*profile.liked_item_ids, *profile.disliked_item_ids}
-        starred = {r.item_id: r.stars for r in profile.ratings if r.item_id not in merely_said}
         pull = preference.habit_shrinkage
-        total = preference.liked_from * pull + sum(starred.values())
-        return min(preference.liked_from, total / (pull + len(starred)))
+        own = (preference.liked_from * pull + sum(stars)) / (pull + len(stars))
+        return min(preference.liked_from, own)
 
     def _said(self, profile: Profile) -> dict[str, float | None]:
         """Stars by item, None for a dislike; the last mention wins."""

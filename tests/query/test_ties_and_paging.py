@@ -226,7 +226,7 @@ def test_by_taste_a_newcomer_without_positives_is_near_to_nothing(
 def test_items_without_positives_are_marked_as_inferred_if_their_content_is_known(
     crowd: "Oracle",
 ) -> None:
-    liked = {i for i, stars in crowd.raters.items() if max(stars.values(), default=0) >= 4}
+    liked = {item_id for user_id in crowd.rated for item_id in crowd.liked(user_id)}
     query = Query(UserId("u0004"), content_weight=0.9, neighbor_count=1000)
     pages = [
         answer(crowd.bundle, replace(query, filter=Filter(include_ids=tuple(ids)))).neighbors
