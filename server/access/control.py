@@ -24,7 +24,7 @@ Answered = TypeVar("Answered")
 
 MISSING: Final = "this server answers known callers: send 'authorization: Bearer TOKEN'"
 UNKNOWN: Final = "the token is unknown, or has expired"
-UNLISTED: Final = "the client certificate is not that of a known caller"
+UNLISTED: Final = "the client certificate is not that of a known caller, and no token came"
 FORBIDDEN: Final = "this caller lacks the scope for this rpc"
 
 _ASKERS: Final = frozenset({Scope.QUERY, Scope.QUERY_USERS})

@@ -11,7 +11,7 @@ import hashlib
 import mmap
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from server.admission import Shed
@@ -37,6 +37,8 @@ class Ledger:
     ----------
     memory
         Of ``SIZE_BYTES``, shared by whoever shares the buckets; see :func:`shared_memory`.
+    clock
+        Tells seconds, to all that share them alike.
 
     Notes
     -----
@@ -44,7 +46,8 @@ class Ledger:
     charge may be lost; nothing else can go wrong.
     """
 
-    def __init__(self, memory: mmap.mmap) -> None:
+    def __init__(self, memory: mmap.mmap, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         view = memoryview(memory)
         self._key = bytes(view[:_KEY_BYTES])
         middle = _KEY_BYTES + 8 * _N_PLACES
@@ -58,13 +61,13 @@ class Ledger:
 
     def full_in_s(self, tag: int) -> float:
         """Return how long a bucket needs to be full; 0 if it is."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         place = self._place(tag, now_s)
         return max(0.0, self._full_at_s[place] - now_s) if self._tags[place] == tag else 0.0
 
     def take(self, tag: int, lasting_s: float) -> None:
         """Take out of a bucket what fills in ``lasting_s`` seconds."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         place = self._place(tag, now_s)
         full_at_s = self._full_at_s[place] if self._tags[place] == tag else now_s
         self._tags[place] = tag
@@ -128,9 +131,11 @@ def shared_memory() -> Iterator[int]:
         os.close(descriptor)
 
 
-def open_ledger(descriptor: int | None) -> Ledger:
+def open_ledger(
+    descriptor: int | None = None, clock: Callable[[], float] = time.monotonic
+) -> Ledger:
     """Return the ledger in memory that was handed over, or one of this process alone."""
     memory = mmap.mmap(-1 if descriptor is None else descriptor, SIZE_BYTES)
     if descriptor is None:
         memory[:_KEY_BYTES] = os.urandom(_KEY_BYTES)
-    return Ledger(memory)
+    return Ledger(memory, clock)
