@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -374,7 +375,7 @@ def test_no_reply_about_a_user_holds_part_of_their_vectors(
     for name in ("factors", "directions", "content"):
         vector = getattr(bundle.users, name)[bundle.users.vocabulary.row_of(user_id)]
         # One value may occur by chance, as 1.0 does; two in a row do not.
-        for pair in zip(vector, vector[1:], strict=False):
+        for pair in pairwise(vector):
             if np.abs(pair).min() > 1e-3:
                 for width in ("<f4", "<f8"):
                     assert all(np.array(pair, width).tobytes() not in body for body in replies)
