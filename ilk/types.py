@@ -42,6 +42,7 @@ class ShortfallReason(enum.Enum):
 
     BUNDLE_EXHAUSTED = "bundle exhausted"
     FILTERED = "filtered"
+    WITHHELD = "withheld"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,12 +31,16 @@ class SimilarityServiceStub(object):
     Every rpc may also end with:
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
-    RESOURCE_EXHAUSTED  the server sheds load, or the message is over 4 MiB. Load that is shed carries a
-    google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
+    RESOURCE_EXHAUSTED  the server sheds load, the caller is over its rate limit, or the message is over
+    4 MiB. The first two carry a google.rpc.RetryInfo detail, and
+    grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
-    PERMISSION_DENIED   the caller may not ask this
+    UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
+    missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
+    PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
+    of their own; in a batch or stream each fails alone
     INTERNAL            a fault of the server's; the log holds the cause under the request's id
 
     INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
@@ -91,12 +95,16 @@ class SimilarityServiceServicer(object):
     Every rpc may also end with:
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
-    RESOURCE_EXHAUSTED  the server sheds load, or the message is over 4 MiB. Load that is shed carries a
-    google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
+    RESOURCE_EXHAUSTED  the server sheds load, the caller is over its rate limit, or the message is over
+    4 MiB. The first two carry a google.rpc.RetryInfo detail, and
+    grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
-    PERMISSION_DENIED   the caller may not ask this
+    UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
+    missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
+    PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
+    of their own; in a batch or stream each fails alone
     INTERNAL            a fault of the server's; the log holds the cause under the request's id
 
     INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
@@ -222,12 +230,16 @@ class SimilarityService(object):
     Every rpc may also end with:
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
-    RESOURCE_EXHAUSTED  the server sheds load, or the message is over 4 MiB. Load that is shed carries a
-    google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
+    RESOURCE_EXHAUSTED  the server sheds load, the caller is over its rate limit, or the message is over
+    4 MiB. The first two carry a google.rpc.RetryInfo detail, and
+    grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
-    PERMISSION_DENIED   the caller may not ask this
+    UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
+    missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
+    PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
+    of their own; in a batch or stream each fails alone
     INTERNAL            a fault of the server's; the log holds the cause under the request's id
 
     INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
