@@ -166,6 +166,7 @@ def run_machine(*, seed: int = _SEED, runs: int = 500, steps: int = 20) -> None:
                 suppress_health_check=list(HealthCheck),
             ),
         )
+    print(f"{'steps':<16} {_counts(StoreMachine.counted)}")
     _judge("machine", StoreMachine.n_runs, [])
 
 
