@@ -35,9 +35,12 @@ class SimilarityServiceStub(object):
     google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
-    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
+    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
+    connection broke
     PERMISSION_DENIED   the caller may not ask this
-    INTERNAL            a fault of the server's; the log holds the cause under the request's id
+    UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
+    INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
+    where a call breaks the rules of HTTP/2 or gRPC
 
     INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
     """
@@ -95,9 +98,12 @@ class SimilarityServiceServicer(object):
     google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
-    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
+    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
+    connection broke
     PERMISSION_DENIED   the caller may not ask this
-    INTERNAL            a fault of the server's; the log holds the cause under the request's id
+    UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
+    INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
+    where a call breaks the rules of HTTP/2 or gRPC
 
     INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
     """
@@ -165,6 +171,9 @@ class SimilarityServiceServicer(object):
 
     def GetBundle(self, request, context):
         """What is being served: version, counts, measured recall, provenance.
+
+        OK                always, once there is a bundle
+        INVALID_ARGUMENT  the message is none
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,9 +235,12 @@ class SimilarityService(object):
     google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
-    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
+    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
+    connection broke
     PERMISSION_DENIED   the caller may not ask this
-    INTERNAL            a fault of the server's; the log holds the cause under the request's id
+    UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
+    INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
+    where a call breaks the rules of HTTP/2 or gRPC
 
     INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
     """
