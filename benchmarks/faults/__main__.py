@@ -3,23 +3,34 @@
 Every command prints its seed first, then what it counted, and ends with 3 if anything was violated.
 """
 
+import contextlib
+import math
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from cyclopts import App
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import seed as seeded
 from hypothesis.stateful import run_state_machine_as_test
 
-from benchmarks.faults import damaged_bundles, full_disk, syscalls
+from benchmarks.faults import damaged_bundles, full_disk, syscalls, wire
 from benchmarks.faults.hostile_indices import attack
 from benchmarks.faults.kills import kill_often
 from benchmarks.faults.nursery import Nursery
+from benchmarks.faults.sound import sound_requests
 from benchmarks.faults.store_machine import StoreMachine
+from benchmarks.faults.watched import RECOVERY_S, Watched, watched
 from ilk import exits
 from ilk.ann import IndexKind
+from ilk.bundle import open_bundle
 from ilk.errors import IlkError
+from indexer.progress import Progress
+from indexer.publishing import assemble_and_publish
+from indexer.sample import load_sample
+from indexer.settings import BuildSettings
 
 app = App(
     name="faults", help="Break disks, processes and files, and count what gives.", version_flags=[]
@@ -170,6 +181,70 @@ def run_machine(*, seed: int = _SEED, runs: int = 500, steps: int = 20) -> None:
     _judge("machine", StoreMachine.n_runs, [])
 
 
+@app.command(name="bodies")
+def run_bodies(*, seed: int = _SEED, bodies: int = 20_000) -> None:
+    """Send mutated requests of every rpc to a server with workers and a supervisor.
+
+    Parameters
+    ----------
+    seed
+        Of the mutations.
+    bodies
+        Requests, and messages of streams.
+    """
+    print(f"bodies: seed {seed}")
+    with _attended() as (seen, sound):
+        wire.bend(seen.address, sound, bodies // 50 + 200, seed + 1)
+        seen.settle()
+        heard = wire.bend(seen.address, sound, bodies, seed)
+        print(f"{'ends':<16} {_counts(heard.codes)}")
+        _judge("bodies", bodies, heard.violations + _recovered(seen))
+
+
+@app.command(name="connections")
+def run_connections(*, seed: int = _SEED, connections: int = 1000) -> None:
+    """Break HTTP/2 connections to a server with workers, its health and metrics ports too.
+
+    Parameters
+    ----------
+    seed
+        Of the damage.
+    connections
+        How many, one kind of damage after the other.
+    """
+    print(f"connections: seed {seed}")
+    with _attended() as (seen, sound):
+        wire.bend(seen.address, sound, 200, seed)
+        wire.break_connections(seen, connections // 10 + 20, seed + connections)
+        seen.settle()
+        heard, by_kind = wire.break_connections(seen, connections, seed)
+        for kind, n in sorted(by_kind.items()):
+            print(f"  {kind:<40} {n:,}")
+        print(f"{'ends':<16} {_counts(heard.codes)}")
+        _judge("connections", connections, heard.violations + _recovered(seen))
+
+
+@contextlib.contextmanager
+def _attended() -> Iterator[tuple[Watched, dict[str, tuple[bytes, ...]]]]:
+    """Run a server of the embedded sample; yield it, and sound requests to it."""
+    with tempfile.TemporaryDirectory() as name:
+        store, quick = Path(name) / "store", BuildSettings(factors=16, iterations=6, evaluate=False)
+        data, quiet = load_sample(n_users=600), Progress(quiet=True)
+        assemble_and_publish(data, store, quick, {}, quiet)
+        sound = sound_requests(open_bundle(store).users.vocabulary.id_of(0))
+        with watched(store, Path(name)) as seen:
+            yield seen, sound
+
+
+def _recovered(seen: Watched) -> list[str]:
+    """Say how the server stands after what was done to it; return what is wrong."""
+    took_s = seen.recovery_s()
+    print(f"{'latency':<16} back to normal after {took_s:.2f} s")
+    print(f"{'memory':<16} {seen.growth()}")
+    late = [] if took_s < math.inf else [f"latency is not back to normal after {RECOVERY_S:g} s"]
+    return seen.problems() + late
+
+
 @app.default
 def run_all(*, seed: int = _SEED) -> None:
     """Run every bar at its full size; takes about an hour.
@@ -180,7 +255,8 @@ def run_all(*, seed: int = _SEED) -> None:
         Of everything.
     """
     failed: list[str] = []
-    for bar in (run_damage, run_indices, run_disk, run_kills, run_syscalls, run_machine):
+    store = (run_damage, run_indices, run_disk, run_kills, run_syscalls, run_machine)
+    for bar in (*store, run_bodies, run_connections):
         try:
             bar(seed=seed)
         except Violated as violated:
