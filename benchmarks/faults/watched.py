@@ -16,12 +16,11 @@ import psutil
 
 from benchmarks.processes import free_port, running
 from ilk import SimilarityClient
-from ilk.types import ItemId, Query
+from ilk.types import Query
 
 _WORKERS = 2
 _SAMPLE_S = 0.1
 _TOGETHER = 50
-_USUAL = Query(ItemId("the-matrix-1999"), neighbor_count=3)
 # Latency is back when half of the calls take at most this many times what half of them took before.
 _SLACK = 2.0
 RECOVERY_S = 5.0
@@ -40,6 +39,8 @@ class Watched:
     ----------
     address, health_address, metrics_address
         Where calls, health checks and Prometheus are answered.
+    usual
+        The query by which latency is measured.
     log
         What it wrote to stderr.
     """
@@ -47,6 +48,7 @@ class Watched:
     address: str
     health_address: str
     metrics_address: str
+    usual: Query
     log: Path
     supervisor: psutil.Process
     workers: tuple[psutil.Process, ...]
@@ -105,10 +107,10 @@ class Watched:
         took_s = []
         for _ in self.workers:
             with SimilarityClient(self.address, timeout_s=60) as client:
-                client.find_neighbors(_USUAL)
+                client.find_neighbors(self.usual)
                 for _ in range(_TOGETHER):
                     began_s = time.perf_counter()
-                    client.find_neighbors(_USUAL)
+                    client.find_neighbors(self.usual)
                     took_s.append(time.perf_counter() - began_s)
         return statistics.median(took_s)
 
@@ -122,7 +124,7 @@ class Watched:
 
 
 @contextlib.contextmanager
-def watched(store: Path, folder: Path) -> Iterator[Watched]:
+def watched(store: Path, usual: Query, folder: Path) -> Iterator[Watched]:
     """Run a server of ``store`` with two workers until the context ends; its log goes to ``folder``."""
     health, metrics = free_port(), free_port()
     log = folder / "server.log"
@@ -134,7 +136,13 @@ def watched(store: Path, folder: Path) -> Iterator[Watched]:
         workers = tuple(supervisor.children())
         here = "127.0.0.1"
         seen = Watched(
-            server.address, f"{here}:{health}", f"{here}:{metrics}", log, supervisor, workers
+            server.address,
+            f"{here}:{health}",
+            f"{here}:{metrics}",
+            usual,
+            log,
+            supervisor,
+            workers,
         )
         watching = threading.Thread(target=seen.watch, args=(ended,))
         watching.start()

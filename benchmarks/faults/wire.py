@@ -5,7 +5,6 @@ processes must live, hold no more memory than before, and answer as quickly with
 """
 
 import contextlib
-import math
 import re
 import socket
 from collections import Counter, deque
@@ -21,6 +20,7 @@ from google.rpc import code_pb2
 
 from benchmarks.faults import bodies, breakings, frames
 from benchmarks.faults.contract import codes_of
+from benchmarks.faults.laws import Laws
 from benchmarks.faults.watched import Watched
 from ilk.v1 import similarity_pb2 as pb
 from server.service import SERVICE
@@ -33,8 +33,6 @@ _MOST_IN_STREAM = 8
 # How long a broken connection may take to be answered, and how many there are at once.
 _SILENCE_S = 0.2
 _CONNECTIONS_AT_ONCE = 24
-# Scores are cosines, or inner products of factors.
-_MOST_SCORE = 1e3
 # A request is sound, or its sender's fault: whatever is wrong with it, it is no fault of the server's.
 _EXPECTED = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED"}
 _EXCEPTION = re.compile(
@@ -78,10 +76,12 @@ class Heard:
             self.violations.append(f"{found[0]!r} was told: {text[:200]}")
 
 
-def bend(address: str, sound: Mapping[str, Sequence[bytes]], n_bodies: int, seed: int) -> Heard:
-    """Send ``n_bodies`` mutations of sound requests, of every rpc, as many streams as calls."""
+def bend(
+    address: str, sound: Mapping[str, Sequence[bytes]], laws: Laws, n_bodies: int, seed: int
+) -> Heard:
+    """Send ``n_bodies`` mutations of sound requests, of every rpc; hold answers against ``laws``."""
     rng, heard = np.random.default_rng(seed), Heard()
-    under_way: deque[tuple[str, Any]] = deque()
+    under_way: deque[tuple[str, list[bytes], Any]] = deque()
     options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(address, options) as channel:
         ask: dict[str, Any] = {
@@ -95,15 +95,16 @@ def bend(address: str, sound: Mapping[str, Sequence[bytes]], n_bodies: int, seed
                 messages = [
                     _bent(sound[rpc], rng) for _ in range(rng.integers(1, _MOST_IN_STREAM + 1))
                 ]
-                under_way.append((rpc, converse(iter(messages), timeout=_TIMEOUT_S)))
-                sent += len(messages)
+                call = converse(iter(messages), timeout=_TIMEOUT_S)
             else:
-                under_way.append((rpc, ask[rpc].future(_bent(sound[rpc], rng), timeout=_TIMEOUT_S)))
-                sent += 1
+                messages = [_bent(sound[rpc], rng)]
+                call = ask[rpc].future(messages[0], timeout=_TIMEOUT_S)
+            under_way.append((rpc, messages, call))
+            sent += len(messages)
             if len(under_way) >= _AT_ONCE:
-                _hear(*under_way.popleft(), heard)
-        for rpc, call in under_way:
-            _hear(rpc, call, heard)
+                hear(*under_way.popleft(), laws, heard)
+        for rpc, messages, call in under_way:
+            hear(rpc, messages, call, laws, heard)
     return heard
 
 
@@ -129,44 +130,32 @@ def _bent(sound: Sequence[bytes], rng: np.random.Generator) -> bytes:
     return bodies.mutate(sound[int(rng.integers(len(sound)))], rng)
 
 
-def _hear(rpc: str, call: Any, heard: Heard) -> None:
-    """Wait for the end of a call, and look at what it brought."""
+def hear(rpc: str, sent: Sequence[bytes], call: Any, laws: Laws, heard: Heard) -> None:
+    """Wait for the end of a call, and hold what it brought against the laws."""
     try:
         replies = list(call) if rpc == _STREAM else [call.result()]
     except grpc.RpcError as error:
         heard.end(rpc, error.code().name, error.details() or "", error.trailing_metadata())
         return
     heard.end(rpc, "OK", "")
-    for reply in replies:
-        message = message_factory.GetMessageClass(SERVICE.methods_by_name[rpc].output_type)()
-        message.ParseFromString(reply)
-        _look(rpc, message, heard)
+    method = SERVICE.methods_by_name[rpc]
+    asked, told = map(message_factory.GetMessageClass, (method.input_type, method.output_type))
+    if len(replies) != len(sent):
+        heard.violations.append(f"{rpc}: {len(replies)} answers to {len(sent)} messages")
+    for body, reply in zip(sent, replies, strict=False):
+        response: Any = told.FromString(reply)
+        errors = _errors(response)
+        for failed in errors:
+            heard.outcome(rpc, failed)
+        if rpc != _STREAM or not errors:  # what is no message cannot be read here either
+            problems = laws.problems(asked.FromString(body), response)
+            heard.violations += [f"{rpc}: {problem}" for problem in problems]
 
 
-def _look(rpc: str, message: Any, heard: Heard) -> None:
-    """Look at an answer: neighbors that are none, and errors of single queries."""
-    if isinstance(message, pb.FindNeighborsResponse):
-        heard.violations += [f"{rpc}: {problem}" for problem in problems_of(message)]
-    elif isinstance(message, pb.BatchFindNeighborsResponse):
-        for outcome in message.outcomes:
-            _look(rpc, outcome, heard)
-    elif isinstance(message, pb.QueryOutcome | pb.StreamFindNeighborsResponse):
-        if message.HasField("error"):
-            heard.outcome(rpc, message.error)
-        else:
-            _look(rpc, message.response, heard)
-
-
-def problems_of(found: pb.FindNeighborsResponse) -> list[str]:
-    """Return what no answer may hold: padding, a score that is no number, a neighbor twice."""
-    problems = [
-        f"a neighbor {n.id!r} of score {n.score}"
-        for n in found.neighbors
-        if not n.id or not math.isfinite(n.score) or abs(n.score) > _MOST_SCORE
-    ]
-    if len({n.id for n in found.neighbors}) < len(found.neighbors):
-        problems.append("a neighbor came twice")
-    return problems
+def _errors(message: Any) -> list[pb.QueryError]:
+    """Return the errors of single queries in an answer."""
+    outcomes = getattr(message, "outcomes", [message])
+    return [o.error for o in outcomes if hasattr(o, "error") and o.HasField("error")]
 
 
 def _broken(job: tuple[str, str, int]) -> list[dict[str, str]]:
