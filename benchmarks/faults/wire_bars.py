@@ -79,7 +79,7 @@ def run_fields(*, seed: int = SEED, requests: int = 1000) -> None:
     violations, n_asked = [], 0
     for world in (_sample, odd_world.built):
         with _attended(world) as (seen, bundle):
-            ask_anything(seen.address, bundle, requests // 10 + 10, seed + 1)
+            ask_anything(seen.address, bundle, requests // 4 + 50, seed + 1)
             seen.settle()
             heard = ask_anything(seen.address, bundle, requests, seed)
             print(f"{'ends':<16} {counts(heard.codes)}")
