@@ -42,7 +42,8 @@ class SimilarityServiceStub(object):
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
 
-    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
+    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field. Metadata of a
+    call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
     """
 
     def __init__(self, channel):
@@ -105,14 +106,16 @@ class SimilarityServiceServicer(object):
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
 
-    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
+    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field. Metadata of a
+    call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
     """
 
     def FindNeighbors(self, request, context):
         """Nearest items or users to an item, a user, a profile, examples or a text.
 
         OK                see FindNeighborsResponse.shortfall when fewer came than were asked for
-        INVALID_ARGUMENT  a field is missing, contradictory or out of its range
+        INVALID_ARGUMENT  a field is missing, contradictory or out of its range, or the query would take
+        more work than the server allows a request
         NOT_FOUND         the bundle does not hold an id named in `whom`; the message names it
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -123,7 +126,7 @@ class SimilarityServiceServicer(object):
         """Many queries in one call; outcomes come in the order of the queries, all from one bundle.
 
         OK                also when single queries failed: each outcome has its own error
-        INVALID_ARGUMENT  no query, or more than 1,000
+        INVALID_ARGUMENT  no query, or more than 1,000, or together more work than the server allows
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,7 +245,8 @@ class SimilarityService(object):
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
 
-    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
+    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field. Metadata of a
+    call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
     """
 
     @staticmethod
