@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import grpc
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
@@ -15,11 +14,9 @@ from hypothesis import strategies as st
 
 from benchmarks.faults.fields import Words, requests
 from benchmarks.faults.laws import Laws
-from benchmarks.faults.wire import Heard, hear
+from benchmarks.faults.wire import Heard, calls, hear
 from ilk.bundle import Bundle
 from server.service import SERVICE
-
-_TIMEOUT_S = 60.0
 
 
 def ask_anything(address: str, bundle: Bundle, n_requests: int, seed: int) -> Heard:
@@ -32,9 +29,9 @@ def ask_anything(address: str, bundle: Bundle, n_requests: int, seed: int) -> He
         phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
-    with grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)]) as channel:
+    with calls(address) as call:
         for method in SERVICE.methods:
-            one = partial(_ask, method.name, _sender(channel, method), laws, heard)
+            one = partial(_ask, method.name, call, laws, heard)
             drawn = given(st.data())(_drawing(requests(method.input_type, words), one))
             seeded(seed)(few(drawn))()
     return heard
@@ -50,16 +47,7 @@ def _drawing(
 
 
 def _ask(
-    rpc: str, send: Callable[[bytes], Any], laws: Laws, heard: Heard, request: Message
+    rpc: str, call: Callable[[str, list[bytes]], Any], laws: Laws, heard: Heard, request: Message
 ) -> None:
-    body = request.SerializeToString()
-    hear(rpc, [body], send(body), laws, heard)
-
-
-def _sender(channel: grpc.Channel, method: Any) -> Callable[[bytes], Any]:
-    path = f"/{SERVICE.full_name}/{method.name}"
-    if method.client_streaming:
-        converse: Any = channel.stream_stream(path)
-        return lambda body: converse(iter([body]), timeout=_TIMEOUT_S)
-    ask: Any = channel.unary_unary(path)
-    return lambda body: ask.future(body, timeout=_TIMEOUT_S)
+    sent = [request.SerializeToString()]
+    hear(rpc, sent, call(rpc, sent), laws, heard)

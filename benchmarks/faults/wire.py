@@ -8,7 +8,7 @@ import contextlib
 import re
 import socket
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,32 +80,37 @@ def bend(
     address: str, sound: Mapping[str, Sequence[bytes]], laws: Laws, n_bodies: int, seed: int
 ) -> Heard:
     """Send ``n_bodies`` mutations of sound requests, of every rpc; hold answers against ``laws``."""
-    rng, heard = np.random.default_rng(seed), Heard()
+    rng, heard, sent = np.random.default_rng(seed), Heard(), 0
     under_way: deque[tuple[str, list[bytes], Any]] = deque()
-    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    with grpc.insecure_channel(address, options) as channel:
-        ask: dict[str, Any] = {
-            name: channel.unary_unary(_PREFIX + name) for name in sound if name != _STREAM
-        }
-        converse: Any = channel.stream_stream(_PREFIX + _STREAM)
-        names, sent = sorted(sound), 0
+    names = sorted(sound)
+    with calls(address) as call:
         while sent < n_bodies:
             rpc = names[rng.integers(len(names))]
-            if rpc == _STREAM:
-                messages = [
-                    _bent(sound[rpc], rng) for _ in range(rng.integers(1, _MOST_IN_STREAM + 1))
-                ]
-                call = converse(iter(messages), timeout=_TIMEOUT_S)
-            else:
-                messages = [_bent(sound[rpc], rng)]
-                call = ask[rpc].future(messages[0], timeout=_TIMEOUT_S)
-            under_way.append((rpc, messages, call))
-            sent += len(messages)
+            n_messages = int(rng.integers(1, _MOST_IN_STREAM + 1)) if rpc == _STREAM else 1
+            bent = [_bent(sound[rpc], rng) for _ in range(n_messages)]
+            under_way.append((rpc, bent, call(rpc, bent)))
+            sent += n_messages
             if len(under_way) >= _AT_ONCE:
                 hear(*under_way.popleft(), laws, heard)
-        for rpc, messages, call in under_way:
-            hear(rpc, messages, call, laws, heard)
+        for waiting in under_way:
+            hear(*waiting, laws, heard)
     return heard
+
+
+@contextlib.contextmanager
+def calls(address: str) -> Iterator[Callable[[str, Sequence[bytes]], Any]]:
+    """Yield what begins a call of an rpc with bytes: one message, or those of a stream."""
+    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(address, options) as channel:
+
+        def call(rpc: str, messages: Sequence[bytes]) -> Any:
+            if SERVICE.methods_by_name[rpc].client_streaming:
+                converse: Any = channel.stream_stream(_PREFIX + rpc)
+                return converse(iter(messages), timeout=_TIMEOUT_S)
+            ask: Any = channel.unary_unary(_PREFIX + rpc)
+            return ask.future(messages[0], timeout=_TIMEOUT_S)
+
+        yield call
 
 
 def break_connections(seen: Watched, n_connections: int, seed: int) -> tuple[Heard, Counter[str]]:

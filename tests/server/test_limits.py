@@ -15,6 +15,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
 from benchmarks.faults.bodies import varint
+from benchmarks.faults.contract import kinds_asked_with
 from ilk.v1 import similarity_pb2 as pb
 from server.service import SERVICE
 from server.settings import ServerSettings
@@ -54,7 +55,7 @@ def comments() -> Iterator[tuple[str, str]]:
     proto = "ilk/v1/similarity.proto"
     assert protoc.main(["", *(f"-I{folder}" for folder in folders), *options, proto]) == 0
     (file,) = FileDescriptorSet.FromString(target.read_bytes()).file
-    asked = {name.rpartition(".")[2] for name in messages_asked_with()}
+    asked = {kind.name for kind in kinds_asked_with()}
     for told in file.source_code_info.location:
         path, text = list(told.path), " ".join(told.leading_comments.split())
         if path[:1] == [6] and len(path) == 2:
@@ -65,17 +66,6 @@ def comments() -> Iterator[tuple[str, str]]:
             message = file.message_type[path[1]]
             fields = [message.field[path[3]].name] if len(path) == 4 and path[2] == 2 else []
             yield ".".join([message.name, *fields]), text
-
-
-def messages_asked_with() -> set[str]:
-    found: set[str] = set()
-    waiting = [method.input_type for method in SERVICE.methods]
-    while waiting:
-        kind = waiting.pop()
-        if kind.full_name not in found:
-            found.add(kind.full_name)
-            waiting += [field.message_type for field in kind.fields if field.message_type]
-    return {name for name in found if name.startswith("ilk.")}
 
 
 def test_every_limit_that_a_comment_names_is_tried() -> None:
