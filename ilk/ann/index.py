@@ -12,12 +12,21 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from ilk.ann.spec import IndexKind, IndexSpec, trained
+from ilk.ann.spec import (
+    MOST_COMPARED_LISTS,
+    IndexKind,
+    IndexSpec,
+    learning_rows,
+    ready,
+    trained,
+)
 from ilk.errors import BundleCorrupt
 from ilk.index_file import check_layout
 from ilk.vectors import Float32Matrix, Rows
 
 _WRITE_BYTES: Final = 1 << 20
+# Rows are put in their places a part at a time: wide copies of all would not fit.
+_CHUNK_ROWS: Final = 1 << 18
 
 
 class RowNeighbors(NamedTuple):
@@ -61,16 +70,18 @@ class Index:
         Bit-identical for a seed. HNSW's links depend on the order in which threads insert, so it is
         built by one.
         """
-        dim = vectors.shape[1]
-        vectors = _widened(vectors, spec.kind.width(dim))
+        n_rows, dim = vectors.shape
+        width = spec.kind.width(dim)
         n_threads = faiss.omp_get_max_threads()
         # The small clusterings of PQ take many times as long where threads wait for each other.
         if spec.kind in (IndexKind.HNSW, IndexKind.PQ):
             faiss.omp_set_num_threads(1)
-        inner = trained(vectors, spec, seed)
-        inner.add(vectors)
+        learning = _widened(learning_rows(vectors, spec, seed), width)
+        inner = trained(learning, n_rows, spec, seed)
+        for start in range(0, n_rows, _CHUNK_ROWS):
+            inner.add(_widened(vectors[start : start + _CHUNK_ROWS], width))
         faiss.omp_set_num_threads(n_threads)
-        return cls(spec.kind, inner, dim)
+        return cls(spec.kind, ready(inner, spec), dim)
 
     def save(self, path: Path) -> None:
         """Write the index to ``path`` and make it survive a power cut; OSError if the disk refuses.
@@ -176,7 +187,9 @@ class Index:
         """The effort at which every row's true score is compared; None if no setting promises that."""
         if self.kind is IndexKind.FLAT:
             return 0
-        return int(self._inner.nlist) if self.kind is IndexKind.IVF else None
+        if self.kind is not IndexKind.IVF or self._inner.quantizer.ntotal > MOST_COMPARED_LISTS:
+            return None
+        return int(self._inner.nlist)
 
 
 def use_threads(n_threads: int) -> None:

@@ -4,6 +4,7 @@ It refuses to know how they are searched and stored.
 """
 
 import enum
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,11 +18,19 @@ _HNSW_LINKS: Final = 32
 _HNSW_BUILD_EFFORT: Final = 200
 # Dimensions for each 4-bit code: fewer lose precision on the way from floats, more on the way back.
 _DIMS_PER_CODE: Final = 2
-_TRAINING_ROWS_PER_CODE: Final = 1024
-# Lists are found by comparing with all of their centroids, in training and by every row and query.
-_MOST_LISTS: Final = 4096
-_TRAINING_ROWS_PER_LIST: Final = 64
-_TRAINING_ROUNDS: Final = 10
+# More lists than this are found through lists of lists: comparing with all centroids would cost a query,
+# and every row that is put in its place, more than all else.
+MOST_COMPARED_LISTS: Final = 2048
+_MOST_LISTS: Final = 65_536
+_ROWS_PER_LIST: Final = 256
+# Lists of lists that are looked into, when rows are put in their places and when queries ask.
+_LISTS_OF_LISTS_BUILDING: Final = 4
+_LISTS_OF_LISTS: Final = 24
+# No more lists than this are found well through those.
+_MOST_FOUND_LISTS: Final = 1024
+# Rows for each centroid, and rounds, that centroids are learnt from: of few lists, of many, of codes.
+_LIST_TRAINING: Final = ((64, 10), (32, 6))
+_CODE_TRAINING: Final = (256, 10)
 # faiss's scalar quantizer is a tenth as quick where this does not divide the dimensions.
 _SCALAR_LANES: Final = 16
 _ROW_ID_BYTES: Final = 8
@@ -73,6 +82,8 @@ class IndexSpec:
     def describe(self, n_rows: int, dim: int) -> str:
         """Return the index's name in faiss's own shorthand, such as ``IVF256,Flat``."""
         lists = f"IVF{self.lists(n_rows)}" if self.kind.has_lists else ""
+        if n_above := self.lists_of_lists(n_rows):
+            lists += f"(IVF{n_above},Flat)"
         return {
             IndexKind.FLAT: "Flat",
             IndexKind.PQ: f"PQ{self.kind.width(dim) // _DIMS_PER_CODE}x4fs",
@@ -82,18 +93,34 @@ class IndexSpec:
         }[self.kind]
 
     def lists(self, n_rows: int) -> int:
-        """Return the number of inverted lists: ``4 √n``, as faiss's guidelines say, if not given."""
-        return min(self.n_lists or max(1, min(int(4 * n_rows**0.5), _MOST_LISTS)), n_rows)
+        """Return the number of inverted lists, if not given: ``4 √n`` up to 2^20 rows, then ``n / 256``.
+
+        The first is what faiss's guidelines say; beyond, a query would compare with ever longer lists.
+        """
+        usual = min(max(1, int(4 * n_rows**0.5), n_rows // _ROWS_PER_LIST), _MOST_LISTS)
+        return min(self.n_lists or usual, n_rows)
+
+    def lists_of_lists(self, n_rows: int) -> int:
+        """Return how many lists the lists themselves are parted into; 0 where they are all compared."""
+        n_lists = self.lists(n_rows)
+        return math.isqrt(n_lists) if n_lists > MOST_COMPARED_LISTS else 0
+
+    def centroids_compared(self, n_rows: int) -> int:
+        """Return how many centroids a query is compared with before it opens a list."""
+        n_lists, n_above = self.lists(n_rows), self.lists_of_lists(n_rows)
+        return n_above + _LISTS_OF_LISTS * n_lists // n_above if n_above else n_lists
 
     def efforts(self, n_rows: int) -> tuple[int, ...]:
         """Return the search settings worth measuring, cheapest first; ``(0,)`` where none exist."""
         if self.kind.has_lists:
             n_lists = self.lists(n_rows)
             doublings = [1 << p for p in range(n_lists.bit_length()) if 1 << p < n_lists]
+            if self.lists_of_lists(n_rows):
+                return tuple(p for p in doublings if p <= _MOST_FOUND_LISTS)
             return (*doublings, n_lists)
         return {
             IndexKind.FLAT: (0,),
-            IndexKind.PQ: (4, 6, 8, 12, 16, 24, 32, 64),
+            IndexKind.PQ: (4, 6, 8, 12, 16, 32, 64),
             IndexKind.HNSW: (16, 32, 64, 128, 256, 512),
         }[self.kind]
 
@@ -110,12 +137,23 @@ class IndexSpec:
         }[self.kind]
 
 
-def trained(vectors: Float32Matrix, spec: IndexSpec, seed: int) -> Any:
-    """Return a faiss index without rows, trained on ``vectors`` where its kind is trained.
+def learning_rows(vectors: Float32Matrix, spec: IndexSpec, seed: int) -> Float32Matrix:
+    """Return as many of the ``vectors`` as an index of this kind learns from, evenly drawn."""
+    n_rows = len(vectors)
+    n_learnt = 16 * _CODE_TRAINING[0]
+    if spec.kind.has_lists:
+        n_learnt = spec.lists(n_rows) * _LIST_TRAINING[bool(spec.lists_of_lists(n_rows))][0]
+    if n_rows <= n_learnt:
+        return vectors
+    return vectors[np.sort(np.random.default_rng(seed).choice(n_rows, n_learnt, replace=False))]
 
-    ``vectors`` has the shape ``(n_rows, spec.kind.width(dim))``. Equal seeds give equal indices.
+
+def trained(learning: Float32Matrix, n_rows: int, spec: IndexSpec, seed: int) -> Any:
+    """Return a faiss index for ``n_rows`` rows, without any yet, trained where its kind is trained.
+
+    ``learning`` has the shape ``(n, spec.kind.width(dim))``. Equal seeds give equal indices.
     """
-    n_rows, dim = vectors.shape
+    dim = learning.shape[1]
     if not n_rows:
         raise SettingsError("an index needs at least one row")
     if spec.kind is IndexKind.FLAT:
@@ -124,17 +162,28 @@ def trained(vectors: Float32Matrix, spec: IndexSpec, seed: int) -> Any:
         hnsw = faiss.IndexHNSWFlat(dim, _HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
         hnsw.hnsw.efConstruction = _HNSW_BUILD_EFFORT
         return hnsw
-    inner = _with_codes(dim) if spec.kind is IndexKind.PQ else _with_lists(dim, n_rows, spec)
-    clustering = inner.pq.cp if spec.kind is IndexKind.PQ else inner.cp
+    if spec.kind is IndexKind.PQ:
+        inner = _with_codes(dim)
+        _learn(inner.pq.cp, _CODE_TRAINING, seed)
+        inner.train(_enough(learning))
+        return inner
+    inner = _with_lists(dim, n_rows, spec)
+    _learn(inner.cp, _LIST_TRAINING[bool(spec.lists_of_lists(n_rows))], seed)
+    inner.train(learning)
+    return inner
+
+
+def ready(inner: Any, spec: IndexSpec) -> Any:
+    """Return an index that has its rows, set to find lists as thoroughly as queries are to."""
+    if spec.lists_of_lists(inner.ntotal) and spec.kind.has_lists:
+        faiss.downcast_index(inner.quantizer).nprobe = _LISTS_OF_LISTS
+    return inner
+
+
+def _learn(clustering: Any, rows_and_rounds: tuple[int, int], seed: int) -> None:
     clustering.seed = seed
     clustering.min_points_per_centroid = 1
-    if spec.kind is IndexKind.PQ:
-        clustering.max_points_per_centroid = _TRAINING_ROWS_PER_CODE
-    else:
-        clustering.max_points_per_centroid = _TRAINING_ROWS_PER_LIST
-        clustering.niter = _TRAINING_ROUNDS
-    inner.train(_enough(vectors) if spec.kind is IndexKind.PQ else vectors)
-    return inner
+    clustering.max_points_per_centroid, clustering.niter = rows_and_rounds
 
 
 def _with_codes(dim: int) -> Any:
@@ -144,6 +193,8 @@ def _with_codes(dim: int) -> Any:
 
 def _with_lists(dim: int, n_rows: int, spec: IndexSpec) -> Any:
     n_lists, coarse = spec.lists(n_rows), faiss.IndexFlatIP(dim)
+    if n_above := spec.lists_of_lists(n_rows):
+        coarse = _above(coarse, dim, n_above)
     if spec.kind is IndexKind.IVF:
         return faiss.IndexIVFFlat(coarse, dim, n_lists, faiss.METRIC_INNER_PRODUCT)
     return faiss.IndexIVFScalarQuantizer(
@@ -155,6 +206,14 @@ def _with_lists(dim: int, n_rows: int, spec: IndexSpec) -> Any:
         # Codes of residuals would have to be shifted by the centroid for each list that is searched.
         False,
     )
+
+
+def _above(coarse: Any, dim: int, n_above: int) -> Any:
+    """Return what finds lists among many, each of them a row in one of ``n_above`` lists."""
+    lists = faiss.IndexIVFFlat(coarse, dim, n_above, faiss.METRIC_INNER_PRODUCT)
+    _learn(lists.cp, _LIST_TRAINING[0], 0)
+    lists.nprobe = _LISTS_OF_LISTS_BUILDING
+    return lists
 
 
 def _enough(vectors: Float32Matrix) -> Float32Matrix:
