@@ -96,7 +96,7 @@ def check_layout(path: Path, kind: str, n_rows: int, dim: int) -> None:
     Parameters
     ----------
     kind
-        Flat, PQ, IVF, IVFSQ or HNSW, by inner product.
+        Flat, PQ, IVF, IVFSQ, IVFPQ or HNSW, by inner product.
     n_rows, dim
         What the manifest promises.
 
@@ -174,18 +174,52 @@ def _nested_flat(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) ->
 def _pq(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
     """Codes of four bits, packed in blocks of 32 rows for an even number of parts."""
     _header(cursor, n_rows, dim)
-    of_parts = (cursor.scalar("<u8"), cursor.scalar("<u8"), cursor.scalar("<u8"))
-    n_parts = of_parts[1]
-    if of_parts != (dim, n_parts, 4) or not 1 <= n_parts <= dim or dim % n_parts:
-        raise cursor.broken(f"{of_parts} are no parts of {dim} dimensions in codes of 4 bits")
-    contents.vectors.append(cursor.vector("<f4"))
-    cursor.expect("the number of its centroids' values", len(contents.vectors[-1]), 16 * dim)
+    n_parts = _parts_of_vectors(cursor, contents, dim)
     # How faiss searches it: the implementation it is to choose, rows to a block, queries to a block.
     cursor.expect("how it is searched", cursor.take("<i4", 3).tolist(), [0, 32, 0])
     n_padded, n_even = -(-n_rows // 32) * 32, -(-n_parts // 2) * 2
     shape = (cursor.scalar("<u8"), cursor.scalar("<u8"))
     cursor.expect("the shape of its codes", shape, (n_padded, n_even))
     cursor.expect("the bytes of its codes", len(cursor.vector("u1")), n_padded * n_even // 2)
+
+
+def _parts_of_vectors(cursor: _Cursor, contents: _Contents, dim: int) -> int:
+    """Return into how many parts vectors are split, each with a code of four bits."""
+    of_parts = (cursor.scalar("<u8"), cursor.scalar("<u8"), cursor.scalar("<u8"))
+    n_parts = of_parts[1]
+    if of_parts != (dim, n_parts, 4) or not 1 <= n_parts <= dim or dim % n_parts:
+        raise cursor.broken(f"{of_parts} are no parts of {dim} dimensions in codes of 4 bits")
+    contents.vectors.append(cursor.vector("<f4"))
+    cursor.expect("the number of its centroids' values", len(contents.vectors[-1]), 16 * dim)
+    return int(n_parts)
+
+
+def _ivf_pq(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
+    """Codes of four bits, as those of PQ, in lists."""
+    n_lists = _ivf_header(cursor, contents, n_rows, dim)
+    cursor.expect("whether its codes are of residuals", cursor.scalar("u1"), 1)
+    code_bytes, block = cursor.scalar("<u8"), cursor.scalar("<i4")
+    n_even = cursor.scalar("<u8")
+    searched = (cursor.scalar("<i4"), cursor.scalar("<u8"))
+    cursor.expect("how it is searched", searched, (0, 0))
+    n_parts = _parts_of_vectors(cursor, contents, dim)
+    expected = (-(-n_parts // 2), 32, -(-n_parts // 2) * 2)
+    cursor.expect("the shape of its codes", (code_bytes, block, n_even), expected)
+    cursor.expect("how its lists are kept", cursor.take("S4", 1)[0], b"ilbl")
+    block_bytes = 16 * n_even
+    found = (cursor.scalar("<u8"), cursor.scalar("<i8"), cursor.scalar("<u8"), cursor.scalar("<u8"))
+    cursor.expect("the shape of its lists", found, (n_lists, -1, 32, block_bytes))
+    contents.lists.append(lists := _Lists(n_rows))
+    n_left = n_rows
+    for _ in range(n_lists):
+        rows = cursor.vector("<i8")
+        cursor.expect(
+            "the bytes of a list", len(cursor.vector("u1")), -(-len(rows) // 32) * block_bytes
+        )
+        n_left -= len(rows)
+        if len(rows):
+            lists.rows.append(rows)
+    cursor.expect("the number of rows beyond those its lists hold", n_left, 0)
 
 
 def _ivf(
@@ -320,7 +354,8 @@ _KINDS: Final[dict[str, tuple[bytes, _Parser]]] = {
     "PQ": (b"IPfs", _pq),
     "IVF": (b"IwFl", _ivf),
     "IVFSQ": (b"IwSq", _ivf_sq),
+    "IVFPQ": (b"IwPf", _ivf_pq),
     "HNSW": (b"IHNf", _hnsw),
 }
 # What else faiss could make of a file that begins so; named so that a mistake is told from damage.
-_OTHERS: Final = frozenset(b"IxFI IxF2 IxFl IwFl IHNf IxSQ IwSq IHNs IxPT IPfs".split())
+_OTHERS: Final = frozenset(b"IxFI IxF2 IxFl IwFl IHNf IxSQ IwSq IHNs IxPT IPfs IwPf".split())

@@ -29,7 +29,7 @@ from indexer.settings import BuildSettings
 
 BLENDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 DEPTHS = (10, 100)
-# So many queries tell recall at 10, and so many of them recall at 100: each has ten times as much to find.
+# So many queries tell recall at 10, and so many recall at 100, each with ten times as much to find.
 _N_QUERIES, _N_DEEP = 100, 40
 _N_TIMED = 5
 _N_ROUNDS = 2
@@ -45,7 +45,8 @@ _TRIED = {
     IndexKind.FLAT: (0, 100_000),
     IndexKind.PQ: (4_000, 500_000),
     IndexKind.IVF: (4_000, 50_000),
-    IndexKind.IVF_SQ: (50_000, 1 << 62),
+    IndexKind.IVF_PQ: (20_000, 2_000_000),
+    IndexKind.IVF_SQ: (500_000, 1 << 62),
     IndexKind.HNSW: (20_000, 100_000),
 }
 # Kinds that take long to build are first tried on so many of the rows: all cost no less.

@@ -64,7 +64,9 @@ def query_us(
         spent = _CALL + n_compared * (_LINK + dim * _SCATTERED_VALUE)
     else:
         to_lists = spec.centroids_compared(n_rows) * dim * _VALUE + effort * _LIST
-        spent = _LISTS_CALL + to_lists + n_compared * dim * _VALUE
+        of_row = dim / 2 * _PART_OF_ROW if kind.has_nibbles else dim * _VALUE
+        spent = _LISTS_CALL + to_lists + n_compared * of_row
+        spent += n_fetched * _FETCHED * kind.has_nibbles
     if kind.has_codes:
         spent += _RESCORE_CALL + n_fetched * dim * _RESCORED_VALUE
     return round(spent / 1000, 2)

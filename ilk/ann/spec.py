@@ -39,36 +39,46 @@ _ROW_ID_BYTES: Final = 8
 class IndexKind(str, enum.Enum):
     """The kinds of index a bundle may hold; a file of another kind is refused.
 
-    ``PQ`` compares with every row by codes of four bits for two dimensions; ``IVFSQ`` compares with the
-    rows of some lists by codes of one byte for each dimension. Both only find candidates, whose exact
-    scores the caller computes from the vectors themselves.
+    ``PQ`` compares with every row by codes of four bits for two dimensions, ``IVFPQ`` with the rows of
+    some lists by such codes of what tells them from their list; ``IVFSQ`` compares with the rows of some
+    lists by codes of one byte for each dimension. These only find candidates, whose exact scores the
+    caller computes from the vectors themselves.
     """
 
     FLAT = "Flat"
     PQ = "PQ"
     IVF = "IVF"
     IVF_SQ = "IVFSQ"
+    IVF_PQ = "IVFPQ"
     HNSW = "HNSW"
 
     @property
     def has_lists(self) -> bool:
         """Whether rows are parted into inverted lists."""
-        return self in (IndexKind.IVF, IndexKind.IVF_SQ)
+        return self in (IndexKind.IVF, IndexKind.IVF_SQ, IndexKind.IVF_PQ)
 
     @property
     def has_codes(self) -> bool:
         """Whether scores come from codes and are only near the truth."""
-        return self in (IndexKind.PQ, IndexKind.IVF_SQ)
+        return self.has_nibbles or self is IndexKind.IVF_SQ
+
+    @property
+    def has_nibbles(self) -> bool:
+        """Whether codes have four bits, looked up in registers: every process has them in its memory."""
+        return self in (IndexKind.PQ, IndexKind.IVF_PQ)
 
     def width(self, dim: int) -> int:
         """Return the dimensions that the index stores, the last ones zero: ``dim`` or a few more."""
-        lanes = {IndexKind.PQ: _DIMS_PER_CODE, IndexKind.IVF_SQ: _SCALAR_LANES}.get(self, 1)
+        lanes = _DIMS_PER_CODE if self.has_nibbles else 1
+        lanes = _SCALAR_LANES if self is IndexKind.IVF_SQ else lanes
         return -(-dim // lanes) * lanes
 
     def candidates(self, n_wanted: int, effort: int) -> int:
         """Return how many rows to fetch so that the best ``n_wanted`` are among them."""
         if self is IndexKind.PQ:
             return max(effort * n_wanted, 4 * effort)
+        if self is IndexKind.IVF_PQ:
+            return max(8 * n_wanted, 120)
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
 
 
@@ -89,6 +99,7 @@ class IndexSpec:
             IndexKind.PQ: f"PQ{self.kind.width(dim) // _DIMS_PER_CODE}x4fs",
             IndexKind.IVF: f"{lists},Flat",
             IndexKind.IVF_SQ: f"{lists},SQ8",
+            IndexKind.IVF_PQ: f"{lists},PQ{self.kind.width(dim) // _DIMS_PER_CODE}x4fs",
             IndexKind.HNSW: f"HNSW{_HNSW_LINKS}",
         }[self.kind]
 
@@ -96,8 +107,14 @@ class IndexSpec:
         """Return the number of inverted lists, if not given: ``4 √n`` up to 2^20 rows, then ``n / 256``.
 
         The first is what faiss's guidelines say; beyond, a query would compare with ever longer lists.
+        Codes of four bits are so quick to compare that long lists, ``√n`` of them, serve better.
         """
-        usual = min(max(1, int(4 * n_rows**0.5), n_rows // _ROWS_PER_LIST), _MOST_LISTS)
+        if self.kind is IndexKind.IVF_PQ:
+            # What tells a vector from its list is learnt from lists that are all compared.
+            usual = min(math.isqrt(n_rows), MOST_COMPARED_LISTS)
+        else:
+            usual = max(1, int(4 * n_rows**0.5), n_rows // _ROWS_PER_LIST)
+        usual = min(usual, _MOST_LISTS)
         return min(self.n_lists or usual, n_rows)
 
     def lists_of_lists(self, n_rows: int) -> int:
@@ -114,10 +131,11 @@ class IndexSpec:
         """Return the search settings worth measuring, cheapest first; ``(0,)`` where none exist."""
         if self.kind.has_lists:
             n_lists = self.lists(n_rows)
-            doublings = [1 << p for p in range(n_lists.bit_length()) if 1 << p < n_lists]
-            if self.lists_of_lists(n_rows):
-                return tuple(p for p in doublings if p <= _MOST_FOUND_LISTS)
-            return (*doublings, n_lists)
+            most = _MOST_FOUND_LISTS if self.lists_of_lists(n_rows) else n_lists
+            steps = {n for p in range(most.bit_length()) for n in (1 << p, 3 << p >> 1)}
+            # From a hundredth of the lists on, or from eight: fewer find too little to promise anything.
+            least = min(8, n_lists // 100)
+            return (*sorted(n for n in steps if least <= n < most), most)
         return {
             IndexKind.FLAT: (0,),
             IndexKind.PQ: (4, 6, 8, 12, 16, 32, 64),
@@ -132,6 +150,7 @@ class IndexSpec:
             IndexKind.PQ: width // (2 * _DIMS_PER_CODE),
             IndexKind.IVF: 4 * width + _ROW_ID_BYTES,
             IndexKind.IVF_SQ: width + _ROW_ID_BYTES,
+            IndexKind.IVF_PQ: width // (2 * _DIMS_PER_CODE) + _ROW_ID_BYTES,
             # Links of the lowest level are twice as many as those of the others.
             IndexKind.HNSW: 4 * width + 4 * 2 * _HNSW_LINKS,
         }[self.kind]
@@ -168,15 +187,17 @@ def trained(learning: Float32Matrix, n_rows: int, spec: IndexSpec, seed: int) ->
         inner.train(_enough(learning))
         return inner
     inner = _with_lists(dim, n_rows, spec)
+    if spec.kind is IndexKind.IVF_PQ:
+        _learn(inner.pq.cp, _CODE_TRAINING, seed)
     _learn(inner.cp, _LIST_TRAINING[bool(spec.lists_of_lists(n_rows))], seed)
-    inner.train(learning)
+    inner.train(_enough(learning) if spec.kind.has_nibbles else learning)
     return inner
 
 
 def ready(inner: Any, spec: IndexSpec) -> Any:
     """Return an index that has its rows, set to find lists as thoroughly as queries are to."""
-    if spec.lists_of_lists(inner.ntotal) and spec.kind.has_lists:
-        faiss.downcast_index(inner.quantizer).nprobe = _LISTS_OF_LISTS
+    if spec.kind.has_lists and (n_above := spec.lists_of_lists(inner.ntotal)):
+        faiss.downcast_index(inner.quantizer).nprobe = min(_LISTS_OF_LISTS, n_above)
     return inner
 
 
@@ -197,6 +218,14 @@ def _with_lists(dim: int, n_rows: int, spec: IndexSpec) -> Any:
         coarse = _above(coarse, dim, n_above)
     if spec.kind is IndexKind.IVF:
         return faiss.IndexIVFFlat(coarse, dim, n_lists, faiss.METRIC_INNER_PRODUCT)
+    if spec.kind is IndexKind.IVF_PQ:
+        n_codes = dim // _DIMS_PER_CODE
+        lists = faiss.IndexIVFPQFastScan(
+            coarse, dim, n_lists, n_codes, 4, faiss.METRIC_INNER_PRODUCT
+        )
+        # By inner product, what a list has in common is one addition for each list that is searched.
+        lists.by_residual = True
+        return lists
     return faiss.IndexIVFScalarQuantizer(
         coarse,
         dim,
