@@ -30,7 +30,7 @@ from indexer.settings import BuildSettings
 BLENDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 DEPTHS = (10, 100)
 # So many queries tell recall at 10, and so many recall at 100, each with ten times as much to find.
-_N_QUERIES, _N_DEEP = 100, 40
+_N_QUERIES, _N_DEEP = 200, 50
 _N_TIMED = 5
 _N_ROUNDS = 2
 # A candidate must be so many times as cheap as a simpler one: what is close is not worth the risk.

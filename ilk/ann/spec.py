@@ -132,7 +132,9 @@ class IndexSpec:
         if self.kind.has_lists:
             n_lists = self.lists(n_rows)
             most = _MOST_FOUND_LISTS if self.lists_of_lists(n_rows) else n_lists
-            steps = {n for p in range(most.bit_length()) for n in (1 << p, 3 << p >> 1)}
+            steps = {1 << p for p in range(most.bit_length())}
+            if self.kind is IndexKind.IVF_PQ:
+                steps |= {3 << p for p in range(most.bit_length())}
             # From a hundredth of the lists on, or from eight: fewer find too little to promise anything.
             least = min(8, n_lists // 100)
             return (*sorted(n for n in steps if least <= n < most), most)
