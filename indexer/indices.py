@@ -56,11 +56,20 @@ _SLOW_TO_BUILD = frozenset({IndexKind.HNSW})
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """A candidate with its record, and what a usual query costs: infinity if a promise is broken."""
+    """A candidate with its record.
+
+    Attributes
+    ----------
+    cost_us
+        Of a usual query; infinity if a promise is broken.
+    recall
+        The worst that it finds at its greatest effort.
+    """
 
     index: Index
     record: IndexRecord
     cost_us: float
+    recall: float
 
 
 def build_index(
@@ -148,8 +157,13 @@ def _hopeless(bench: "_Bench", spec: IndexSpec, most_us: float) -> IndexRecord |
 
 
 def _cheapest(specs: list[IndexSpec], measured: dict[IndexSpec, _Measured]) -> _Measured:
-    """Return the cheapest candidate, an intricate one only if it is cheaper by far."""
+    """Return the cheapest candidate that keeps its promises, an intricate one only if cheaper by far.
+
+    If none does, the one that comes nearest.
+    """
     built = [measured[spec] for spec in specs if spec in measured]
+    if all(m.cost_us == np.inf for m in built):
+        return max(built, key=lambda m: m.recall)
     best = built[0]
     for found in built[1:]:
         if found.cost_us * _MARGIN < best.cost_us:
@@ -239,7 +253,9 @@ class _Bench:
         record = IndexRecord(
             spec.kind.value, name, self.size_bytes(spec), round(build_s, 3), tuple(rows)
         )
-        return _Measured(index, record, self._cost_us(rows, usual))
+        # Items of equal content are found without an index: what it does at 1 decides nothing.
+        hardest = min(_worst(row) for row in of_effort.values() if row.content_weight < 1)
+        return _Measured(index, record, self._cost_us(rows, usual), hardest)
 
     def _cost_us(self, rows: list[MeasuredRecall], usual: float) -> float:
         """Return what a query costs at the least effort that holds; infinity if a promise is broken."""
@@ -247,7 +263,6 @@ class _Bench:
         for row in rows:
             if _worst(row) >= self.settings.recall_target:
                 holding.setdefault(row.content_weight, row.cost_us)
-        # Items of equal content are found without an index: what it does at 1 decides nothing.
         if not holding.keys() >= set(BLENDS[:-1]):
             return np.inf
         return holding[usual]

@@ -12,14 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from ilk.ann.spec import (
-    MOST_COMPARED_LISTS,
-    IndexKind,
-    IndexSpec,
-    learning_rows,
-    ready,
-    trained,
-)
+from ilk.ann.spec import MOST_COMPARED_LISTS, IndexKind, IndexSpec
+from ilk.ann.training import learning_rows, ready, trained
 from ilk.errors import BundleCorrupt
 from ilk.index_file import check_layout
 from ilk.vectors import Float32Matrix, Rows
@@ -81,7 +75,7 @@ class Index:
         for start in range(0, n_rows, _CHUNK_ROWS):
             inner.add(_widened(vectors[start : start + _CHUNK_ROWS], width))
         faiss.omp_set_num_threads(n_threads)
-        return cls(spec.kind, ready(inner, spec), dim)
+        return cls(spec.kind, ready(inner, spec, seed), dim)
 
     def save(self, path: Path) -> None:
         """Write the index to ``path`` and make it survive a power cut; OSError if the disk refuses.

@@ -1,36 +1,25 @@
-"""Knows the kinds of index: what they cost, how hard they may search, and how they are trained.
+"""Knows the kinds of index: how they are called, what they take, and how hard they may search.
 
-It refuses to know how they are searched and stored.
+It refuses to know how they are trained, searched and stored.
 """
 
 import enum
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import faiss
-import numpy as np
-
-from ilk.errors import SettingsError
-from ilk.vectors import Float32Matrix
-
-_HNSW_LINKS: Final = 32
-_HNSW_BUILD_EFFORT: Final = 200
+HNSW_LINKS: Final = 32
 # Dimensions for each 4-bit code: fewer lose precision on the way from floats, more on the way back.
-_DIMS_PER_CODE: Final = 2
+DIMS_PER_CODE: Final = 2
 # More lists than this are found through lists of lists: comparing with all centroids would cost a query,
 # and every row that is put in its place, more than all else.
 MOST_COMPARED_LISTS: Final = 2048
 _MOST_LISTS: Final = 65_536
 _ROWS_PER_LIST: Final = 256
-# Lists of lists that are looked into, when rows are put in their places and when queries ask.
-_LISTS_OF_LISTS_BUILDING: Final = 4
-_LISTS_OF_LISTS: Final = 24
+# Lists of lists that a query looks into.
+LISTS_OF_LISTS: Final = 24
 # No more lists than this are found well through those.
 _MOST_FOUND_LISTS: Final = 1024
-# Rows for each centroid, and rounds, that centroids are learnt from: of few lists, of many, of codes.
-_LIST_TRAINING: Final = ((64, 10), (32, 6))
-_CODE_TRAINING: Final = (256, 10)
 # faiss's scalar quantizer is a tenth as quick where this does not divide the dimensions.
 _SCALAR_LANES: Final = 16
 _ROW_ID_BYTES: Final = 8
@@ -69,7 +58,7 @@ class IndexKind(str, enum.Enum):
 
     def width(self, dim: int) -> int:
         """Return the dimensions that the index stores, the last ones zero: ``dim`` or a few more."""
-        lanes = _DIMS_PER_CODE if self.has_nibbles else 1
+        lanes = DIMS_PER_CODE if self.has_nibbles else 1
         lanes = _SCALAR_LANES if self is IndexKind.IVF_SQ else lanes
         return -(-dim // lanes) * lanes
 
@@ -96,11 +85,11 @@ class IndexSpec:
             lists += f"(IVF{n_above},Flat)"
         return {
             IndexKind.FLAT: "Flat",
-            IndexKind.PQ: f"PQ{self.kind.width(dim) // _DIMS_PER_CODE}x4fs",
+            IndexKind.PQ: f"PQ{self.kind.width(dim) // DIMS_PER_CODE}x4fs",
             IndexKind.IVF: f"{lists},Flat",
             IndexKind.IVF_SQ: f"{lists},SQ8",
-            IndexKind.IVF_PQ: f"{lists},PQ{self.kind.width(dim) // _DIMS_PER_CODE}x4fs",
-            IndexKind.HNSW: f"HNSW{_HNSW_LINKS}",
+            IndexKind.IVF_PQ: f"{lists},PQ{self.kind.width(dim) // DIMS_PER_CODE}x4fs",
+            IndexKind.HNSW: f"HNSW{HNSW_LINKS}",
         }[self.kind]
 
     def lists(self, n_rows: int) -> int:
@@ -125,7 +114,7 @@ class IndexSpec:
     def centroids_compared(self, n_rows: int) -> int:
         """Return how many centroids a query is compared with before it opens a list."""
         n_lists, n_above = self.lists(n_rows), self.lists_of_lists(n_rows)
-        return n_above + _LISTS_OF_LISTS * n_lists // n_above if n_above else n_lists
+        return n_above + LISTS_OF_LISTS * n_lists // n_above if n_above else n_lists
 
     def efforts(self, n_rows: int) -> tuple[int, ...]:
         """Return the search settings worth measuring, cheapest first; ``(0,)`` where none exist."""
@@ -149,104 +138,10 @@ class IndexSpec:
         width = self.kind.width(dim)
         return {
             IndexKind.FLAT: 4 * width,
-            IndexKind.PQ: width // (2 * _DIMS_PER_CODE),
+            IndexKind.PQ: width // (2 * DIMS_PER_CODE),
             IndexKind.IVF: 4 * width + _ROW_ID_BYTES,
             IndexKind.IVF_SQ: width + _ROW_ID_BYTES,
-            IndexKind.IVF_PQ: width // (2 * _DIMS_PER_CODE) + _ROW_ID_BYTES,
+            IndexKind.IVF_PQ: width // (2 * DIMS_PER_CODE) + _ROW_ID_BYTES,
             # Links of the lowest level are twice as many as those of the others.
-            IndexKind.HNSW: 4 * width + 4 * 2 * _HNSW_LINKS,
+            IndexKind.HNSW: 4 * width + 4 * 2 * HNSW_LINKS,
         }[self.kind]
-
-
-def learning_rows(vectors: Float32Matrix, spec: IndexSpec, seed: int) -> Float32Matrix:
-    """Return as many of the ``vectors`` as an index of this kind learns from, evenly drawn."""
-    n_rows = len(vectors)
-    n_learnt = 16 * _CODE_TRAINING[0]
-    if spec.kind.has_lists:
-        n_learnt = spec.lists(n_rows) * _LIST_TRAINING[bool(spec.lists_of_lists(n_rows))][0]
-    if n_rows <= n_learnt:
-        return vectors
-    return vectors[np.sort(np.random.default_rng(seed).choice(n_rows, n_learnt, replace=False))]
-
-
-def trained(learning: Float32Matrix, n_rows: int, spec: IndexSpec, seed: int) -> Any:
-    """Return a faiss index for ``n_rows`` rows, without any yet, trained where its kind is trained.
-
-    ``learning`` has the shape ``(n, spec.kind.width(dim))``. Equal seeds give equal indices.
-    """
-    dim = learning.shape[1]
-    if not n_rows:
-        raise SettingsError("an index needs at least one row")
-    if spec.kind is IndexKind.FLAT:
-        return faiss.IndexFlatIP(dim)
-    if spec.kind is IndexKind.HNSW:
-        hnsw = faiss.IndexHNSWFlat(dim, _HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-        hnsw.hnsw.efConstruction = _HNSW_BUILD_EFFORT
-        return hnsw
-    if spec.kind is IndexKind.PQ:
-        inner = _with_codes(dim)
-        _learn(inner.pq.cp, _CODE_TRAINING, seed)
-        inner.train(_enough(learning))
-        return inner
-    inner = _with_lists(dim, n_rows, spec)
-    if spec.kind is IndexKind.IVF_PQ:
-        _learn(inner.pq.cp, _CODE_TRAINING, seed)
-    _learn(inner.cp, _LIST_TRAINING[bool(spec.lists_of_lists(n_rows))], seed)
-    inner.train(_enough(learning) if spec.kind.has_nibbles else learning)
-    return inner
-
-
-def ready(inner: Any, spec: IndexSpec) -> Any:
-    """Return an index that has its rows, set to find lists as thoroughly as queries are to."""
-    if spec.kind.has_lists and (n_above := spec.lists_of_lists(inner.ntotal)):
-        faiss.downcast_index(inner.quantizer).nprobe = min(_LISTS_OF_LISTS, n_above)
-    return inner
-
-
-def _learn(clustering: Any, rows_and_rounds: tuple[int, int], seed: int) -> None:
-    clustering.seed = seed
-    clustering.min_points_per_centroid = 1
-    clustering.max_points_per_centroid, clustering.niter = rows_and_rounds
-
-
-def _with_codes(dim: int) -> Any:
-    n_codes = dim // _DIMS_PER_CODE
-    return faiss.IndexPQFastScan(dim, n_codes, 4, faiss.METRIC_INNER_PRODUCT)
-
-
-def _with_lists(dim: int, n_rows: int, spec: IndexSpec) -> Any:
-    n_lists, coarse = spec.lists(n_rows), faiss.IndexFlatIP(dim)
-    if n_above := spec.lists_of_lists(n_rows):
-        coarse = _above(coarse, dim, n_above)
-    if spec.kind is IndexKind.IVF:
-        return faiss.IndexIVFFlat(coarse, dim, n_lists, faiss.METRIC_INNER_PRODUCT)
-    if spec.kind is IndexKind.IVF_PQ:
-        n_codes = dim // _DIMS_PER_CODE
-        lists = faiss.IndexIVFPQFastScan(
-            coarse, dim, n_lists, n_codes, 4, faiss.METRIC_INNER_PRODUCT
-        )
-        # By inner product, what a list has in common is one addition for each list that is searched.
-        lists.by_residual = True
-        return lists
-    return faiss.IndexIVFScalarQuantizer(
-        coarse,
-        dim,
-        n_lists,
-        faiss.ScalarQuantizer.QT_8bit,
-        faiss.METRIC_INNER_PRODUCT,
-        # Codes of residuals would have to be shifted by the centroid for each list that is searched.
-        False,
-    )
-
-
-def _above(coarse: Any, dim: int, n_above: int) -> Any:
-    """Return what finds lists among many, each of them a row in one of ``n_above`` lists."""
-    lists = faiss.IndexIVFFlat(coarse, dim, n_above, faiss.METRIC_INNER_PRODUCT)
-    _learn(lists.cp, _LIST_TRAINING[0], 0)
-    lists.nprobe = _LISTS_OF_LISTS_BUILDING
-    return lists
-
-
-def _enough(vectors: Float32Matrix) -> Float32Matrix:
-    """Return at least as many rows as a code has values: few are repeated."""
-    return np.resize(vectors, (16, vectors.shape[1])) if len(vectors) < 16 else vectors
