@@ -36,21 +36,15 @@ class SimilarityServiceStub(object):
     grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
-<<<<<<< HEAD
-    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
+    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
+    connection broke
     UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
     missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
     PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
     of their own; in a batch or stream each fails alone
-    INTERNAL            a fault of the server's; the log holds the cause under the request's id
-=======
-    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
-    connection broke
-    PERMISSION_DENIED   the caller may not ask this
     UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
->>>>>>> wire
 
     INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field. Metadata of a
     call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
@@ -110,21 +104,15 @@ class SimilarityServiceServicer(object):
     grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
-<<<<<<< HEAD
-    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
+    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
+    connection broke
     UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
     missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
     PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
     of their own; in a batch or stream each fails alone
-    INTERNAL            a fault of the server's; the log holds the cause under the request's id
-=======
-    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
-    connection broke
-    PERMISSION_DENIED   the caller may not ask this
     UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
->>>>>>> wire
 
     INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field. Metadata of a
     call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
@@ -259,21 +247,15 @@ class SimilarityService(object):
     grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
-<<<<<<< HEAD
-    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
+    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
+    connection broke
     UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
     missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
     PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
     of their own; in a batch or stream each fails alone
-    INTERNAL            a fault of the server's; the log holds the cause under the request's id
-=======
-    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
-    connection broke
-    PERMISSION_DENIED   the caller may not ask this
     UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
->>>>>>> wire
 
     INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field. Metadata of a
     call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
