@@ -42,18 +42,17 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def running(
-    module: str, arguments: Sequence[str], core: int | None = None
+    module: str, arguments: Sequence[str], core: int | None = None, log: Path | None = None
 ) -> Iterator[ServerProcess]:
     """Run ``python -m module`` on a free loopback port until the context ends.
 
-    ``core`` is the one it may use, where the system can hold it to that; None: all of them.
+    ``core`` is the one it may use, where the system can hold it to that; None: all of them. ``log`` gets
+    what it writes to stderr; None drops that.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, open(log or os.devnull, "wb") as stderr:
         ready = Path(folder) / "ready"
         command = [sys.executable, "-m", module, *arguments, "--port", "0"]
-        process = subprocess.Popen(
-            [*command, "--ready-file", str(ready)], stderr=subprocess.DEVNULL
-        )
+        process = subprocess.Popen([*command, "--ready-file", str(ready)], stderr=stderr)
         if core is not None and sys.platform == "linux":
             os.sched_setaffinity(process.pid, {core})
         try:

@@ -27,6 +27,7 @@ from server.guard import Guard, Observer, log_call
 from server.health import Health
 from server.link import Report
 from server.live import Live
+from server.logs import watch_loop
 from server.metrics import Counts, Snapshot, resident_bytes
 from server.service import SERVICE, SimilarityService
 from server.settings import ServerSettings
@@ -126,6 +127,7 @@ async def serving(
             health.stop()
             service.stop()
             await server.stop(settings.grace_s)
+            gc.unfreeze()
 
 
 def _server(
@@ -192,6 +194,7 @@ async def run(
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    watch_loop(loop)
     context = serving(
         settings,
         service_type,

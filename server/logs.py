@@ -4,17 +4,24 @@ It refuses to know what is logged. What callers send (ids, texts, titles, vector
 known by its request id alone.
 """
 
+import asyncio
 import json
 import logging
+import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeAlias
 
 from ilk.errors import IlkError
 from server.settings import LogFormat
 
+_ExcInfo: TypeAlias = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+)
 # What a record carries beside these was given by `extra`, and is a field of the line.
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -37,7 +44,7 @@ class JsonFormatter(logging.Formatter):
             line["worker"] = self._worker
         line.update((k, v) for k, v in vars(record).items() if k not in _STANDARD)
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+            line["trace"] = _trace(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
@@ -48,6 +55,10 @@ class TextFormatter(logging.Formatter):
         who = "" if worker is None else f" [worker {worker}]"
         super().__init__(f"%(asctime)s %(levelname)s{who} %(message)s")
 
+    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - the library's name
+        """Return where an error was raised, and nothing that it holds."""
+        return _trace(ei)
+
 
 def configure(log_format: LogFormat, worker: int | None = None) -> None:
     """Send the log of this process to stderr, in one format; called once, as it starts."""
@@ -56,6 +67,34 @@ def configure(log_format: LogFormat, worker: int | None = None) -> None:
     handler.setFormatter(kind(worker))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("ilk").setLevel(logging.INFO)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_not_of_a_lost_call)
+    # What cannot be logged is not shown instead.
+    logging.raiseExceptions = False
+    # The core of gRPC writes to stderr by itself; left to itself, what peers sent as well.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    sys.excepthook = lambda _, error, __: _log_stray(error)
+    sys.unraisablehook = lambda stray: _log_stray(stray.exc_value)
+    threading.excepthook = lambda stray: _log_stray(stray.exc_value)
+
+
+def watch_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Log what nobody caught in an event loop, without what asyncio would tell of it."""
+    loop.set_exception_handler(lambda _, told: _log_stray(told.get("exception"), told["message"]))
+
+
+def _log_stray(error: BaseException | None, message: str = "nobody caught an error") -> None:
+    cause = "no error is known" if error is None else cause_of(error)
+    logging.getLogger("ilk.server").error("%s\n%s", message, cause)
+
+
+def _is_not_of_a_lost_call(record: logging.LogRecord) -> bool:
+    """Whether a record tells of more than a caller that hung up before the answer."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
+
+
+def _trace(told: _ExcInfo) -> str:
+    return "" if told[1] is None else cause_of(told[1])
 
 
 def _utc(moment_s: float) -> str:

@@ -4,8 +4,6 @@ Every command prints its seed first, then what it counted, and ends with 3 if an
 """
 
 import sys
-from collections import Counter
-from collections.abc import Iterable
 
 from cyclopts import App
 from hypothesis import HealthCheck, Phase, settings
@@ -17,22 +15,24 @@ from benchmarks.faults.hostile_indices import attack
 from benchmarks.faults.kills import kill_often
 from benchmarks.faults.nursery import Nursery
 from benchmarks.faults.store_machine import StoreMachine
+from benchmarks.faults.verdict import SEED, Violated, counts, judge
+from benchmarks.faults.wire_bars import run_bodies, run_connections, run_fields
 from ilk import exits
 from ilk.ann import IndexKind
-from ilk.errors import IlkError
 
 app = App(
     name="faults", help="Break disks, processes and files, and count what gives.", version_flags=[]
 )
-_SEED = 20261123
 
 
-class Violated(IlkError):
-    """A bar was not held."""
+# What is done over the wire, in a module of its own.
+app.command(run_bodies, name="bodies")
+app.command(run_connections, name="connections")
+app.command(run_fields, name="fields")
 
 
 @app.command(name="syscalls")
-def run_syscalls(*, seed: int = _SEED, every: int = 1) -> None:
+def run_syscalls(*, seed: int = SEED, every: int = 1) -> None:
     """Let every fsync, rename, open, mkdir, write and unlink of a publication fail, or kill it there.
 
     Parameters
@@ -55,12 +55,12 @@ def run_syscalls(*, seed: int = _SEED, every: int = 1) -> None:
             if result.violation:
                 print(f"VIOLATION {result}", flush=True)
     for name, outcomes in sorted(syscalls.tally(results).items()):
-        print(f"{name:<16} {_counts(outcomes)}")
-    _judge("syscalls", len(results), [r.violation for r in results])
+        print(f"{name:<16} {counts(outcomes)}")
+    judge("syscalls", len(results), [r.violation for r in results])
 
 
 @app.command(name="indices")
-def run_indices(*, seed: int = _SEED, files: int = 2000) -> None:
+def run_indices(*, seed: int = SEED, files: int = 2000) -> None:
     """Open and ask damaged indices whose checksums agree, in a process with little memory.
 
     Parameters
@@ -74,13 +74,13 @@ def run_indices(*, seed: int = _SEED, files: int = 2000) -> None:
     violations = []
     for kind in IndexKind:
         came_of = attack(kind, files, seed)
-        print(f"{kind.value:<16} {_counts(came_of)}", flush=True)
+        print(f"{kind.value:<16} {counts(came_of)}", flush=True)
         violations += ["killed"] * came_of["killed"] + ["lied"] * came_of["lied"]
-    _judge("indices", files * len(IndexKind), violations)
+    judge("indices", files * len(IndexKind), violations)
 
 
 @app.command(name="damage")
-def run_damage(*, seed: int = _SEED, flips: int = 1000) -> None:
+def run_damage(*, seed: int = SEED, flips: int = 1000) -> None:
     """Flip bits of a bundle that a server is about to change over to; cut, empty, remove and add files.
 
     Parameters
@@ -93,15 +93,15 @@ def run_damage(*, seed: int = _SEED, flips: int = 1000) -> None:
     print(f"damage: seed {seed}")
     with Nursery() as nursery:
         came_of = damaged_bundles.harm_every_file(nursery)
-        print(f"{'files':<16} {_counts(came_of)}", flush=True)
+        print(f"{'files':<16} {counts(came_of)}", flush=True)
         flipped = damaged_bundles.flip_everywhere(nursery, flips, seed)
-    print(f"{'bits':<16} {_counts(flipped)}")
+    print(f"{'bits':<16} {counts(flipped)}")
     both = came_of + flipped
-    _judge("damage", both.total(), [n for n in both.elements() if n != "refused"])
+    judge("damage", both.total(), [n for n in both.elements() if n != "refused"])
 
 
 @app.command(name="disk")
-def run_disk(*, seed: int = _SEED, trials: int = 100) -> None:
+def run_disk(*, seed: int = SEED, trials: int = 100) -> None:
     """Publish to disks that fill up on the way.
 
     Parameters
@@ -113,15 +113,15 @@ def run_disk(*, seed: int = _SEED, trials: int = 100) -> None:
     """
     print(f"disk: seed {seed}")
     outcomes, violations = full_disk.fill(trials, seed)
-    print(f"{'a small disk':<16} {_counts(outcomes)}")
+    print(f"{'a small disk':<16} {counts(outcomes)}")
     with Nursery() as nursery:
         limited, more = full_disk.limit(nursery, trials, seed)
-    print(f"{'small files':<16} {_counts(limited)}")
-    _judge("disk", (outcomes + limited).total(), violations + more)
+    print(f"{'small files':<16} {counts(limited)}")
+    judge("disk", (outcomes + limited).total(), violations + more)
 
 
 @app.command(name="kills")
-def run_kills(*, seed: int = _SEED, kills: int = 200) -> None:
+def run_kills(*, seed: int = SEED, kills: int = 200) -> None:
     """Kill indexers at random moments while a server is asked.
 
     Parameters
@@ -134,13 +134,13 @@ def run_kills(*, seed: int = _SEED, kills: int = 200) -> None:
     print(f"kills: seed {seed}")
     with Nursery() as nursery:
         counted = kill_often(nursery, kills, seed)
-    print(f"{'indexers':<16} {_counts(counted.outcomes)}")
+    print(f"{'indexers':<16} {counts(counted.outcomes)}")
     print(f"{'answers':<16} {counted.n_answers:,} from {len(counted.versions)} versions")
-    _judge("kills", counted.outcomes.total(), counted.violations)
+    judge("kills", counted.outcomes.total(), counted.violations)
 
 
 @app.command(name="machine")
-def run_machine(*, seed: int = _SEED, runs: int = 500, steps: int = 20) -> None:
+def run_machine(*, seed: int = SEED, runs: int = 500, steps: int = 20) -> None:
     """Publish, swap, query, roll back, hold and kill in any order, by a Hypothesis state machine.
 
     Parameters
@@ -166,11 +166,12 @@ def run_machine(*, seed: int = _SEED, runs: int = 500, steps: int = 20) -> None:
                 suppress_health_check=list(HealthCheck),
             ),
         )
-    _judge("machine", StoreMachine.n_runs, [])
+    print(f"{'steps':<16} {counts(StoreMachine.counted)}")
+    judge("machine", StoreMachine.n_runs, [])
 
 
 @app.default
-def run_all(*, seed: int = _SEED) -> None:
+def run_all(*, seed: int = SEED) -> None:
     """Run every bar at its full size; takes about an hour.
 
     Parameters
@@ -179,24 +180,14 @@ def run_all(*, seed: int = _SEED) -> None:
         Of everything.
     """
     failed: list[str] = []
-    for bar in (run_damage, run_indices, run_disk, run_kills, run_syscalls, run_machine):
+    store = (run_damage, run_indices, run_disk, run_kills, run_syscalls, run_machine)
+    for bar in (*store, run_bodies, run_connections, run_fields):
         try:
             bar(seed=seed)
         except Violated as violated:
             failed.append(str(violated))
     if failed:
         raise Violated("; ".join(failed))
-
-
-def _counts(outcomes: Counter[str]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(outcomes.items()))
-
-
-def _judge(bar: str, n_tried: int, violations: Iterable[str]) -> None:
-    found = [violation for violation in violations if violation]
-    print(f"{bar}: {n_tried:,} tried, {len(found)} violations", flush=True)
-    if found:
-        raise Violated(f"{bar}: {Counter(found).most_common(3)}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,9 @@
 """Knows how indexers are made by the hundred, to be harmed: a process that is ready, and forks.
 
 Run by itself, this module is that process. It has trained three bundles, of the same ratings with other
-<<<<<<< HEAD
 seeds, and for each line on stdin forks a child that publishes one of them, or runs a whole command of
 the indexer, as ``python -m indexer`` would: what fails ends in a message and an exit code. OpenMP has
 one thread here, for a pool of threads would not survive the fork.
-=======
-seeds, and for each line on stdin forks a child that publishes one of them, or runs a whole command of the
-indexer, as ``python -m indexer`` would: what fails ends in a message and an exit code. OpenMP has one
-thread here, for a pool of threads would not survive the fork.
->>>>>>> main
 """
 
 import contextlib
@@ -44,6 +38,13 @@ from indexer.progress import Progress
 Prepared: TypeAlias = tuple[Manifest, Arrays, Mapping[str, Savable]]
 
 N_VARIANTS = 3
+# Two children that do the same ask the same of the system, call by call: faults are put in by number.
+_ALWAYS_THE_SAME = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 # What Python tells of before it asks the system: the moments at which a child may be harmed.
 _EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.scandir", "os.truncate")
 
@@ -97,7 +98,7 @@ class Nursery:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env={**os.environ, **_ALWAYS_THE_SAME},
         )
         assert self._hear() == "ready"
 

@@ -5,12 +5,14 @@ It refuses to know how the store came to be as it is.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from ilk.bundle import Bundle, Store, open_bundle
 from ilk.query import answer
-from ilk.types import ItemId, Query, Target, UserId
+from ilk.types import ItemId, Neighbors, Query, Target, UserId
 
-Answers = tuple[tuple[tuple[str, float], ...], ...]
+Told: TypeAlias = tuple[tuple[str, float], ...]
+Answers: TypeAlias = tuple[Told, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +23,24 @@ class Seen:
     answers: Answers
 
 
-def answers_of(bundle: Bundle) -> Answers:
-    """Return the answers to a few queries of each kind, ids and scores to the last bit."""
+def queries_of(bundle: Bundle) -> tuple[Query, ...]:
+    """Return a query of each kind, to the bundle's first item and user."""
     item_id, user_id = bundle.items.vocabulary.id_of(0), bundle.users.vocabulary.id_of(0)
-    queries = [
+    return tuple(
         Query(whom, target, neighbor_count=3)
         for whom in (ItemId(item_id), UserId(user_id))
         for target in Target
-    ]
-    return tuple(
-        tuple((n.id, n.score) for n in answer(bundle, query).neighbors) for query in queries
     )
+
+
+def answers_of(bundle: Bundle) -> Answers:
+    """Return the answers to :func:`queries_of`, ids and scores to the last bit."""
+    return tuple(told_of(answer(bundle, query)) for query in queries_of(bundle))
+
+
+def told_of(found: Neighbors) -> Told:
+    """Return ids and scores of an answer, from a bundle or over the wire alike."""
+    return tuple((n.id, n.score) for n in found.neighbors)
 
 
 def see(store: Path, version: str | None = None) -> Seen:

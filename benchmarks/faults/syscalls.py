@@ -1,8 +1,9 @@
 """Every fsync, rename, open, mkdir and write of a publication fails in turn, or is the last it does.
 
 ``strace`` puts the faults in. A child of the nursery stops where its publication begins, strace takes
-hold of it, and lets one call of one kind fail with EIO or ENOSPC, or kills the process there. Afterwards
-a reader must find one whole version, old or new.
+hold of it, and lets one call of one kind fail with EIO or ENOSPC, or kills the process there. A fault
+counts only where the log shows that it befell the very call, and the very file, that it was meant for.
+Afterwards a reader must find one whole version, old or new.
 """
 
 import contextlib
@@ -42,8 +43,13 @@ CALLS = (
     "rmdir",
 )
 FAULTS = ("kill", "EIO", "ENOSPC")
-_STDERR = re.compile(r"\bwrite\(2,")
+_STDERR = re.compile(r"\bwrite\(2<")
+# A call and what it asks, without what came of it; and what differs from one run to the next.
+_CALL = re.compile(r"(\w+\(.*?)\)? += ")
+_PASSING = re.compile(r"(\.CURRENT\.)\d+")
 _STOP_TIMEOUT_S = 30.0
+# A run that was disturbed from outside may be made again so often.
+_ATTEMPTS = 3
 
 
 class NoTracer(Exception):
@@ -52,11 +58,15 @@ class NoTracer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One call of one kind, counted from the beginning of the publication, and what befalls it."""
+    """One call of one kind, counted from the beginning of the publication, and what befalls it.
+
+    ``asked`` is the call with what it asks, the store's folder taken out.
+    """
 
     call: str
     number: int
     fault: str
+    asked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +78,31 @@ class Result:
     violation: str
 
 
-def find_points(nursery: Nursery, base: Path) -> dict[str, list[int]]:
-    """Return, by kind of call, which calls there are; those that write to stderr are left out."""
-    counted: dict[str, list[int]] = {}
+def find_points(nursery: Nursery, base: Path) -> dict[str, dict[int, str]]:
+    """Return, by kind of call, number and words of each; those that write to stderr are left out."""
+    counted: dict[str, dict[int, str]] = {}
     for call in CALLS:
         with _copy(base) as store:
-            ended, log = _traced(nursery, store, call, "")
+            ended, calls = _traced(nursery, store, call, "")
         if ended.code:
             raise NoTracer(f"a publication ended with {ended.code} under strace: {ended.said}")
-        lines = [line for line in log.splitlines() if "(" in line and "+++" not in line]
-        counted[call] = [n for n, line in enumerate(lines, 1) if not _STDERR.search(line)]
+        counted[call] = {n: asked for n, asked in enumerate(calls, 1) if not _STDERR.search(asked)}
     return counted
 
 
 def harm(nursery: Nursery, base: Path, point: Point) -> Result:
     """Let one publication suffer one fault, and look at what is left."""
     injection = "signal=KILL" if point.fault == "kill" else f"error={point.fault}"
-    with _copy(base) as store:
-        before = see(store.path)
-        options = f"{injection}:when={point.number}"
-        ended, log = _traced(nursery, store, point.call, options)
-        fired = "(INJECTED)" in log or "+++ killed by SIGKILL +++" in log
-        if not fired:
-            return Result(point, "did not fire", "the fault did not fire")
-        return Result(point, _outcome(ended), _violation(store, before, ended, point))
+    options = f"{injection}:when={point.number}"
+    met = "nothing"
+    for _ in range(_ATTEMPTS):
+        with _copy(base) as store:
+            before = see(store.path)
+            ended, calls = _traced(nursery, store, point.call, options)
+            met = calls[point.number - 1] if len(calls) >= point.number else f"{len(calls)} calls"
+            if met == point.asked:
+                return Result(point, _outcome(ended), _violation(store, before, ended, point))
+    return Result(point, "did not fire", f"{point.asked} was to be met, and {met} was")
 
 
 def require_strace() -> None:
@@ -120,9 +131,9 @@ def sweep(nursery: Nursery, every: int, seed: int) -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as name:
         base = base_store(nursery, Path(name))
         points = [
-            Point(call, number, fault)
-            for call, numbers in find_points(nursery, base).items()
-            for number in numbers
+            Point(call, number, fault, asked)
+            for call, counted in find_points(nursery, base).items()
+            for number, asked in counted.items()
             for fault in FAULTS
         ]
         order = np.random.default_rng(seed).permutation(len(points))
@@ -181,11 +192,14 @@ def _told_wrongly(after: Seen, ended: Ended, point: Point) -> str:
     return ""
 
 
-def _traced(nursery: Nursery, store: Store, call: str, options: str) -> tuple[Ended, str]:
-    """Publish version ``new`` under strace; return how that ended, and the log of calls."""
+def _traced(nursery: Nursery, store: Store, call: str, options: str) -> tuple[Ended, list[str]]:
+    """Publish version ``new`` under strace; return how that ended, and the calls, one by one.
+
+    Where a fault is put in, the list ends with the call that it befell, or is empty if it befell none.
+    """
     log = store.path.parent / "strace.log"
     pid = nursery.start(Job(str(store.path), 1, "new", keep=1, stop_first=True))
-    command = ["strace", "-p", str(pid), "-o", str(log), "-e", f"trace=?{call}"]
+    command = ["strace", "-y", "-p", str(pid), "-o", str(log), "-e", f"trace=?{call}"]
     if options:
         command += ["-e", f"inject=?{call}:{options}"]
     _await_stop(pid)
@@ -197,7 +211,18 @@ def _traced(nursery: Nursery, store: Store, call: str, options: str) -> tuple[En
         ended = nursery.wait()
     if "attached" not in told:
         raise NoTracer(f"strace cannot take hold of a process here: {told.strip()}")
-    return ended, log.read_text(errors="replace")
+    return ended, _calls(log.read_text(errors="replace"), store, harmed=bool(options))
+
+
+def _calls(log: str, store: Store, *, harmed: bool) -> list[str]:
+    calls: list[str] = []
+    hit = 0
+    for line in log.replace(str(store.path.parent), "").splitlines():
+        if found := _CALL.match(line):
+            calls.append(_PASSING.sub(r"\1", found[1]))
+        if "(INJECTED)" in line or "+++ killed by SIGKILL" in line:
+            hit = len(calls)
+    return calls[:hit] if harmed else calls
 
 
 def _await_stop(pid: int) -> None:

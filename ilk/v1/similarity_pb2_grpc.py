@@ -36,14 +36,24 @@ class SimilarityServiceStub(object):
     grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
+<<<<<<< HEAD
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
     UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
     missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
     PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
     of their own; in a batch or stream each fails alone
     INTERNAL            a fault of the server's; the log holds the cause under the request's id
+=======
+    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
+    connection broke
+    PERMISSION_DENIED   the caller may not ask this
+    UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
+    INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
+    where a call breaks the rules of HTTP/2 or gRPC
+>>>>>>> wire
 
-    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
+    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field. Metadata of a
+    call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
     """
 
     def __init__(self, channel):
@@ -100,21 +110,32 @@ class SimilarityServiceServicer(object):
     grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
+<<<<<<< HEAD
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
     UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
     missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
     PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
     of their own; in a batch or stream each fails alone
     INTERNAL            a fault of the server's; the log holds the cause under the request's id
+=======
+    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
+    connection broke
+    PERMISSION_DENIED   the caller may not ask this
+    UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
+    INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
+    where a call breaks the rules of HTTP/2 or gRPC
+>>>>>>> wire
 
-    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
+    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field. Metadata of a
+    call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
     """
 
     def FindNeighbors(self, request, context):
         """Nearest items or users to an item, a user, a profile, examples or a text.
 
         OK                see FindNeighborsResponse.shortfall when fewer came than were asked for
-        INVALID_ARGUMENT  a field is missing, contradictory or out of its range
+        INVALID_ARGUMENT  a field is missing, contradictory or out of its range, or the query would take
+        more work than the server allows a request
         NOT_FOUND         the bundle does not hold an id named in `whom`; the message names it
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -125,7 +146,7 @@ class SimilarityServiceServicer(object):
         """Many queries in one call; outcomes come in the order of the queries, all from one bundle.
 
         OK                also when single queries failed: each outcome has its own error
-        INVALID_ARGUMENT  no query, or more than 1,000
+        INVALID_ARGUMENT  no query, or more than 1,000, or together more work than the server allows
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,6 +194,9 @@ class SimilarityServiceServicer(object):
 
     def GetBundle(self, request, context):
         """What is being served: version, counts, measured recall, provenance.
+
+        OK                always, once there is a bundle
+        INVALID_ARGUMENT  the message is none
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -235,14 +259,24 @@ class SimilarityService(object):
     grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
+<<<<<<< HEAD
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry
     UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
     missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
     PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
     of their own; in a batch or stream each fails alone
     INTERNAL            a fault of the server's; the log holds the cause under the request's id
+=======
+    UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
+    connection broke
+    PERMISSION_DENIED   the caller may not ask this
+    UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
+    INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
+    where a call breaks the rules of HTTP/2 or gRPC
+>>>>>>> wire
 
-    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field.
+    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field. Metadata of a
+    call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
     """
 
     @staticmethod
