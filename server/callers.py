@@ -3,6 +3,7 @@
 It refuses to know servers; they look at the file themselves. A token is shown once, when it is made.
 """
 
+import math
 import os
 import sys
 import tempfile
@@ -67,7 +68,7 @@ def add(
         raise SettingsError("give --days or --expires-at, not both")
     until = None if expires_at is None else parse_time(expires_at)
     if days is not None:
-        until = round(time.time() + days * _DAY_S)
+        until = math.floor(time.time() + days * _DAY_S)
     token, digest = new_token()
     if certificate is not None:
         digest = None  # type: ignore[assignment]

@@ -13,8 +13,8 @@ from ilk.types import NO_FILTER, Profile, Query, Target
 # What finding and writing down one neighbor takes, in the time of multiplications.
 _PER_NEIGHBOR = 5_000
 # What one prediction, and looking at one title, take in the time of multiplications.
-_PER_PREDICTION = 500_000
-_PER_TITLE = 2_000
+_PER_PREDICTION = 1_000_000
+_PER_TITLE = 10_000
 # What a query takes however small the bundle is.
 PER_QUERY = 50_000
 

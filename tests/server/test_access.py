@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import logging
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -24,7 +26,7 @@ from server.callers import app
 from server.metrics import Counts
 from server.service import SERVICE
 from server.settings import ServerSettings
-from tests.server.conftest import TIMEOUT_S, Answer, Serve, ended
+from tests.server.conftest import TIMEOUT_S, Answer, Serve, Start, ended
 
 RPCS = {method.name: method for method in SERVICE.methods}
 CODES = {"no": "UNAUTHENTICATED", "bad": "UNAUTHENTICATED", "expired": "UNAUTHENTICATED"}
@@ -254,6 +256,50 @@ def test_a_stream_ends_when_its_caller_is_removed(
 
     with entered.client("both") as client, pytest.raises(Unauthenticated, match="ended"):
         list(client.stream_find_neighbors(asked(), timeout_s=TIMEOUT_S))
+
+
+def test_the_log_knows_callers_by_name_and_no_token(
+    serve: Serve, sample_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller, token = known("shop", Scope.QUERY)
+    write(tmp_path / "callers", caller)
+    settings = ServerSettings(
+        sample_store, port=0, grace_s=0.5, callers=tmp_path / "callers", log_calls=True
+    )
+    sent = (token, "planted-secret", "Bearer planted-too")
+    with caplog.at_level(logging.INFO), serve(settings) as target:
+        answers = [
+            ask(target, "GetBundle", b"", bearer(sent[0])),
+            ask(target, "GetBundle", b"", bearer(sent[1])),
+            ask(target, "GetBundle", b"", ("authorization", sent[2])),
+        ]
+    assert [answer.code for answer in answers] == ["OK", "UNAUTHENTICATED", "UNAUTHENTICATED"]
+    calls = [record for record in caplog.records if hasattr(record, "took_ms")]
+    assert [getattr(record, "caller", None) for record in calls] == ["shop", None, None]
+    logged = "\n".join(str(vars(record)) for record in caplog.records)
+    told = logged + "".join(answer.message for answer in answers)
+    for secret in (token, "planted-secret", "planted-too"):
+        assert secret not in told
+
+
+def test_sighup_lets_workers_look_at_the_callers(
+    start: Start,
+    sample_store: Path,
+    tmp_path: Path,
+    wait_until: Callable[[Callable[[], bool]], None],
+) -> None:
+    (early, _), (late, token) = known("early"), known("late", Scope.QUERY)
+    write(tmp_path / "callers", early)
+    program = start(
+        *("--store", str(sample_store), "--port", "0", "--workers", "2", "--grace-s", "0.5"),
+        *("--callers", str(tmp_path / "callers"), "--poll-interval-s", "3600"),
+    )
+    target = program.address()
+    write(tmp_path / "callers", late)
+    program.process.send_signal(signal.SIGHUP)
+    wait_until(
+        lambda: all(ask(target, "GetBundle", b"", bearer(token)).code == "OK" for _ in range(8))
+    )
 
 
 @pytest.mark.parametrize(
