@@ -8,7 +8,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
 
@@ -23,6 +23,8 @@ from server.metrics import NO_KIND, Calls, Counts
 
 log = logging.getLogger("ilk.server")
 
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 REQUEST_ID: Final = "x-request-id"
@@ -115,7 +117,7 @@ class Call:
         if self._id is None:
             told = self.metadata.get(REQUEST_ID, "")
             fit = told.isascii() and told.isprintable()
-            self._id = told[:_MAX_REQUEST_ID] if told and fit else uuid.uuid4().hex[:16]
+            self._id = told[:_MAX_REQUEST_ID] if told and fit else _made_up_id()
         return self._id
 
 
@@ -198,7 +200,7 @@ class Guard:
                 for observe in self._observers:
                     observe(method, call, took_s)
 
-        return guarded
+        return behind_last_door(guarded)
 
     def stream(
         self, method: str, converse: Callable[[Context, Call], Awaitable[None]]
@@ -225,7 +227,7 @@ class Guard:
                 for observe in self._observers:
                     observe(method, call, perf_counter() - started_s)
 
-        return guarded
+        return behind_last_door(guarded)
 
     async def _end(self, context: Context, call: Call, error: Exception) -> NoReturn:
         """End a call with the status of ``error``; what is a fault of ours goes to the log."""
@@ -243,6 +245,43 @@ class Guard:
         text = status.internal(call.request_id)
         await context.abort(grpc.StatusCode.INTERNAL, text, metadata)
         raise AssertionError  # abort raises
+
+
+def behind_last_door(
+    handle: Callable[[Request, Context], Awaitable[Reply]],
+) -> Callable[[Request, Context], Awaitable[Reply]]:
+    """Return ``handle``, with what it raises kept from gRPC, which would tell the caller its text."""
+
+    async def handle_and_tell_nothing(request: Request, context: Context) -> Reply:
+        try:
+            return await handle(request, context)
+        except grpc.aio.AbortError:  # the call was ended on purpose
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of what guards the others
+            await fail(context, error)
+
+    return handle_and_tell_nothing
+
+
+async def fail(context: Context, error: BaseException) -> NoReturn:
+    """Log a fault of ours, and end the call that met it without a word of it."""
+    name = _made_up_id()
+    log_failure(name, error)
+    await context.abort(grpc.StatusCode.INTERNAL, status.internal(name))
+    raise AssertionError  # abort raises
+
+
+def failing(error: BaseException) -> "grpc.RpcMethodHandler[Any, Any]":
+    """Return a handler that ends a call, whatever its rpc, because of a fault that was met before."""
+
+    async def handle(_: object, context: Context) -> None:
+        await fail(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(handle)
+
+
+def _made_up_id() -> str:
+    return uuid.uuid4().hex[:16]
 
 
 async def _shed(_: object, context: Context) -> None:

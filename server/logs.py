@@ -55,6 +55,10 @@ class TextFormatter(logging.Formatter):
         who = "" if worker is None else f" [worker {worker}]"
         super().__init__(f"%(asctime)s %(levelname)s{who} %(message)s")
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as lines; another formatter's words for its error are not believed."""
+        return super().format(logging.makeLogRecord({**vars(record), "exc_text": None}))
+
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - the library's name
         """Return where an error was raised, and nothing that it holds."""
         return _trace(ei)
@@ -67,7 +71,7 @@ def configure(log_format: LogFormat, worker: int | None = None) -> None:
     handler.setFormatter(kind(worker))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("ilk").setLevel(logging.INFO)
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_not_of_a_lost_call)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(is_not_of_a_lost_call)
     # What cannot be logged is not shown instead.
     logging.raiseExceptions = False
     # The core of gRPC writes to stderr by itself; left to itself, what peers sent as well.
@@ -87,7 +91,7 @@ def _log_stray(error: BaseException | None, message: str = "nobody caught an err
     logging.getLogger("ilk.server").error("%s\n%s", message, cause)
 
 
-def _is_not_of_a_lost_call(record: logging.LogRecord) -> bool:
+def is_not_of_a_lost_call(record: logging.LogRecord) -> bool:
     """Whether a record tells of more than a caller that hung up before the answer."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or kind.__name__ != "ExecuteBatchError"

@@ -18,7 +18,7 @@ from ilk.types import MAX_ID_BYTES, Neighbors, PredictionMethod, Query, TitleMat
 from ilk.v1 import similarity_pb2 as pb
 from server import batches, requests, responses
 from server.admission import Lane
-from server.guard import KINDS, SHEDDING, Call, Guard
+from server.guard import KINDS, SHEDDING, Call, Guard, failing
 from server.live import Live, Served
 from server.shadow import Shadow
 from server.streams import Streams
@@ -186,7 +186,13 @@ class _Handlers(grpc.GenericRpcHandler):
         self._lanes: dict[str, Lane | None] = {}
 
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        name = details.method
+        # What is raised here gRPC would tell the caller, word by word.
+        try:
+            return self._find(details.method)
+        except Exception as error:  # noqa: BLE001 - a fault of ours, told by its id alone
+            return failing(error)
+
+    def _find(self, name: str) -> "grpc.RpcMethodHandler[Any, Any] | None":
         method = self._methods.get(name)
         if method is None:
             return None

@@ -1,7 +1,10 @@
 """What is logged: enough to find a fault by its request id, and nothing that a caller sent."""
 
+import asyncio
+import gc
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +24,13 @@ from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
 from server import tracing
 from server.admission import Gate
 from server.guard import ByKind, Call, Guard
-from server.logs import JsonFormatter, TextFormatter, cause_of
+from server.logs import (
+    JsonFormatter,
+    TextFormatter,
+    cause_of,
+    is_not_of_a_lost_call,
+    watch_loop,
+)
 from server.metrics import Counts
 
 if TYPE_CHECKING:
@@ -113,10 +122,10 @@ async def test_a_fault_is_logged_under_the_callers_request_id_and_echoes_it(
     class Aborting(Context):
         async def abort(self, code: grpc.StatusCode, text: str, metadata: object) -> None:
             self.told = (code, text, metadata)
-            raise grpc.RpcError
+            raise grpc.aio.AbortError
 
     context: Any = Aborting(("x-request-id", "order-66"))
-    with pytest.raises(grpc.RpcError):
+    with pytest.raises(grpc.aio.AbortError):
         await Guard(Gate(1), Counts()).unary("GetItems", broken)(b"", context)
     code, text, metadata = context.told
     assert code is grpc.StatusCode.INTERNAL
@@ -213,3 +222,62 @@ def test_a_streams_span_and_a_batchs_are_made_of_real_calls(
     program.process.terminate()
     code, log = program.ended()
     assert code == 0, log
+
+
+class Quoting(ValueError):
+    """An error whose text is what somebody sent."""
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """Return what is written to the server's log from now on."""
+    written: list[str] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            written.append(JsonFormatter().format(record))
+            written.append(TextFormatter().format(record))
+
+    handler = Kept()
+    logging.getLogger().addHandler(handler)
+    yield written
+    logging.getLogger().removeHandler(handler)
+
+
+def test_the_trace_of_a_foreign_error_is_logged_without_its_text(lines: list[str]) -> None:
+    try:
+        raise Quoting(SECRET)
+    except Quoting:
+        logging.getLogger("some.library").exception("it failed")
+    assert all("Quoting" in line and SECRET not in line for line in lines)
+    assert len(lines) == 2
+
+
+async def test_what_an_event_loop_says_of_a_lost_error_holds_no_text_of_it(
+    lines: list[str],
+) -> None:
+    loop = asyncio.get_running_loop()
+    watch_loop(loop)
+
+    async def lost() -> None:
+        raise Quoting(SECRET)
+
+    task = asyncio.ensure_future(lost())
+    await asyncio.sleep(0)
+    del task
+    gc.collect()
+    assert any("never retrieved" in line for line in lines)
+    assert all(SECRET not in line for line in lines)
+
+
+def test_a_call_that_its_caller_let_go_is_no_error_of_the_servers() -> None:
+    class ExecuteBatchError(Exception):
+        pass
+
+    record = a_record()
+    assert is_not_of_a_lost_call(record)
+    try:
+        raise ExecuteBatchError
+    except ExecuteBatchError:
+        record.exc_info = sys.exc_info()
+    assert not is_not_of_a_lost_call(record)

@@ -233,7 +233,7 @@ def test_a_call_without_time_left_is_refused_before_any_work() -> None:
             return 0.0
 
         async def abort_with_status(self, told: grpc.Status) -> None:
-            raise RuntimeError(told.code)
+            raise grpc.aio.AbortError(told.code)
 
     nothing: Any = None
     guard = Guard(Gate(1), Counts())
@@ -242,5 +242,27 @@ def test_a_call_without_time_left_is_refused_before_any_work() -> None:
     work: Any = Work(Gate(1), Counts(), nothing, ServerSettings())
     service = SimilarityService(live, work, nothing, guard)
     handler: Any = service.handlers().service(details)
-    with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED"):
+    with pytest.raises(grpc.aio.AbortError, match="DEADLINE_EXCEEDED"):
         asyncio.run(handler.unary_unary(b"", Late()))
+
+
+def test_a_fault_of_what_looks_for_the_handler_is_told_by_an_id_alone() -> None:
+    told: list[object] = []
+
+    class Ended:
+        async def abort(self, *what: object) -> None:
+            told.extend(what)
+            raise grpc.aio.AbortError
+
+    def broken() -> None:
+        raise ValueError("the secret")
+
+    nothing: Any = None
+    details: Any = SimpleNamespace(method="/ilk.v1.SimilarityService/GetBundle")
+    live: Any = SimpleNamespace(get=broken)
+    service = SimilarityService(live, nothing, nothing, Guard(Gate(1), Counts()))
+    handler: Any = service.handlers().service(details)
+    with pytest.raises(grpc.aio.AbortError):
+        asyncio.run(handler.stream_stream(None, Ended()))
+    assert told[0] is grpc.StatusCode.INTERNAL
+    assert "the secret" not in str(told[1])
