@@ -73,10 +73,19 @@ class IndexKind(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class IndexSpec:
-    """What to build. ``n_lists`` is for inverted lists only; 0 lets the number of rows decide."""
+    """What to build.
+
+    Attributes
+    ----------
+    n_lists
+        Of inverted lists; 0 lets the number of rows decide.
+    by_direction
+        Whether rows of like directions share a list, whatever their lengths; else near ones do.
+    """
 
     kind: IndexKind = IndexKind.FLAT
     n_lists: int = 0
+    by_direction: bool = False
 
     def describe(self, n_rows: int, dim: int) -> str:
         """Return the index's name in faiss's own shorthand, such as ``IVF256,Flat``."""
