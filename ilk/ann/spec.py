@@ -121,9 +121,8 @@ class IndexSpec:
         return math.isqrt(n_lists) if n_lists > MOST_COMPARED_LISTS else 0
 
     def centroids_compared(self, n_rows: int) -> int:
-        """Return how many centroids a query is compared with before it opens a list."""
-        n_lists, n_above = self.lists(n_rows), self.lists_of_lists(n_rows)
-        return n_above + LISTS_OF_LISTS * n_lists // n_above if n_above else n_lists
+        """Return how many centroids every query is compared with, before it opens any list."""
+        return self.lists_of_lists(n_rows) or self.lists(n_rows)
 
     def efforts(self, n_rows: int) -> tuple[int, ...]:
         """Return the search settings worth measuring, cheapest first; ``(0,)`` where none exist."""
