@@ -4,7 +4,7 @@ It refuses to know how vectors were made; faiss stays behind `ilk.ann`.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,7 +30,7 @@ from indexer.settings import BuildSettings
 BLENDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 DEPTHS = (10, 100)
 # So many queries tell recall at 10, and so many recall at 100, each with ten times as much to find.
-_N_QUERIES, _N_DEEP = 200, 50
+_N_QUERIES, _N_DEEP = 200, 25
 _N_TIMED = 5
 _N_ROUNDS = 2
 # A candidate must be so many times as cheap as a simpler one: what is close is not worth the risk.
@@ -39,6 +39,9 @@ _MB = 1_000_000
 # More effort is not measured past the highest recall that a query may name, nor past this cost.
 _ENOUGH = 0.999
 _TOO_SLOW_US = 20_000.0
+# Effort that finds less at the usual blend is not measured at others, nor more of it that gains nothing.
+_USEFUL = 0.8
+_NO_GAIN = 0.001
 # Up to how many rows each kind is tried where the settings name none, and from how many on; from simple
 # to intricate. Below, comparing with all is quickest; above, building takes too long or searching does.
 _TRIED = {
@@ -46,7 +49,7 @@ _TRIED = {
     IndexKind.PQ: (4_000, 500_000),
     IndexKind.IVF: (4_000, 50_000),
     IndexKind.IVF_PQ: (20_000, 2_000_000),
-    IndexKind.IVF_SQ: (500_000, 1 << 62),
+    IndexKind.IVF_SQ: (50_000, 1 << 62),
     IndexKind.HNSW: (20_000, 100_000),
 }
 # Kinds that take long to build are first tried on so many of the rows: all cost no less.
@@ -96,7 +99,9 @@ def build_index(
     built, or not measured further. Candidates above ``settings.index_memory_mb`` are not built.
     """
     bench = _Bench.of(key, factors, content, asking, settings)
-    specs = list(_candidates(bench.shape, settings))
+    specs = [
+        IndexSpec(kind, by_direction=key.by_likeness) for kind in _candidates(bench.shape, settings)
+    ]
     measured: dict[IndexSpec, _Measured] = {}
     unbuilt: list[IndexRecord] = []
     for spec in sorted(specs, key=bench.likely_us):
@@ -113,11 +118,10 @@ def build_index(
     )
 
 
-def _candidates(shape: tuple[int, int], settings: BuildSettings) -> Iterator[IndexSpec]:
-    """Yield what is worth trying, from simple to intricate."""
+def _candidates(shape: tuple[int, int], settings: BuildSettings) -> list[IndexKind]:
+    """Return what is worth trying, from simple to intricate."""
     if settings.index is not None:
-        yield IndexSpec(settings.index)
-        return
+        return [settings.index]
     n_rows, dim = shape
     small = [
         kind
@@ -126,7 +130,7 @@ def _candidates(shape: tuple[int, int], settings: BuildSettings) -> Iterator[Ind
     ]
     tried = [kind for kind, (low, high) in _TRIED.items() if low <= n_rows <= high]
     # Where nothing fits, what is tried of the smallest kinds is the least of evils.
-    yield from map(IndexSpec, [k for k in tried if k in small] or tried[-1:])
+    return [kind for kind in tried if kind in small] or tried[-1:]
 
 
 def _most_us(
@@ -242,19 +246,25 @@ class _Bench:
         space = Space(self.key, self.factors, self.content, index)
         usual = min(BLENDS, key=lambda w: abs(w - self.settings.content_weight))
         rows: list[MeasuredRecall] = []
+        before, hardest = 0.0, 0.0
         for effort in spec.efforts(n_rows):
-            of_effort = {w: self._row(space, spec, effort, w) for w in BLENDS}
-            rows += of_effort.values()
-            if min(_worst(row) for row in of_effort.values()) >= _ENOUGH:
-                break
-            if of_effort[usual].cost_us > most_us:
+            rows.append(at_usual := self._row(space, spec, effort, usual))
+            if at_usual.recall_at_10 >= _USEFUL:
+                rows += (
+                    others := [self._row(space, spec, effort, w) for w in BLENDS if w != usual]
+                )
+                # Items of equal content are found without an index: what it does at 1 decides nothing.
+                found = [_worst(row) for row in (at_usual, *others) if row.content_weight < 1]
+                hardest = min(found)
+                if min(hardest, _worst(others[-1])) >= _ENOUGH or sum(found) - before < _NO_GAIN:
+                    break
+                before = sum(found)
+            if at_usual.cost_us > most_us:
                 break
         name = spec.describe(n_rows, dim)
         record = IndexRecord(
             spec.kind.value, name, self.size_bytes(spec), round(build_s, 3), tuple(rows)
         )
-        # Items of equal content are found without an index: what it does at 1 decides nothing.
-        hardest = min(_worst(row) for row in of_effort.values() if row.content_weight < 1)
         return _Measured(index, record, self._cost_us(rows, usual), hardest)
 
     def _cost_us(self, rows: list[MeasuredRecall], usual: float) -> float:

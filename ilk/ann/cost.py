@@ -18,11 +18,14 @@ _VALUE: Final = 0.095
 _PART_OF_ROW: Final = 0.036
 _FETCHED: Final = 40
 _LIST: Final = 200
+# What a query and the codes of lists have in common is tabled anew for each search.
+_TABLES: Final = 10_000
+_LISTED_VALUE: Final = 0.11
 _LINK: Final = 25
 # A row that is met on a walk lies anywhere in memory.
 _SCATTERED_VALUE: Final = 0.4
 # True scores are computed by numpy, once for each query and for each candidate.
-_RESCORE_CALL: Final = 12_000
+_RESCORE_CALL: Final = 4_000
 _RESCORED_VALUE: Final = 0.7
 
 _Result = TypeVar("_Result")
@@ -64,9 +67,11 @@ def query_us(
         spent = _CALL + n_compared * (_LINK + dim * _SCATTERED_VALUE)
     else:
         to_lists = spec.centroids_compared(n_rows) * dim * _VALUE + effort * _LIST
-        of_row = dim / 2 * _PART_OF_ROW if kind.has_nibbles else dim * _VALUE
-        spent = _LISTS_CALL + to_lists + n_compared * of_row
-        spent += n_fetched * _FETCHED * kind.has_nibbles
+        spent = _LISTS_CALL + to_lists
+        if kind.has_nibbles:
+            spent += _TABLES + n_compared * dim / 2 * _PART_OF_ROW + n_fetched * _FETCHED
+        else:
+            spent += n_compared * kind.width(dim) * _LISTED_VALUE
     if kind.has_codes:
         spent += _RESCORE_CALL + n_fetched * dim * _RESCORED_VALUE
     return round(spent / 1000, 2)

@@ -73,10 +73,19 @@ class IndexKind(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class IndexSpec:
-    """What to build. ``n_lists`` is for inverted lists only; 0 lets the number of rows decide."""
+    """What to build.
+
+    Attributes
+    ----------
+    n_lists
+        Of inverted lists; 0 lets the number of rows decide.
+    by_direction
+        Whether rows of like directions share a list, whatever their lengths; else near ones do.
+    """
 
     kind: IndexKind = IndexKind.FLAT
     n_lists: int = 0
+    by_direction: bool = False
 
     def describe(self, n_rows: int, dim: int) -> str:
         """Return the index's name in faiss's own shorthand, such as ``IVF256,Flat``."""
@@ -112,9 +121,8 @@ class IndexSpec:
         return math.isqrt(n_lists) if n_lists > MOST_COMPARED_LISTS else 0
 
     def centroids_compared(self, n_rows: int) -> int:
-        """Return how many centroids a query is compared with before it opens a list."""
-        n_lists, n_above = self.lists(n_rows), self.lists_of_lists(n_rows)
-        return n_above + LISTS_OF_LISTS * n_lists // n_above if n_above else n_lists
+        """Return how many centroids every query is compared with, before it opens any list."""
+        return self.lists_of_lists(n_rows) or self.lists(n_rows)
 
     def efforts(self, n_rows: int) -> tuple[int, ...]:
         """Return the search settings worth measuring, cheapest first; ``(0,)`` where none exist."""
