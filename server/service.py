@@ -96,7 +96,7 @@ class SimilarityService:
             work = functools.partial(_answer, served, query, call)
             found = await lane.do("search", cost, call.patience(), work)
         self._shadow.look(served, query, found)
-        return responses.neighbors_message(found).SerializeToString()
+        return served.encoder.response(found)
 
     async def batch_find_neighbors(self, data: bytes, call: Call) -> bytes:
         """Answer many queries; each fails alone."""

@@ -4,7 +4,7 @@ It refuses to know what the rows stand for. Every index answers by inner product
 order they were given.
 """
 
-from ilk.ann.index import Index, RowNeighbors, use_threads
+from ilk.ann.index import Index, RowNeighbors, inner_products, use_threads
 from ilk.ann.measure import compare_with_all, recall, top_rows
 from ilk.ann.spec import IndexKind, IndexSpec
 
@@ -14,6 +14,7 @@ __all__ = [
     "IndexSpec",
     "RowNeighbors",
     "compare_with_all",
+    "inner_products",
     "recall",
     "top_rows",
     "use_threads",
