@@ -56,8 +56,8 @@ class _Way:
         The vectors of those who may ask, by row.
     weights
         Of the columns of the index in the score.
-    space, has_codes, side
-        Where is looked, whether what is found there needs true scores, and whose rows it is.
+    space, n_rows, has_codes, side
+        Where is looked, among how many, whether what is found needs true scores, and whose rows it is.
     alike
         Whether those who ask are rows of ``side`` too, and no neighbors of themselves.
     n_fetched, n_looked_at
@@ -75,6 +75,7 @@ class _Way:
     content_weight: float
     weights: Float32Vector
     space: Space
+    n_rows: int
     has_codes: bool
     side: Side
     alike: bool
@@ -92,12 +93,14 @@ class _Way:
         found = space.index.nearest(asked, self.n_fetched, self.effort)
         if self.has_codes:
             found = space.rescored(asked, found)
-        best_rows = found.rows[:, : self.n_looked_at].tolist()
-        best_scores = found.scores[:, : self.n_looked_at].tolist()
+        best_rows = found.rows[:, : self.n_looked_at]
+        best_scores = found.scores[:, : self.n_looked_at]
+        near = zip(rows, best_rows.tolist(), best_scores.tolist(), strict=True)
         # Who has no factors, and so none in the first place, may be equally like many.
+        told_apart = zip(asked[:, 0].tolist(), _least_steps(best_scores), strict=True)
         return [
-            self._answer(*near) if first else None
-            for first, *near in zip(asked[:, 0].tolist(), rows, best_rows, best_scores, strict=True)
+            self._answer(row, its_rows, its_scores) if first and step >= ROUNDING else None
+            for (row, its_rows, its_scores), (first, step) in zip(near, told_apart, strict=True)
         ]
 
     def _vectors(self, rows: list[int]) -> Float32Matrix:
@@ -113,10 +116,8 @@ class _Way:
         return asked
 
     def _answer(self, row: int, rows: list[int], scores: list[float]) -> Neighbors | None:
-        """Return the answer for who stands in ``row``; None unless its places are told apart for sure."""
-        if row < 0 or min(rows) < 0 or max(rows) >= len(self.space):
-            return None
-        if min(map(sub, scores, scores[1:]), default=1.0) < ROUNDING:
+        """Return the answer for who stands in ``row``; None if rows are missing or from elsewhere."""
+        if row < 0 or min(rows) < 0 or max(rows) >= self.n_rows:
             return None
         if self.alike and row in rows:
             at = rows.index(row)
@@ -125,6 +126,17 @@ class _Way:
             return None
         near = FoundNeighbors(self.side, rows[self.page], scores[self.page])
         return Neighbors(near, self.version, self.content_weight)
+
+
+def _least_steps(scores: Float32Matrix) -> list[float]:
+    """Return by how much the scores of each row, which fall, fall at the least from place to place."""
+    if scores.shape[1] < 2:
+        return [1.0] * len(scores)
+    if len(scores) == 1:
+        of_one = scores[0].tolist()
+        return [min(map(sub, of_one, of_one[1:]))]
+    steps: list[float] = (scores[:, :-1] - scores[:, 1:]).min(axis=1).tolist()
+    return steps
 
 
 def _way_of(bundle: Bundle, query: Query) -> _Way | None:
@@ -149,6 +161,7 @@ def _way_of(bundle: Bundle, query: Query) -> _Way | None:
         content_weight=plan.content_weight,
         weights=_weights(plan),
         space=plan.space,
+        n_rows=len(plan.space),
         has_codes=plan.space.index.kind.has_codes,
         side=side,
         alike=asking is side,

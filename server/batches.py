@@ -5,6 +5,7 @@ batch began with.
 """
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
@@ -68,13 +69,15 @@ def answers_to(
     started_s = perf_counter()
     outcomes = answer_many(served.bundle, queries)
     call.search_s += perf_counter() - started_s
+    kinds = [KINDS[type(query.whom)] for query in queries]
+    codes = [status.name_of(o) if isinstance(o, IlkError) else "OK" for o in outcomes]
+    for (kind, code), n in Counter(zip(kinds, codes, strict=True)).items():
+        call.by_kind[kind].queries[code] += n
     for query, outcome in zip(queries, outcomes, strict=True):
-        code = status.name_of(outcome) if isinstance(outcome, IlkError) else "OK"
-        call.by_kind[KINDS[type(query.whom)]].queries[code] += 1
         if isinstance(outcome, Neighbors):
             call.requested += query.neighbor_count
             call.returned += len(outcome.neighbors)
-            shadow.look(served, query, outcome)
+    shadow.look_at_all(served, queries, outcomes)
     return outcomes
 
 
