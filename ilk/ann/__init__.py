@@ -5,7 +5,7 @@ order they were given.
 """
 
 from ilk.ann.cost import counting, least_us, likely_us, query_us
-from ilk.ann.index import Index, RowNeighbors, use_threads
+from ilk.ann.index import Index, RowNeighbors, inner_products, use_threads
 from ilk.ann.measure import compare_with_all, recall, top_rows
 from ilk.ann.spec import IndexKind, IndexSpec
 
@@ -16,6 +16,7 @@ __all__ = [
     "RowNeighbors",
     "compare_with_all",
     "counting",
+    "inner_products",
     "least_us",
     "likely_us",
     "query_us",
