@@ -14,12 +14,12 @@ from ilk.ann import (
     IndexKind,
     IndexSpec,
     RowNeighbors,
+    careful_recall,
     compare_with_all,
     counting,
     least_us,
     likely_us,
     query_us,
-    recall,
 )
 from ilk.bundle.manifest import IndexRecord
 from ilk.space import Space, SpaceKey
@@ -30,7 +30,7 @@ from indexer.settings import BuildSettings
 BLENDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 DEPTHS = (10, 100)
 # So many queries tell recall at 10, and so many recall at 100, each with ten times as much to find.
-_N_QUERIES, _N_DEEP = 200, 25
+_N_QUERIES, _N_DEEP = 200, 50
 _N_TIMED = 5
 _N_ROUNDS = 2
 # A candidate must be so many times as cheap as a simpler one: what is close is not worth the risk.
@@ -321,4 +321,4 @@ def _cpu_s(work: Callable[[], object]) -> float:
 
 
 def _recall(found: RowNeighbors, truth: RowNeighbors, k: int) -> float:
-    return round(recall([found], [truth], k), 6)
+    return round(careful_recall([found], [truth], k), 6)
