@@ -125,8 +125,8 @@ def test_more_rows_more_effort_and_more_compared_cost_more(kind: IndexKind) -> N
 
 
 def test_recall_is_told_less_its_standard_error() -> None:
-    truth = RowNeighbors(np.zeros((4, 2), np.int64), np.tile(np.float32([2, 1]), (4, 1)))
-    scores = np.float32([[2, 1], [2, 1], [2, 0], [0, 0]])
+    truth = RowNeighbors(np.zeros((4, 2), np.int64), np.tile(np.array([2, 1], np.float32), (4, 1)))
+    scores = np.array([[2, 1], [2, 1], [2, 0], [0, 0]], np.float32)
     found = RowNeighbors(np.zeros((4, 2), np.int64), scores)
     assert recall([found], [truth], 2) == 0.625
     by_hand = np.std([1, 1, 0.5, 0]) / 2
