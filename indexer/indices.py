@@ -3,6 +3,7 @@
 It refuses to know how vectors were made; faiss stays behind `ilk.ann`.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -155,7 +156,8 @@ def _hopeless(bench: "_Bench", spec: IndexSpec, most_us: float) -> IndexRecord |
     if spec.kind not in _SLOW_TO_BUILD or most_us == np.inf or len(bench.vectors) <= _PART_ROWS:
         return None
     part = bench.part().measure(spec, most_us)
-    if part.cost_us <= most_us:
+    # A walk lengthens like the logarithm of the rows (Malkov & Yashunin, arXiv:1603.09320, section 4.2).
+    if part.cost_us * math.log(len(bench.vectors)) / math.log(_PART_ROWS) <= most_us:
         return None
     return replace(part.record, name=f"{part.record.name} of {_PART_ROWS} rows")
 
