@@ -6,7 +6,7 @@ order they were given.
 
 from ilk.ann.cost import counting, least_us, likely_us, query_us
 from ilk.ann.index import Index, RowNeighbors, inner_products, use_threads
-from ilk.ann.measure import compare_with_all, recall, top_rows
+from ilk.ann.measure import careful_recall, compare_with_all, recall, top_rows
 from ilk.ann.spec import IndexKind, IndexSpec
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "IndexKind",
     "IndexSpec",
     "RowNeighbors",
+    "careful_recall",
     "compare_with_all",
     "counting",
     "inner_products",
