@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ilk import ann
 from server.access.control import Access
-from server.access.opening import doors
+from server.access.opening import Doors, doors
 from server.access.reflection import offer_reflection
 from server.address import address_of, taken
 from server.admission import Gate
@@ -122,7 +122,7 @@ async def serving(
                 live.look()
                 entered.look()
 
-            yield Running(port, look, lambda: _snapshot(counts, gate, work, live))
+            yield Running(port, look, lambda: _snapshot(counts, gate, work, live, entered))
         finally:
             health.stop()
             service.stop()
@@ -166,7 +166,7 @@ def _listen(
         raise taken(address) from error
 
 
-def _snapshot(counts: Counts, gate: Gate, work: Work, live: Live) -> Snapshot:
+def _snapshot(counts: Counts, gate: Gate, work: Work, live: Live, entered: Doors) -> Snapshot:
     served = live.get()
     return Snapshot(
         counts=counts.copy(),
@@ -176,6 +176,7 @@ def _snapshot(counts: Counts, gate: Gate, work: Work, live: Live) -> Snapshot:
         version=served.bundle.version,
         created_at_s=served.bundle.manifest.created_at_s,
         live_since_s=served.since_s,
+        certificate_expires_at_s=entered.certificates.expires_at_s,
     )
 
 

@@ -150,10 +150,17 @@ def _of_workers(living: dict[int, Snapshot]) -> Iterator[Metric]:
         ("memory_bytes", "Resident memory; mapped bundles are shared.", "memory_bytes"),
         ("bundle_created_timestamp_seconds", "When the bundle was built.", "created_at_s"),
         ("bundle_live_timestamp_seconds", "Since when it is served.", "live_since_s"),
+        (
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate in use is good no more.",
+            "certificate_expires_at_s",
+        ),
     ):
         metric = _gauge(name, text, "worker")
         for number, snapshot in living.items():
-            metric.add_metric((str(number),), getattr(snapshot, attribute))
+            value = getattr(snapshot, attribute)
+            if value is not None:
+                metric.add_metric((str(number),), value)
         yield metric
     serving = _gauge("bundle_info", "How many workers serve a version.", "version")
     for version, n in Counter(s.version for s in living.values()).items():

@@ -156,6 +156,8 @@ class Snapshot:
         Resident, shared pages included.
     version, created_at_s, live_since_s
         The bundle served, when it was built and since when it is served; Unix seconds.
+    certificate_expires_at_s
+        When the certificate in use is good no more; None without TLS.
     """
 
     counts: Counts
@@ -165,6 +167,7 @@ class Snapshot:
     version: str
     created_at_s: float
     live_since_s: float
+    certificate_expires_at_s: float | None = None
 
 
 def resident_bytes() -> int:

@@ -25,9 +25,16 @@ log = logging.getLogger("ilk.server")
 
 
 class Certificates:
-    """What a server proves itself with, and holds its clients' certificates against."""
+    """What a server proves itself with, and holds its clients' certificates against.
+
+    Attributes
+    ----------
+    expires_at_s
+        When the newest one is good no more, in Unix seconds; None: there is none.
+    """
 
     def __init__(self) -> None:
+        self.expires_at_s: float | None = None
         self._newest: grpc.ServerCertificateConfiguration | None = None
         # What the next connection is to see, if that has changed.
         self._pending: grpc.ServerCertificateConfiguration | None = None
@@ -49,6 +56,7 @@ class Certificates:
         self._newest = self._pending = grpc.ssl_server_certificate_configuration(
             [(key, chain)], root_certificates=authorities[0] if authorities else None
         )
+        self.expires_at_s = expires_at.timestamp()
         log.info("the certificate in use is good until %s", expires_at.isoformat())
 
     def credentials(self, *, ask_clients: bool) -> grpc.ServerCredentials:

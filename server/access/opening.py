@@ -31,11 +31,14 @@ class Doors:
         What its port is opened with; None: connections are plaintext.
     look
         Looks at the files of both now, from any thread.
+    certificates
+        What the server shows.
     """
 
     access: Access | None
     credentials: grpc.ServerCredentials | None
     look: Callable[[], None]
+    certificates: Certificates
 
 
 @contextlib.contextmanager
@@ -70,7 +73,7 @@ def doors(settings: ServerSettings, counts: Counts, ledger: int | None) -> Itera
     if pair is not None:
         opened = shown.credentials(ask_clients=settings.tls_client_ca is not None)
     with contextlib.closing(Watcher(files, settings.poll_interval_s)) as watcher:
-        yield Doors(access, opened, watcher.look)
+        yield Doors(access, opened, watcher.look, shown)
 
 
 def _is_wanted(settings: ServerSettings) -> bool:

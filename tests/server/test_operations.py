@@ -31,7 +31,7 @@ def names() -> set[str]:
         calls.latency.observe(duration_s)
         calls.search.observe(duration_s)
     counts.shed["queue"] = counts.expired["queue"] = 1
-    fleet = Fleet({0: Snapshot(counts, 1, 0.0, 1, "v", 0.0, 0.0)})
+    fleet = Fleet({0: Snapshot(counts, 1, 0.0, 1, "v", 0.0, 0.0, 0.0)})
     with (
         metrics_port("127.0.0.1", 0, lambda: fleet) as port,
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as told,

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,6 +17,7 @@ import grpc
 import pytest
 from cryptography import x509
 
+from benchmarks.processes import free_port
 from ilk import SimilarityClient
 from ilk.aio import AsyncSimilarityClient
 from ilk.credentials import tls_credentials
@@ -195,6 +197,24 @@ def test_new_connections_see_the_new_certificate(
         assert shown_at(target) == serial(Pair(files.certificate.read_bytes(), b""))
         files.show(renewed)
         wait_until(lambda: shown_at(target) == serial(renewed))
+
+
+def test_metrics_tell_until_when_the_certificate_is_good(
+    start: Start, sample_store: Path, files: Files
+) -> None:
+    expires_at = x509.load_pem_x509_certificate(files.certificate.read_bytes()).not_valid_after_utc
+    port = free_port()
+    program = start(
+        *("--store", str(sample_store), "--port", "0", "--workers", "1", "--grace-s", "0.5"),
+        *("--tls-cert", str(files.certificate), "--tls-key", str(files.key)),
+        *("--metrics-port", str(port)),
+    )
+    program.address()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as told:
+        lines = told.read().decode().splitlines()
+    name = "ilk_certificate_expiry_timestamp_seconds"
+    (value,) = (float(line.split()[-1]) for line in lines if line.startswith(name))
+    assert value == expires_at.timestamp()
 
 
 @pytest.mark.parametrize("spoil", ["certificate", "key", "torn", "expired", "gone"])
