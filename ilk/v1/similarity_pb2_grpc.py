@@ -36,7 +36,7 @@ class SimilarityServiceStub(object):
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
-    connection broke
+    connection broke, or took up no more calls
     PERMISSION_DENIED   the caller may not ask this
     UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
@@ -100,7 +100,7 @@ class SimilarityServiceServicer(object):
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
-    connection broke
+    connection broke, or took up no more calls
     PERMISSION_DENIED   the caller may not ask this
     UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
@@ -239,7 +239,7 @@ class SimilarityService(object):
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
-    connection broke
+    connection broke, or took up no more calls
     PERMISSION_DENIED   the caller may not ask this
     UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
