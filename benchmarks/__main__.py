@@ -7,7 +7,18 @@ from pathlib import Path
 
 from cyclopts import App
 
-from benchmarks import habits, libraries, overload, promise, ranking, services, serving, stars
+from benchmarks import (
+    habits,
+    libraries,
+    limits,
+    overload,
+    promise,
+    ranking,
+    reidentification,
+    services,
+    serving,
+    stars,
+)
 from ilk import exits
 from ilk.ann import IndexKind
 from ilk.bundle import open_bundle
@@ -242,6 +253,84 @@ def run_libraries(
         title = f"{name.n_users} users x {name.n_items} items"
         for file in libraries.draw(found, title, plots):
             print(f"drawn: {file}")
+
+
+@app.command(name="reidentification")
+def run_reidentification(
+    *,
+    movielens: Path | None = None,
+    store: Path | None = None,
+    known: int = 8,
+    tries: int = 2,
+    patient: int = 200,
+    liked: bool = False,
+    seed: int = 1,
+) -> None:
+    """Look for users by a few films they are known to have rated, with each protection on.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    store
+        Store of a bundle to ask, in place of building one.
+    known
+        Films known of each user.
+    tries
+        Times that films are drawn for each user.
+    patient
+        Tries of the one who asks again and again.
+    liked
+        Films are known to be liked; else their stars are known.
+    seed
+        Of what is drawn.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if store is None:
+            store = Path(folder)
+            build(_read(movielens), store, BuildSettings(evaluate=False), Progress())
+        plan = reidentification.Plan(known, tries, patient, liked)
+        found = reidentification.measure(open_bundle(store), plan, seed)
+        print("\n".join(reidentification.table(found, plan, seed)))
+
+
+@app.command(name="limits")
+def run_limits(
+    *,
+    movielens: Path | None = None,
+    store: Path | None = None,
+    rate: float = 200,
+    limit: float = 50,
+    multiple: float = 10,
+    rounds: int = 5,
+    duration_s: float = 4,
+) -> None:
+    """Let a noisy caller ask many times what it may, and time another's calls.
+
+    Parameters
+    ----------
+    movielens
+        Folder or zip of a MovieLens data set. Default: the embedded sample.
+    store
+        Store of a bundle to serve, in place of building one.
+    rate
+        Calls a second of the quiet caller.
+    limit
+        Calls a second that the noisy one may make.
+    multiple
+        How many times that it makes.
+    rounds
+        Interleaved; medians are shown.
+    duration_s
+        Of each part of a round.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if store is None:
+            store = Path(folder)
+            build(_read(movielens), store, BuildSettings(evaluate=False), Progress())
+        plan = limits.Plan(rate, limit, multiple, rounds, duration_s)
+        cost, measured = limits.measure(store, plan)
+        print("\n".join(limits.table(cost, plan, measured)))
 
 
 def _read(movielens: Path | None) -> Interactions:

@@ -32,17 +32,23 @@ STATUSES: Final = {
     b"4": "DEADLINE_EXCEEDED",
     b"5": "NOT_FOUND",
     b"8": "RESOURCE_EXHAUSTED",
+    b"7": "PERMISSION_DENIED",
     b"13": "INTERNAL",
     b"14": "UNAVAILABLE",
+    b"16": "UNAUTHENTICATED",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call: the rpc's full name, such as ``/ilk.v1.SimilarityService/GetItems``, and its message."""
+    """One call: the rpc's full name, such as ``/ilk.v1.SimilarityService/GetItems``, and its message.
+
+    With a ``token``, it is sent as ``authorization: Bearer``.
+    """
 
     method: str
     body: bytes
+    token: str = ""
 
 
 @dataclass(slots=True)
@@ -253,6 +259,7 @@ def _frames(request: Request, timeout_s: float) -> _Frames:
         + _header(b"\x04", request.method)
         + _header(b"\x01", "127.0.0.1")
         + _header(b"\x0f\x10", "application/grpc")
+        + (_header(b"\x0f\x08", f"Bearer {request.token}") if request.token else b"")
         + _header(b"\x00\x02te", "trailers")
         + _header(b"\x00\x0cgrpc-timeout", f"{round(1e3 * timeout_s)}m")
     )

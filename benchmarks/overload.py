@@ -86,7 +86,7 @@ def measure(store: Path, plan: Plan) -> tuple[float, list[Offered]]:
     context = multiprocessing.get_context("spawn")
     with (
         running("server", ("--store", str(store), *flags), core=0) as server,
-        ProcessPoolExecutor(1, context, _keep_to_other_cores) as generator,
+        ProcessPoolExecutor(1, context, keep_to_other_cores) as generator,
     ):
 
         def begin(rate: float, duration_s: float) -> "Future[Outcome]":
@@ -231,7 +231,7 @@ class _Checks:
         return float(np.quantile(self._took_s, 0.99)) if self._took_s else 0.0
 
 
-def _keep_to_other_cores() -> None:
+def keep_to_other_cores() -> None:
     """Leave the first core to the server."""
     if sys.platform == "linux":
         cores = os.sched_getaffinity(0)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from ilk import tables
 from ilk.arguments import parse
 from ilk.client import SimilarityClient
+from ilk.credentials import tls_credentials, token_in
 from ilk.errors import IlkError, NotFound, Unavailable
 from ilk.types import (
     Examples,
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = parse(argv)
     try:
-        with SimilarityClient(args.server, timeout_s=args.timeout) as client:
+        with _connected(args) as client:
             print(ANSWERS[args.command](client, args), flush=True)
     except Unavailable as error:
         _remark(f"no answer from {args.server}: {error}")
@@ -70,6 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         _remark(str(error))
         return FAILED
     return 0
+
+
+def _connected(args: Namespace) -> SimilarityClient:
+    """Return a client of the server that the command line names, as it says who asks."""
+    given = (args.tls_ca, args.tls_cert, args.tls_key)
+    credentials = tls_credentials(*given) if args.tls or any(given) else None
+    token = None if args.token_file is None else token_in(args.token_file)
+    return SimilarityClient(
+        args.server, timeout_s=args.timeout, credentials=credentials, token=token
+    )
 
 
 def similar_items(client: SimilarityClient, args: Namespace) -> str:

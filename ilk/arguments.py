@@ -7,6 +7,7 @@ import argparse
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ilk.client import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
@@ -30,7 +31,16 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         prog="ilk", description="Ask an Ilk server: nearest what to whom, by which likeness?"
     )
     server = os.environ.get("ILK_SERVER") or DEFAULT_TARGET
-    _add_connection(parser, server=server, timeout=DEFAULT_TIMEOUT_S, json=False)
+    token_file = os.environ.get("ILK_TOKEN_FILE")
+    given = {"tls": False, "tls_ca": None, "tls_cert": None, "tls_key": None}
+    _add_connection(
+        parser,
+        server=server,
+        timeout=DEFAULT_TIMEOUT_S,
+        json=False,
+        token_file=None if token_file is None else Path(token_file),
+        **given,
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_film_questions(commands)
     _add_recommend(commands)
@@ -111,7 +121,8 @@ def _add_command(commands: "Commands", name: str, told: str) -> argparse.Argumen
     # The options of the connection may stand after the command too; left out there, what stands
     # before it, or its default, must not be overwritten.
     absent = argparse.SUPPRESS
-    _add_connection(command, server=absent, timeout=absent, json=absent)
+    names = ("server", "timeout", "json", "token_file", "tls", "tls_ca", "tls_cert", "tls_key")
+    _add_connection(command, **dict.fromkeys(names, absent))
     return command
 
 
@@ -128,6 +139,20 @@ def _add_connection(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     parser.add_argument(
         "--json", action="store_true", default=defaults["json"], help="answer in JSON"
     )
+    parser.add_argument(
+        "--tls", action="store_true", default=defaults["tls"], help="connect by TLS"
+    )
+    for flag, told in (
+        ("--token-file", "who asks (default: $ILK_TOKEN_FILE)"),
+        (
+            "--tls-ca",
+            "whom to believe that the server is itself (default: gRPC's own); implies --tls",
+        ),
+        ("--tls-cert", "certificate chain of the one who asks, in PEM; implies --tls"),
+        ("--tls-key", "its private key"),
+    ):
+        default = defaults[flag.removeprefix("--").replace("-", "_")]
+        parser.add_argument(flag, metavar="FILE", type=Path, default=default, help=told)
 
 
 def _add_films(

@@ -86,7 +86,8 @@ class SimilarityClient(Questions[Neighbors]):
     channel
         A channel to use instead of opening one; it stays the caller's to close.
     credentials
-        Makes the connection TLS. Without them it is plaintext, meant for loopback.
+        Makes the connection TLS; :func:`ilk.credentials.tls_credentials` reads them from files. Without
+        them it is plaintext, meant for loopback.
     token
         Sent with each call as ``authorization: Bearer``. Plaintext shows it to the network.
     metadata

@@ -19,6 +19,7 @@ maps them back.
         ├── Overloaded           the server sheds load
         ├── DeadlineExceeded     the caller's time ran out
         └── PermissionDenied     not for this caller
+            └── Unauthenticated      nobody knows the caller
 """
 
 
@@ -109,4 +110,8 @@ class DeadlineExceeded(ServiceError):
 
 
 class PermissionDenied(ServiceError):
-    """The caller is unknown, or not allowed to ask this."""
+    """The caller is not allowed to ask this."""
+
+
+class Unauthenticated(PermissionDenied):
+    """Nobody knows the caller: its token or certificate is missing, wrong or out of date."""

@@ -52,7 +52,8 @@ def item_contributions(bundle: Bundle, seeker: Seeker, rows: Rows) -> npt.NDArra
     Notes
     -----
     With ``x = A⁻¹ Σ c_j y_j`` the component ``y_iᵀ x`` is ``Σ c_j y_iᵀ A⁻¹ y_j`` (Hu, Koren & Volinsky
-    2008, section 5). A disliked item changes ``A`` but adds nothing of its own.
+    2008, section 5). A disliked item changes ``A`` but adds nothing of its own. What the content of few
+    rated items lets expect is added to each.
     """
     factors = bundle.items.factors[seeker.rated_rows]
     confidences = seeker.confidences_in(bundle)
@@ -65,6 +66,8 @@ def item_contributions(bundle: Bundle, seeker: Seeker, rows: Rows) -> npt.NDArra
     a, _ = bundle.fold_in.system(evidence, sureness)
     solved = cho_solve(cho_factor(a), bundle.items.factors[rows].T.astype(np.float64)).T
     contributions: npt.NDArray[np.float64] = (solved @ factors.T) * np.maximum(confidences, 0)
+    if seeker.expected is not None:
+        contributions += bundle.items.factors[rows] @ seeker.expected.T
     return contributions
 
 

@@ -49,6 +49,12 @@ class _Cursor:
     def vector(self, dtype: str) -> npt.NDArray[Any]:
         return self.take(dtype, self.scalar("<u8"))
 
+    def begins(self, fourcc: bytes) -> bool:
+        """Whether a part of this type follows; if so, its name is taken."""
+        found = bytes(self.data[self.at : self.at + 4]) == fourcc
+        self.at += 4 * found
+        return found
+
     def expect(self, what: str, found: object, expected: object) -> None:
         if found != expected:
             raise self.broken(f"{what} is {found}, expected {expected}")
@@ -62,8 +68,16 @@ class _Contents:
     """What a file holds that must be looked through to the last element to be believed."""
 
     vectors: list[npt.NDArray[Any]] = field(default_factory=list)
-    row_lists: list[npt.NDArray[Any]] = field(default_factory=list)
+    lists: "list[_Lists]" = field(default_factory=list)
     graph: "_Graph | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """The row numbers of inverted lists that together hold ``n_rows``."""
+
+    n_rows: int
+    rows: list[npt.NDArray[Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +96,7 @@ def check_layout(path: Path, kind: str, n_rows: int, dim: int) -> None:
     Parameters
     ----------
     kind
-        Flat, PQ, IVF, IVFSQ or HNSW, by inner product.
+        Flat, PQ, IVF, IVFSQ, IVFPQ or HNSW, by inner product.
     n_rows, dim
         What the manifest promises.
 
@@ -109,8 +123,8 @@ def check_contents(path: Path, kind: str, n_rows: int, dim: int) -> None:
     for vectors in contents.vectors:
         if not all(np.isfinite(part).all() for part in _parts(vectors)):
             raise cursor.broken("a vector is not finite")
-    if contents.row_lists:
-        _check_lists(cursor, contents.row_lists, n_rows)
+    for lists in contents.lists:
+        _check_lists(cursor, lists)
     if contents.graph is not None:
         _check_links(cursor, contents.graph, n_rows)
 
@@ -160,12 +174,7 @@ def _nested_flat(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) ->
 def _pq(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
     """Codes of four bits, packed in blocks of 32 rows for an even number of parts."""
     _header(cursor, n_rows, dim)
-    of_parts = (cursor.scalar("<u8"), cursor.scalar("<u8"), cursor.scalar("<u8"))
-    n_parts = of_parts[1]
-    if of_parts != (dim, n_parts, 4) or not 1 <= n_parts <= dim or dim % n_parts:
-        raise cursor.broken(f"{of_parts} are no parts of {dim} dimensions in codes of 4 bits")
-    contents.vectors.append(cursor.vector("<f4"))
-    cursor.expect("the number of its centroids' values", len(contents.vectors[-1]), 16 * dim)
+    n_parts = _parts_of_vectors(cursor, contents, dim)
     # How faiss searches it: the implementation it is to choose, rows to a block, queries to a block.
     cursor.expect("how it is searched", cursor.take("<i4", 3).tolist(), [0, 32, 0])
     n_padded, n_even = -(-n_rows // 32) * 32, -(-n_parts // 2) * 2
@@ -174,11 +183,53 @@ def _pq(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
     cursor.expect("the bytes of its codes", len(cursor.vector("u1")), n_padded * n_even // 2)
 
 
-def _ivf(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
+def _parts_of_vectors(cursor: _Cursor, contents: _Contents, dim: int) -> int:
+    """Return into how many parts vectors are split, each with a code of four bits."""
+    of_parts = (cursor.scalar("<u8"), cursor.scalar("<u8"), cursor.scalar("<u8"))
+    n_parts = of_parts[1]
+    if of_parts != (dim, n_parts, 4) or not 1 <= n_parts <= dim or dim % n_parts:
+        raise cursor.broken(f"{of_parts} are no parts of {dim} dimensions in codes of 4 bits")
+    contents.vectors.append(cursor.vector("<f4"))
+    cursor.expect("the number of its centroids' values", len(contents.vectors[-1]), 16 * dim)
+    return int(n_parts)
+
+
+def _ivf_pq(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
+    """Codes of four bits, as those of PQ, in lists."""
     n_lists = _ivf_header(cursor, contents, n_rows, dim)
+    cursor.expect("whether its codes are of residuals", cursor.scalar("u1"), 1)
+    code_bytes, block = cursor.scalar("<u8"), cursor.scalar("<i4")
+    n_even = cursor.scalar("<u8")
+    searched = (cursor.scalar("<i4"), cursor.scalar("<u8"))
+    cursor.expect("how it is searched", searched, (0, 0))
+    n_parts = _parts_of_vectors(cursor, contents, dim)
+    expected = (-(-n_parts // 2), 32, -(-n_parts // 2) * 2)
+    cursor.expect("the shape of its codes", (code_bytes, block, n_even), expected)
+    cursor.expect("how its lists are kept", cursor.take("S4", 1)[0], b"ilbl")
+    block_bytes = 16 * n_even
+    found = (cursor.scalar("<u8"), cursor.scalar("<i8"), cursor.scalar("<u8"), cursor.scalar("<u8"))
+    cursor.expect("the shape of its lists", found, (n_lists, -1, 32, block_bytes))
+    contents.lists.append(lists := _Lists(n_rows))
+    n_left = n_rows
+    for _ in range(n_lists):
+        rows = cursor.vector("<i8")
+        cursor.expect(
+            "the bytes of a list", len(cursor.vector("u1")), -(-len(rows) // 32) * block_bytes
+        )
+        n_left -= len(rows)
+        if len(rows):
+            lists.rows.append(rows)
+    cursor.expect("the number of rows beyond those its lists hold", n_left, 0)
+
+
+def _ivf(
+    cursor: _Cursor, contents: _Contents, n_rows: int, dim: int, *, above: bool = False
+) -> None:
+    n_lists = _ivf_header(cursor, contents, n_rows, dim, above=above)
+    contents.lists.append(lists := _Lists(n_rows))
     for size in _lists(cursor, n_rows, n_lists, 4 * dim):
         contents.vectors.append(cursor.take("<f4", size * dim))
-        contents.row_lists.append(cursor.take("<i8", size))
+        lists.rows.append(cursor.take("<i8", size))
 
 
 def _ivf_sq(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
@@ -192,18 +243,28 @@ def _ivf_sq(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None
     cursor.expect("the number of its ranges' ends", len(contents.vectors[-1]), 2 * dim)
     of_lists = (cursor.scalar("<u8"), cursor.scalar("u1"))
     cursor.expect("its codes' length and whether they are of residuals", of_lists, (dim, 0))
+    contents.lists.append(lists := _Lists(n_rows))
     for size in _lists(cursor, n_rows, n_lists, dim):
         cursor.take("u1", size * dim)
-        contents.row_lists.append(cursor.take("<i8", size))
+        lists.rows.append(cursor.take("<i8", size))
 
 
-def _ivf_header(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> int:
-    """Return the number of lists, having looked at all that comes before them."""
+def _ivf_header(
+    cursor: _Cursor, contents: _Contents, n_rows: int, dim: int, *, above: bool = False
+) -> int:
+    """Return the number of lists, having looked at all that comes before them.
+
+    ``above`` says that these are lists of lists, which no others stand above.
+    """
     _header(cursor, n_rows, dim)
     n_lists, n_probed = cursor.scalar("<u8"), cursor.scalar("<u8")
     if not 1 <= n_lists <= n_rows or not 1 <= n_probed <= n_lists:
         raise cursor.broken(f"{n_lists} lists of which {n_probed} are searched, for {n_rows} rows")
-    _nested_flat(cursor, contents, n_lists, dim)
+    if not above and cursor.begins(b"IwFl"):
+        # Many lists are found through lists of their own; those, by comparing with all.
+        _ivf(cursor, contents, n_lists, dim, above=True)
+    else:
+        _nested_flat(cursor, contents, n_lists, dim)
     direct_map = (cursor.scalar("u1"), len(cursor.vector("<i8")))
     cursor.expect("its direct map", direct_map, (0, 0))
     return int(n_lists)
@@ -260,11 +321,11 @@ def _hnsw(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
     _nested_flat(cursor, contents, n_rows, dim)
 
 
-def _check_lists(cursor: _Cursor, row_lists: list[npt.NDArray[Any]], n_rows: int) -> None:
-    met = np.zeros(n_rows, dtype=np.bool_)
-    for rows in row_lists:
-        if rows.min() < 0 or rows.max() >= n_rows:
-            raise cursor.broken(f"a list names a row outside its {n_rows}")
+def _check_lists(cursor: _Cursor, lists: _Lists) -> None:
+    met = np.zeros(lists.n_rows, dtype=np.bool_)
+    for rows in lists.rows:
+        if rows.min() < 0 or rows.max() >= lists.n_rows:
+            raise cursor.broken(f"a list names a row outside its {lists.n_rows}")
         met[rows] = True
     # The lists are together as long as there are rows: a row that is met twice leaves one out.
     if not met.all():
@@ -293,7 +354,8 @@ _KINDS: Final[dict[str, tuple[bytes, _Parser]]] = {
     "PQ": (b"IPfs", _pq),
     "IVF": (b"IwFl", _ivf),
     "IVFSQ": (b"IwSq", _ivf_sq),
+    "IVFPQ": (b"IwPf", _ivf_pq),
     "HNSW": (b"IHNf", _hnsw),
 }
 # What else faiss could make of a file that begins so; named so that a mistake is told from damage.
-_OTHERS: Final = frozenset(b"IxFI IxF2 IxFl IwFl IHNf IxSQ IwSq IHNs IxPT IPfs".split())
+_OTHERS: Final = frozenset(b"IxFI IxF2 IxFl IwFl IHNf IxSQ IwSq IHNs IxPT IPfs IwPf".split())

@@ -55,6 +55,8 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
     weight = query.content_weight
     if weight is None:
         weight = bundle.manifest.default_content_weight
+    if seeker.kind is Target.USERS and query.target is Target.ITEMS:
+        seeker = seeker.helped_by_content(bundle, weight)
     allowed = allowed_rows(bundle, seeker, query.target, query.filter)
     accuracy, wanted = query.accuracy, query.offset + query.neighbor_count
     if query.diversity or query.popularity_penalty:

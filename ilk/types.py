@@ -42,6 +42,7 @@ class ShortfallReason(enum.Enum):
 
     BUNDLE_EXHAUSTED = "bundle exhausted"
     FILTERED = "filtered"
+    WITHHELD = "withheld"
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +328,11 @@ class TitleMatch:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRecall:
-    """Recall of one index at one setting and blend, measured when the bundle was built."""
+    """Recall of one index at one setting and blend, measured when the bundle was built.
+
+    ``cpu_us`` is what a query took then; ``cost_us`` is what it costs by a table, from what was compared,
+    the same in every build. Indices are chosen by the second.
+    """
 
     space: str
     index: str
@@ -336,6 +341,7 @@ class MeasuredRecall:
     recall_at_10: float
     recall_at_100: float
     cpu_us: float = 0.0
+    cost_us: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,18 @@ _SHRINKAGE = 5.0
 
 def norms(rows: Float32Matrix) -> Float32Vector:
     """Return the Euclidean norm of each row; shape ``(n,)``, float32, summed in float64."""
+    return _lengths(rows).astype(np.float32)
+
+
+def _lengths(rows: Float32Matrix) -> npt.NDArray[np.float64]:
     squares: npt.NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-    return np.sqrt(squares).astype(np.float32)
+    return np.sqrt(squares)
 
 
 def unit_rows(rows: Float32Matrix) -> Float32Matrix:
     """Return the rows at length 1, shape ``(n, dim)``; a zero row stays zero (it is like nothing)."""
-    lengths = norms(rows)[:, None]
+    # The smallest lengths would be rounded to half or double in float32.
+    lengths = _lengths(rows)[:, None]
     return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
 
 

@@ -3,13 +3,14 @@
 It refuses to know what is looked for near that place; `query` does.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest, NotFound
+from ilk.expectation import expected_factors, is_needed
 from ilk.preference import age_weights
 from ilk.types import Examples, ItemId, Profile, Query, Target, Text, UserId
 from ilk.vectors import Float32Matrix, Float32Vector, Rows, support, unit
@@ -42,6 +43,9 @@ class Seeker:
     wish
         For newcomers with favorite genres: the factors of the item they would like, which stands in
         the fold-in beside what they rated; shape ``(n_factors,)``.
+    expected
+        What the content of each rated item adds to ``collaborative``, for those who rated few; shape
+        ``(n_rated, n_factors)``.
     ignored_ids
         Unknown ids that were passed over because the query allowed it.
     """
@@ -53,6 +57,7 @@ class Seeker:
     rated_rows: Rows = field(default_factory=_no_rows)
     confidences: Float32Vector | None = None
     wish: Float32Vector | None = None
+    expected: Float32Matrix | None = None
     ignored_ids: tuple[str, ...] = ()
 
     def confidences_in(self, bundle: Bundle) -> Float32Vector:
@@ -61,6 +66,20 @@ class Seeker:
             return self.confidences
         (row,) = self.own_rows
         return known_confidences(bundle, row)
+
+    def helped_by_content(self, bundle: Bundle, content_weight: float) -> "Seeker":
+        """Return a user's place for recommendations at this blend; few ratings are helped out."""
+        if not is_needed(len(self.rated_rows), content_weight):
+            return self
+        expected = expected_factors(
+            bundle,
+            self.rated_rows,
+            self.confidences_in(bundle),
+            self.collaborative,
+            content_weight,
+        )
+        helped = self.collaborative + expected.sum(axis=0)
+        return replace(self, collaborative=helped, expected=expected)
 
 
 def seek(bundle: Bundle, query: Query) -> Seeker:

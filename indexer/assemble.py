@@ -31,9 +31,10 @@ from ilk.space import SPACE_KEYS, SpaceKey
 from ilk.types import Target
 from ilk.vectors import Float32Matrix, concatenate, support, unit_rows
 from ilk.vocabulary import StringColumn, Vocabulary
-from indexer.content import Content, factors_from_content, vectorize
+from indexer.content import Content, vectorize
 from indexer.factors import Factors, fit
 from indexer.indices import build_index
+from indexer.inference import factors_from_content, factors_of_untrained
 from indexer.interactions import Interactions
 from indexer.order import positions
 from indexer.progress import Progress
@@ -191,9 +192,9 @@ def _sides(
 ) -> tuple[Side, Side, Float32Matrix]:
     trained: npt.NDArray[np.bool_] = np.any(factors.items, axis=1)
     to_factors = factors_from_content(content.vectors, factors.items, trained)
-    inferred: npt.NDArray[np.bool_] = ~trained & np.any(content.vectors, axis=1)
-    item_factors = factors.items.copy()
-    item_factors[inferred] = content.vectors[inferred] @ to_factors[:-1] + to_factors[-1]
+    item_factors, inferred = factors_of_untrained(
+        content.vectors, data.items.years, factors.items, trained
+    )
     user_content = unit_rows(np.asarray(weights @ content.vectors, dtype=np.float32))
     user_content *= support(np.diff(weights.indptr))[:, None]
     nobody = np.zeros(data.n_users, dtype=np.bool_)

@@ -7,18 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer, strip_accents_unicode
-from sklearn.linear_model import Ridge
 
 from ilk.content import GENRES, ContentField
 from ilk.vectors import Float32Matrix, Float32Vector, norms
 from indexer.interactions import Items
 from indexer.settings import BuildSettings
 
-_RIDGE_PENALTY = 1.0
 # A text whose terms are all of one item says nothing of its likeness to others.
 _MIN_ITEMS_PER_TERM = 2
 _MAX_TERMS = 20_000
@@ -130,28 +127,3 @@ def _tfidf(
 def _as_it_is(terms: Iterable[str]) -> Iterable[str]:
     """Keep each genre whole: scikit-learn's own analyzer would split ``Sci-Fi`` in two."""
     return terms
-
-
-def factors_from_content(
-    content: Float32Matrix, factors: Float32Matrix, trained: npt.NDArray[np.bool_]
-) -> Float32Matrix:
-    """Return the ridge regression of item factors on content.
-
-    Parameters
-    ----------
-    content, factors
-        Shapes ``(n_items, dim)`` and ``(n_items, n_factors)``.
-    trained
-        Shape ``(n_items,)``: items whose factors were learnt.
-
-    Returns
-    -------
-    Float32Matrix
-        Shape ``(dim + 1, n_factors)``; the last row is the intercept.
-    """
-    known = trained & content.any(axis=1)
-    if not known.any():
-        return np.zeros((content.shape[1] + 1, factors.shape[1]), dtype=np.float32)
-    ridge = Ridge(alpha=_RIDGE_PENALTY).fit(content[known], factors[known])
-    coefficients = np.atleast_2d(ridge.coef_).T
-    return np.vstack((coefficients, np.atleast_1d(ridge.intercept_))).astype(np.float32)

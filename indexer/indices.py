@@ -4,12 +4,23 @@ It refuses to know how vectors were made; faiss stays behind `ilk.ann`.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ilk.ann import Index, IndexKind, IndexSpec, RowNeighbors, compare_with_all, recall
+from ilk.ann import (
+    Index,
+    IndexKind,
+    IndexSpec,
+    RowNeighbors,
+    compare_with_all,
+    counting,
+    least_us,
+    likely_us,
+    query_us,
+    recall,
+)
 from ilk.bundle.manifest import IndexRecord
 from ilk.space import Space, SpaceKey
 from ilk.types import MeasuredRecall
@@ -18,37 +29,50 @@ from indexer.settings import BuildSettings
 
 BLENDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 DEPTHS = (10, 100)
-_N_QUERIES = 100
-_N_TIMED = 25
+# So many queries tell recall at 10, and so many recall at 100, each with ten times as much to find.
+_N_QUERIES, _N_DEEP = 200, 25
+_N_TIMED = 5
 _N_ROUNDS = 2
-# A candidate must be so many times as cheap as a simpler one: what is close is not worth the risk, and
-# the noise of a measurement should not decide.
+# A candidate must be so many times as cheap as a simpler one: what is close is not worth the risk.
 _MARGIN = 1.3
 _MB = 1_000_000
-# More effort is not measured past the highest recall that a query may name, nor past this.
+# More effort is not measured past the highest recall that a query may name, nor past this cost.
 _ENOUGH = 0.999
-_TOO_SLOW_US = 20_000
-# Nor where a query costs so many times what the best candidate so far takes.
-_HOPELESS = 3
+_TOO_SLOW_US = 20_000.0
+# Effort that finds less at the usual blend is not measured at others, nor more of it that gains nothing.
+_USEFUL = 0.8
+_NO_GAIN = 0.001
 # Up to how many rows each kind is tried where the settings name none, and from how many on; from simple
 # to intricate. Below, comparing with all is quickest; above, building takes too long or searching does.
 _TRIED = {
     IndexKind.FLAT: (0, 100_000),
     IndexKind.PQ: (4_000, 500_000),
-    IndexKind.HNSW: (4_000, 20_000),
     IndexKind.IVF: (4_000, 50_000),
+    IndexKind.IVF_PQ: (20_000, 2_000_000),
     IndexKind.IVF_SQ: (50_000, 1 << 62),
+    IndexKind.HNSW: (20_000, 100_000),
 }
+# Kinds that take long to build are first tried on so many of the rows: all cost no less.
+_PART_ROWS = 4_096
+_SLOW_TO_BUILD = frozenset({IndexKind.HNSW})
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """A candidate with its record, what a usual query costs, and whether it keeps every promise."""
+    """A candidate with its record.
+
+    Attributes
+    ----------
+    cost_us
+        Of a usual query; infinity if a promise is broken.
+    recall
+        The worst that it finds at its greatest effort.
+    """
 
     index: Index
     record: IndexRecord
     cost_us: float
-    holds: bool
+    recall: float
 
 
 def build_index(
@@ -70,27 +94,35 @@ def build_index(
 
     Notes
     -----
-    A candidate costs the CPU time of a query at the blend that queries have by default, at the least
-    effort that reaches ``settings.recall_target`` there. Candidates above
-    ``settings.index_memory_mb`` are not built.
+    A candidate costs what `ilk.ann.query_us` says of a query at the blend that queries have by default,
+    at the least effort that reaches ``settings.recall_target`` there. What cannot win any more is not
+    built, or not measured further. Candidates above ``settings.index_memory_mb`` are not built.
     """
-    vectors = concatenate(factors, content)
-    bench = _Bench.of(key, factors, content, vectors, asking, settings)
-    measured: list[_Measured] = []
-    best: _Measured | None = None
-    for spec in _candidates(len(vectors), vectors.shape[1], settings):
-        slowest_us = _HOPELESS * best.cost_us if best is not None and best.holds else np.inf
-        measured.append(bench.measure(spec, min(slowest_us, _TOO_SLOW_US)))
-        if best is None or _is_better(measured[-1], best):
-            best = measured[-1]
-    assert best is not None
-    return best.index, best.record, [m.record for m in measured if m is not best]
+    bench = _Bench.of(key, factors, content, asking, settings)
+    specs = [
+        IndexSpec(kind, by_direction=key.by_likeness) for kind in _candidates(bench.shape, settings)
+    ]
+    measured: dict[IndexSpec, _Measured] = {}
+    unbuilt: list[IndexRecord] = []
+    for spec in sorted(specs, key=bench.likely_us):
+        most_us = _most_us(spec, specs, measured)
+        if (hopeless := _hopeless(bench, spec, most_us)) is not None:
+            unbuilt.append(hopeless)
+        else:
+            measured[spec] = bench.measure(spec, min(most_us, _TOO_SLOW_US))
+    best = _cheapest(specs, measured)
+    return (
+        best.index,
+        best.record,
+        [m.record for m in measured.values() if m is not best] + unbuilt,
+    )
 
 
-def _candidates(n_rows: int, dim: int, settings: BuildSettings) -> Iterator[IndexSpec]:
+def _candidates(shape: tuple[int, int], settings: BuildSettings) -> list[IndexKind]:
+    """Return what is worth trying, from simple to intricate."""
     if settings.index is not None:
-        yield IndexSpec(settings.index)
-        return
+        return [settings.index]
+    n_rows, dim = shape
     small = [
         kind
         for kind in IndexKind
@@ -98,14 +130,49 @@ def _candidates(n_rows: int, dim: int, settings: BuildSettings) -> Iterator[Inde
     ]
     tried = [kind for kind, (low, high) in _TRIED.items() if low <= n_rows <= high]
     # Where nothing fits, what is tried of the smallest kinds is the least of evils.
-    yield from map(IndexSpec, [k for k in tried if k in small] or tried[-1:])
+    return [kind for kind in tried if kind in small] or tried[-1:]
 
 
-def _is_better(found: _Measured, best: _Measured) -> bool:
-    """Whether a more intricate candidate deserves its place: it keeps a broken promise, or is cheaper."""
-    if found.holds != best.holds:
-        return found.holds
-    return found.cost_us * _MARGIN < best.cost_us
+def _most_us(
+    spec: IndexSpec, specs: list[IndexSpec], measured: dict[IndexSpec, _Measured]
+) -> float:
+    """Return the cost above which a candidate cannot win against those that were measured."""
+    simplicity = specs.index(spec)
+    return min(
+        (
+            m.cost_us * (_MARGIN if simplicity < specs.index(other) else 1 / _MARGIN)
+            for other, m in measured.items()
+        ),
+        default=np.inf,
+    )
+
+
+def _hopeless(bench: "_Bench", spec: IndexSpec, most_us: float) -> IndexRecord | None:
+    """Return the record of a candidate that need not be built: it costs too much at best, or in part."""
+    if bench.least_us(spec) > most_us:
+        name = spec.describe(*bench.shape)
+        return IndexRecord(spec.kind.value, name, bench.size_bytes(spec), 0.0, ())
+    if spec.kind not in _SLOW_TO_BUILD or most_us == np.inf or len(bench.vectors) <= _PART_ROWS:
+        return None
+    part = bench.part().measure(spec, most_us)
+    if part.cost_us <= most_us:
+        return None
+    return replace(part.record, name=f"{part.record.name} of {_PART_ROWS} rows")
+
+
+def _cheapest(specs: list[IndexSpec], measured: dict[IndexSpec, _Measured]) -> _Measured:
+    """Return the cheapest candidate that keeps its promises, an intricate one only if cheaper by far.
+
+    If none does, the one that comes nearest.
+    """
+    built = [measured[spec] for spec in specs if spec in measured]
+    if all(m.cost_us == np.inf for m in built):
+        return max(built, key=lambda m: m.recall)
+    best = built[0]
+    for found in built[1:]:
+        if found.cost_us * _MARGIN < best.cost_us:
+            best = found
+    return best
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +193,6 @@ class _Bench:
         key: SpaceKey,
         factors: Float32Matrix,
         content: Float32Matrix,
-        vectors: Float32Matrix,
         asking: tuple[Float32Matrix, Float32Matrix],
         settings: BuildSettings,
     ) -> "_Bench":
@@ -137,51 +203,111 @@ class _Bench:
             w: concatenate(np.float32(1 - w) * asking[0][drawn], np.float32(w) * asking[1][drawn])
             for w in BLENDS
         }
-        k = min(DEPTHS[-1], len(vectors))
-        truths = {w: compare_with_all(vectors, q, k) for w, q in queries.items()}
-        return cls(key, factors, content, vectors, queries, truths, settings)
+        vectors = concatenate(factors, content)
+        return cls(key, factors, content, vectors, queries, _truths(vectors, queries), settings)
 
-    def measure(self, spec: IndexSpec, slowest_us: float) -> _Measured:
-        """Build a candidate and measure it, up to the effort that finds enough or takes too long."""
+    def part(self) -> "_Bench":
+        """Return the same bench over a few of the rows, evenly spread."""
+        rows = np.linspace(0, len(self.vectors) - 1, _PART_ROWS).astype(np.int64)
+        vectors = self.vectors[rows]
+        return replace(
+            self,
+            factors=self.factors[rows],
+            content=self.content[rows],
+            vectors=vectors,
+            truths=_truths(vectors, self.queries),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and dimensions."""
         n_rows, dim = self.vectors.shape
+        return n_rows, dim
+
+    def least_us(self, spec: IndexSpec) -> float:
+        """Return what a query costs at the least effort."""
+        return least_us(spec, self.shape, min(DEPTHS[0], len(self.vectors)))
+
+    def likely_us(self, spec: IndexSpec) -> float:
+        """Return what a query may cost; only the order of measuring depends on it."""
+        return likely_us(spec, self.shape, min(DEPTHS[0], len(self.vectors)))
+
+    def size_bytes(self, spec: IndexSpec) -> int:
+        """Return about what an index takes."""
+        n_rows, dim = self.shape
+        return n_rows * spec.bytes_per_row(dim)
+
+    def measure(self, spec: IndexSpec, most_us: float) -> _Measured:
+        """Build a candidate and measure it, up to the effort that finds enough or costs too much."""
+        n_rows, dim = self.shape
         began = time.perf_counter()
         index = Index.build(self.vectors, spec, self.settings.seed)
         build_s = time.perf_counter() - began
         space = Space(self.key, self.factors, self.content, index)
-        name = spec.describe(n_rows, dim)
-        rows: list[MeasuredRecall] = []
-        for effort in spec.efforts(n_rows):
-            rows += (of_effort := [self._row(space, name, effort, w) for w in BLENDS])
-            if min(min(row.recall_at_10, row.recall_at_100) for row in of_effort) >= _ENOUGH:
-                break
-            if min(row.cpu_us for row in of_effort) > slowest_us:
-                break
-        record = IndexRecord(
-            spec.kind.value, name, n_rows * spec.bytes_per_row(dim), round(build_s, 3), tuple(rows)
-        )
         usual = min(BLENDS, key=lambda w: abs(w - self.settings.content_weight))
-        # Items of equal content are found without an index: what it does at 1 decides nothing.
-        holds = all(self._cost(record, w) < np.inf for w in BLENDS[:-1])
-        return _Measured(index, record, self._cost(record, usual), holds)
-
-    def _cost(self, record: IndexRecord, weight: float) -> float:
-        """Return the CPU time of a query at the least effort that holds; infinity if none does."""
-        for row in record.recall:
-            worst = min(row.recall_at_10, row.recall_at_100)
-            if row.content_weight == weight and worst >= self.settings.recall_target:
-                return row.cpu_us
-        return np.inf
-
-    def _row(self, space: Space, name: str, effort: int, weight: float) -> MeasuredRecall:
-        queries, truth = self.queries[weight], self.truths[weight]
-        at_10, at_100 = (
-            _recall(space.nearest(queries, k, effort), truth, k)
-            for k in (min(depth, len(space)) for depth in DEPTHS)
+        rows: list[MeasuredRecall] = []
+        before, hardest = 0.0, 0.0
+        for effort in spec.efforts(n_rows):
+            rows.append(at_usual := self._row(space, spec, effort, usual))
+            if at_usual.recall_at_10 >= _USEFUL:
+                rows += (
+                    others := [self._row(space, spec, effort, w) for w in BLENDS if w != usual]
+                )
+                # Items of equal content are found without an index: what it does at 1 decides nothing.
+                found = [_worst(row) for row in (at_usual, *others) if row.content_weight < 1]
+                hardest = min(found)
+                if min(hardest, _worst(others[-1])) >= _ENOUGH or sum(found) - before < _NO_GAIN:
+                    break
+                before = sum(found)
+            if at_usual.cost_us > most_us:
+                break
+        name = spec.describe(n_rows, dim)
+        record = IndexRecord(
+            spec.kind.value, name, self.size_bytes(spec), round(build_s, 3), tuple(rows)
         )
+        return _Measured(index, record, self._cost_us(rows, usual), hardest)
+
+    def _cost_us(self, rows: list[MeasuredRecall], usual: float) -> float:
+        """Return what a query costs at the least effort that holds; infinity if a promise is broken."""
+        holding: dict[float, float] = {}
+        for row in rows:
+            if _worst(row) >= self.settings.recall_target:
+                holding.setdefault(row.content_weight, row.cost_us)
+        if not holding.keys() >= set(BLENDS[:-1]):
+            return np.inf
+        return holding[usual]
+
+    def _row(self, space: Space, spec: IndexSpec, effort: int, weight: float) -> MeasuredRecall:
+        queries, truth = self.queries[weight], self.truths[weight]
+        shallow, deep = (min(depth, len(space)) for depth in DEPTHS)
+        found, n_compared = counting(lambda: space.nearest(queries, shallow, effort))
+        at_10 = _recall(found, truth, shallow)
+        few = RowNeighbors(truth.rows[:_N_DEEP], truth.scores[:_N_DEEP])
+        at_100 = _recall(space.nearest(queries[:_N_DEEP], deep, effort), few, deep)
         timed = queries[:_N_TIMED, None]
-        k = min(DEPTHS[0], len(space))
-        cpu_us = 1e6 * _cpu_s(lambda: [space.nearest(q, k, effort) for q in timed]) / len(timed)
-        return MeasuredRecall(self.key.name, name, effort, weight, at_10, at_100, round(cpu_us, 1))
+        spent_s = _cpu_s(lambda: [space.nearest(q, shallow, effort) for q in timed])
+        n_rows, dim = self.shape
+        return MeasuredRecall(
+            self.key.name,
+            spec.describe(n_rows, dim),
+            effort,
+            weight,
+            at_10,
+            at_100,
+            cpu_us=round(1e6 * spent_s / len(timed), 1),
+            cost_us=query_us(spec, self.shape, shallow, effort, n_compared / len(queries)),
+        )
+
+
+def _truths(
+    vectors: Float32Matrix, queries: dict[float, Float32Matrix]
+) -> dict[float, RowNeighbors]:
+    k = min(DEPTHS[-1], len(vectors))
+    return {w: compare_with_all(vectors, q, k) for w, q in queries.items()}
+
+
+def _worst(row: MeasuredRecall) -> float:
+    return min(row.recall_at_10, row.recall_at_100)
 
 
 def _cpu_s(work: Callable[[], object]) -> float:

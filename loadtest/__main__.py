@@ -17,6 +17,7 @@ from ilk.errors import IlkError
 from ilk.v1 import similarity_pb2 as pb
 from loadtest import plots, present, world
 from loadtest.draw import Draw
+from loadtest.entry import Entry
 from loadtest.figures import StepFigures, figures_of, missed
 from loadtest.kinds import KINDS, UNARY, Size, bodies
 from loadtest.mix import DEFAULT_MIX, parse_mix, possible
@@ -51,14 +52,15 @@ def run(
     output
         Folder for figures.json and load.png.
     """
-    settings, slo = settings or LoadSettings(), slo or Slo()
-    with _target(where or Where()) as (target, known):
+    settings, slo, where = settings or LoadSettings(), slo or Slo(), where or Where()
+    entry = where.entry()
+    with _target(where, entry) as (target, known):
         mix, left_out = possible(settings.mix, known)
         _note(f"{target} serves {known.bundle_version}: {len(known.items)} items, "
               f"{len(known.users)} users known")  # fmt: skip
         if left_out:
             _note(f"left out of the mix, for the bundle has no data for it: {', '.join(left_out)}")
-        with generators(Job(target, known, dict(mix), settings)) as offering:
+        with generators(Job(target, known, dict(mix), settings, entry)) as offering:
             steps = list(_offer(offering, settings, tuple(mix)))
     print("\n" + "\n".join(present.kind_lines(steps[-1])))
     for warning in present.warnings(steps):
@@ -73,17 +75,16 @@ def run(
 
 
 @app.command
-def learn(*, output: Path, target: str = DEFAULT_TARGET) -> None:
+def learn(*, output: Path, where: Annotated[Where | None, Parameter(name="*")] = None) -> None:
     """Ask a server for ids, and write them as JSON for --ids, k6 and Locust.
 
     Parameters
     ----------
     output
         File to write.
-    target
-        HOST:PORT of a running server.
     """
-    found = world.learn(target)
+    where = where or Where()
+    found = world.learn(where.target or DEFAULT_TARGET, where.entry())
     world.save(found, output)
     _note(f"written: {output}, {len(found.items)} items and {len(found.users)} users")
 
@@ -142,21 +143,21 @@ def _bodies(kind: str, ids: Path, seed: int, n: int) -> Sequence[bytes]:
 
 
 @contextlib.contextmanager
-def _target(where: Where) -> Iterator[tuple[str, World]]:
+def _target(where: Where, entry: Entry) -> Iterator[tuple[str, World]]:
     """Yield the address of a server and what it holds."""
     with contextlib.ExitStack() as stack:
         target = where.target
-        if target is None and answers(DEFAULT_TARGET):
+        if target is None and answers(DEFAULT_TARGET, entry.credentials()):
             target = DEFAULT_TARGET
         elif target is None:
             _note(f"no server at {DEFAULT_TARGET}: building the sample and serving it")
             target = stack.enter_context(sample_server())
-        elif not answers(target):
+        elif not answers(target, entry.credentials()):
             raise NoServer(
                 f"nothing answers at {target}; start a server there (make serve), or leave "
                 "--target out to have one on the embedded sample"
             )
-        yield target, world.learn(target) if where.ids is None else world.load(where.ids)
+        yield target, world.learn(target, entry) if where.ids is None else world.load(where.ids)
 
 
 def _offer(

@@ -16,7 +16,9 @@ import grpc.aio
 import numpy as np
 import numpy.typing as npt
 
+from ilk.client import Metadata, call_metadata
 from ilk.v1 import similarity_pb2 as pb
+from loadtest.entry import PLAINTEXT, Entry
 from loadtest.kinds import BATCH, KINDS, STREAM
 from loadtest.samples import Recorder, Samples
 
@@ -69,6 +71,8 @@ class Generator:
         Connections to spread calls over.
     timeout_s
         Deadline of each call.
+    entry
+        How the server is entered.
     """
 
     def __init__(
@@ -77,17 +81,19 @@ class Generator:
         pools: Mapping[str, Sequence[bytes]],
         n_connections: int,
         timeout_s: float,
+        entry: Entry = PLAINTEXT,
     ) -> None:
-        self._channels = [
-            grpc.aio.insecure_channel(target, options=_OPTIONS) for _ in range(n_connections)
-        ]
+        self._channels = [_channel(target, entry) for _ in range(n_connections)]
+        self._metadata = call_metadata(entry.token, ()) or None
         self._rpcs = [KINDS[name].rpc for name in pools]
         self._bodies = [itertools.cycle(pool) for pool in pools.values()]
         self._asks: dict[str, itertools.cycle[Ask]] = {
             rpc: itertools.cycle([c.unary_unary(_SERVICE + rpc) for c in self._channels])
             for rpc in set(self._rpcs) - {STREAM}
         }
-        self._streams = itertools.cycle([_LongStream(c, timeout_s) for c in self._channels])
+        self._streams = itertools.cycle(
+            [_LongStream(c, timeout_s, self._metadata) for c in self._channels]
+        )
         self._timeout_s = timeout_s
 
     async def ready(self) -> None:
@@ -127,7 +133,9 @@ class Generator:
         sent_s = time.monotonic()
         code = 0
         try:
-            answer = await next(self._asks[rpc])(body, timeout=self._timeout_s)
+            answer = await next(self._asks[rpc])(
+                body, timeout=self._timeout_s, metadata=self._metadata
+            )
         except grpc.aio.AioRpcError as error:
             code = error.code().value[0]
         ended_s = time.monotonic()
@@ -139,7 +147,10 @@ class Generator:
 class _LongStream:
     """A stream that lasts from its first message to the end of a step."""
 
-    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, timeout_s: float, metadata: Metadata | None
+    ) -> None:
+        self._metadata = metadata
         self._open: Open = channel.stream_stream(_SERVICE + STREAM)
         self._timeout_s = timeout_s
         self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -150,7 +161,9 @@ class _LongStream:
         """Put one message on its way; the stream is opened if none is open."""
         if self._reading is None or self._reading.done():
             self._messages = asyncio.Queue()
-            self._reading = asyncio.create_task(self._read(self._open(self._written())))
+            self._reading = asyncio.create_task(
+                self._read(self._open(self._written(), metadata=self._metadata))
+            )
         self._pending.append((due_s, time.monotonic(), kind, recorder))
         self._messages.put_nowait(body)
 
@@ -184,6 +197,13 @@ class _LongStream:
         while self._pending:
             due_s, sent_s, kind, recorder = self._pending.popleft()
             recorder.add(due_s, sent_s, ended_s, kind, code)
+
+
+def _channel(target: str, entry: Entry) -> grpc.aio.Channel:
+    credentials = entry.credentials()
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
 
 
 def _first_code(

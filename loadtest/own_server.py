@@ -22,9 +22,15 @@ class NoServer(IlkError):
     """No server answers, or none could be started."""
 
 
-def answers(target: str, within_s: float = 1.0) -> bool:
-    """Whether something accepts connections at ``target``."""
-    with grpc.insecure_channel(target) as channel:
+def answers(
+    target: str, credentials: grpc.ChannelCredentials | None = None, within_s: float = 1.0
+) -> bool:
+    """Whether something accepts connections at ``target``; with ``credentials``, by TLS."""
+    with (
+        grpc.insecure_channel(target)
+        if credentials is None
+        else grpc.secure_channel(target, credentials)
+    ) as channel:
         try:
             grpc.channel_ready_future(channel).result(within_s)
         except grpc.FutureTimeoutError:

@@ -10,7 +10,7 @@ import multiprocessing
 import selectors
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 import grpc
@@ -19,6 +19,7 @@ import numpy as np
 from ilk.errors import IlkError
 from loadtest import arrivals
 from loadtest.draw import Draw
+from loadtest.entry import Entry
 from loadtest.generator import Generator, Schedule
 from loadtest.kinds import BATCH, KINDS, Size, bodies
 from loadtest.samples import Samples
@@ -45,6 +46,7 @@ class Job:
     world: World
     mix: dict[str, float]
     settings: LoadSettings
+    entry: Entry = field(default_factory=Entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def _generate(connection: Connection, job: Job, part: int) -> None:
 async def _serve(connection: Connection, job: Job, part: int) -> None:
     settings = job.settings
     pools = _pools(job, part)
-    generator = Generator(job.target, pools, settings.connections, settings.timeout_s)
+    generator = Generator(job.target, pools, settings.connections, settings.timeout_s, job.entry)
     try:
         await generator.ready()
     except (asyncio.TimeoutError, grpc.RpcError):

@@ -12,7 +12,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter, Token
 
+from ilk.credentials import tls_credentials, token_in
 from ilk.errors import SettingsError
+from loadtest.entry import Entry
 from loadtest.mix import DEFAULT_MIX, Mix, parse_mix
 
 _MAX_RATE = 1_000_000.0
@@ -127,10 +129,33 @@ class Where:
         answers there, one is started on the embedded sample.
     ids
         File that ``learn`` wrote. Default: ids are learned from the server.
+    tls
+        Connect by TLS.
+    tls_ca
+        Authorities that may vouch for the server, in PEM; implies ``tls``. Default: gRPC's own.
+    tls_cert
+        The load generator's own certificate chain, in PEM; implies ``tls``.
+    tls_key
+        Its private key.
+    token_file
+        File with the token that is sent with each call.
     """
 
     target: str | None = None
     ids: Path | None = None
+    tls: bool = False
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    token_file: Path | None = None
+
+    def entry(self) -> Entry:
+        """Return how the server is entered; SettingsError if a file cannot be read."""
+        files = (self.tls_ca, self.tls_cert, self.tls_key)
+        if self.tls or any(files):
+            tls_credentials(*files)  # says what is wrong before processes are started
+        token = None if self.token_file is None else token_in(self.token_file)
+        return Entry(self.tls or any(files), files, token)
 
 
 def _check(name: str, holds: bool, expected: str, found: object) -> None:

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ilk.client import SimilarityClient
-from ilk.errors import IlkError, InvalidRequest
+from ilk.errors import IlkError, InvalidRequest, PermissionDenied
 from ilk.types import ItemId, Query, Text
+from loadtest.entry import PLAINTEXT, Entry
 
 _MAX_ITEMS = 10_000
 _MAX_USERS = 10_000
@@ -51,7 +52,7 @@ class World:
     bundle_version: str
 
 
-def learn(target: str) -> World:
+def learn(target: str, entry: Entry = PLAINTEXT) -> World:
     """Ask the server at ``target`` for the ids that it holds.
 
     Raises
@@ -61,7 +62,12 @@ def learn(target: str) -> World:
     ServiceError
         If the server does not answer.
     """
-    with SimilarityClient(target, timeout_s=_LEARN_TIMEOUT_S) as client:
+    with SimilarityClient(
+        target,
+        timeout_s=_LEARN_TIMEOUT_S,
+        credentials=entry.credentials(),
+        token=entry.token,
+    ) as client:
         info = client.get_bundle()
         items = _by_popularity(client, _learn_items(client, info.genres))
         if not items:
@@ -131,5 +137,8 @@ def _learn_users(client: SimilarityClient, items: tuple[str, ...]) -> tuple[str,
     for item_id in items[:: max(1, len(items) // _N_EXPANSIONS)][:_N_EXPANSIONS]:
         if len(found) >= _MAX_USERS:
             break
-        found.update(dict.fromkeys(n.id for n in client.audience(item_id, _PAGE).neighbors))
+        try:
+            found.update(dict.fromkeys(n.id for n in client.audience(item_id, _PAGE).neighbors))
+        except PermissionDenied:
+            break  # kinds that need users are left out of the mix
     return tuple(found)[:_MAX_USERS]

@@ -5,6 +5,7 @@ It refuses to know who listens.
 
 import contextlib
 import errno
+import ipaddress
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,15 @@ from ilk.errors import SettingsError
 def address_of(host: str, port: int) -> str:
     """Return ``host:port``, the host of an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on ``host``."""
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(each).partition("%")[0]).is_loopback for each in found)
 
 
 def taken(address: str) -> SettingsError:

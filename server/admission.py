@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from ilk.errors import DeadlineExceeded, Overloaded
 from server.metrics import Counts
+from server.status import SHED
 
 T = TypeVar("T")
 
@@ -38,10 +39,12 @@ class Shed(Overloaded):
     ----------
     retry_after_s
         When the caller may try again.
+    text
+        Why.
     """
 
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__("the server is at its limit; try again later, and less often")
+    def __init__(self, retry_after_s: float, text: str = SHED) -> None:
+        super().__init__(text)
         self.retry_after_s = retry_after_s
 
 

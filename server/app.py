@@ -16,9 +16,11 @@ from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from ilk import ann
+from server.access.control import Access
+from server.access.opening import doors
+from server.access.reflection import offer_reflection
 from server.address import address_of, taken
 from server.admission import Gate
 from server.guard import Guard, Observer, log_call
@@ -51,10 +53,10 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers on ``port``."""
+    """A server that answers on ``port``; ``look`` lets it look for a new bundle and new files now."""
 
     port: int
-    live: Live
+    look: Callable[[], None]
     snapshot: Callable[[], Snapshot]
 
 
@@ -65,6 +67,7 @@ async def serving(
     *,
     fallback_version: str | None = None,
     shared_port: bool = False,
+    ledger: int | None = None,
 ) -> AsyncIterator[Running]:
     """Serve the store's current bundle until the context ends, then drain.
 
@@ -78,13 +81,15 @@ async def serving(
         Served if the current bundle is refused.
     shared_port
         Whether other processes listen on the port too.
+    ledger
+        Memory that those share, for what callers have asked for.
 
     Raises
     ------
     BundleError
         If there is no bundle to serve.
     SettingsError
-        If the address cannot be listened on.
+        If the address cannot be listened on, or a file of callers or certificates cannot be used.
     """
     # One thread a search: faiss would give every calling thread a pool of its own.
     ann.use_threads(1)
@@ -96,22 +101,28 @@ async def serving(
         ThreadPoolExecutor(settings.executor_threads, "search") as pool,
         contextlib.closing(Shadow(settings.shadow_share, counts)) as shadow,
         contextlib.ExitStack() as watching,
+        doors(settings, counts, ledger) as entered,
     ):
         work = Work(gate, counts, pool, settings)
         observers: list[Observer] = [log_call] if settings.log_calls else []
         if settings.tracing:
             observers.append(watching.enter_context(tracing()))
-        guard = Guard(gate, counts, observers)
+        guard = Guard(gate, counts, observers, entered.access)
         service = service_type(live, work, shadow, guard)
         health = Health()
-        server = _server(settings, service, health, shared_port=shared_port)
-        port = _listen(server, settings)
+        server = _server(settings, service, health, entered.access, shared_port=shared_port)
+        port = _listen(server, settings, entered.credentials)
         await server.start()
         # What is there now stays: no collection need look at it again.
         gc.collect()
         gc.freeze()
         try:
-            yield Running(port, live, lambda: _snapshot(counts, gate, work, live))
+
+            def look() -> None:
+                live.look()
+                entered.look()
+
+            yield Running(port, look, lambda: _snapshot(counts, gate, work, live))
         finally:
             health.stop()
             service.stop()
@@ -120,7 +131,12 @@ async def serving(
 
 
 def _server(
-    settings: ServerSettings, service: SimilarityService, health: Health, *, shared_port: bool
+    settings: ServerSettings,
+    service: SimilarityService,
+    health: Health,
+    access: Access | None,
+    *,
+    shared_port: bool,
 ) -> grpc.aio.Server:
     server = grpc.aio.server(
         options=[
@@ -134,13 +150,17 @@ def _server(
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     if settings.reflection:
         names = (SERVICE.full_name, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+        offer_reflection(server, names, access)
     return server
 
 
-def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
+def _listen(
+    server: grpc.aio.Server, settings: ServerSettings, credentials: grpc.ServerCredentials | None
+) -> int:
     address = address_of(settings.host, settings.port)
     try:
+        if credentials is not None:
+            return server.add_secure_port(address, credentials)
         return server.add_insecure_port(address)
     except RuntimeError as error:
         raise taken(address) from error
@@ -166,8 +186,9 @@ async def run(
     *,
     fallback_version: str | None = None,
     shared_port: bool = False,
+    ledger: int | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, and look for a new bundle at SIGHUP.
+    """Serve until SIGTERM or SIGINT; look for a new bundle, callers and certificates at SIGHUP.
 
     Parameters and errors as :func:`serving`; ``reporter`` is told how it goes.
     """
@@ -175,11 +196,15 @@ async def run(
     loop = asyncio.get_running_loop()
     watch_loop(loop)
     context = serving(
-        settings, service_type, fallback_version=fallback_version, shared_port=shared_port
+        settings,
+        service_type,
+        fallback_version=fallback_version,
+        shared_port=shared_port,
+        ledger=ledger,
     )
     try:
         async with context as running:
-            _heed_signals(loop, stopping, running.live)
+            _heed_signals(loop, stopping, running.look)
             reporter.begin(
                 address_of(settings.host, running.port),
                 lambda: Report(not stopping.is_set(), running.snapshot()),
@@ -192,11 +217,13 @@ async def run(
         reporter.end()
 
 
-def _heed_signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, live: Live) -> None:
+def _heed_signals(
+    loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, look: Callable[[], None]
+) -> None:
     if sys.platform != "win32":
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, live.look)
+        loop.add_signal_handler(signal.SIGHUP, look)
 
 
 def start(
@@ -206,6 +233,7 @@ def start(
     *,
     fallback_version: str | None = None,
     shared_port: bool = False,
+    ledger: int | None = None,
 ) -> None:
     """Run :func:`run` in the quickest event loop there is."""
     serve = run(
@@ -214,6 +242,7 @@ def start(
         service_type,
         fallback_version=fallback_version,
         shared_port=shared_port,
+        ledger=ledger,
     )
     try:
         import uvloop

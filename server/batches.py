@@ -30,11 +30,14 @@ async def answer_batch(
     served: Served, work: Work, shadow: Shadow, call: Call, data: bytes
 ) -> bytes:
     """Return the bytes of a BatchFindNeighborsResponse to those of a BatchFindNeighborsRequest."""
-    queries = requests.parse_batch(data)
+    queries: Sequence[Query | IlkError] = requests.parse_batch(data)
     if not 1 <= len(queries) <= MAX_BATCH:
         raise InvalidRequest("queries", f"needs 1 to {MAX_BATCH} queries, got {len(queries)}")
     cost = served.costs.of_many(queries)
     work.check("queries", cost)
+    if call.terms is not None:
+        queries = call.terms.screen(queries)
+        call.terms.charge(cost)
     parts = [
         pb.BatchFindNeighborsResponse(bundle_version=served.bundle.version).SerializeToString()
     ]
@@ -49,7 +52,7 @@ async def answer_batch(
 
 
 def _answer(
-    served: Served, shadow: Shadow, call: Call, queries: Sequence[Query | InvalidRequest]
+    served: Served, shadow: Shadow, call: Call, queries: Sequence[Query | IlkError]
 ) -> bytes:
     asked = [query for query in queries if isinstance(query, Query)]
     answers = iter(answers_to(served, shadow, call, asked))
@@ -65,7 +68,8 @@ def answers_to(
 ) -> list[Neighbors | IlkError]:
     """Return the outcome of each query, counted as the call's."""
     started_s = perf_counter()
-    outcomes = answer_many(served.bundle, queries)
+    ask = answer_many if call.terms is None else call.terms.answer_many
+    outcomes = ask(served.bundle, queries)
     call.search_s += perf_counter() - started_s
     for query, outcome in zip(queries, outcomes, strict=True):
         code = status.name_of(outcome) if isinstance(outcome, IlkError) else "OK"
@@ -73,7 +77,8 @@ def answers_to(
         if isinstance(outcome, Neighbors):
             call.requested += query.neighbor_count
             call.returned += len(outcome.neighbors)
-            shadow.look(served, query, outcome)
+            if call.terms is None or call.terms.privacy is None:
+                shadow.look(served, query, outcome)
     return outcomes
 
 

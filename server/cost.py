@@ -12,8 +12,11 @@ from ilk.types import NO_FILTER, Profile, Query, Target
 
 # What finding and writing down one neighbor takes, in the time of multiplications.
 _PER_NEIGHBOR = 5_000
+# What one prediction, and looking at one title, take in the time of multiplications.
+_PER_PREDICTION = 1_000_000
+_PER_TITLE = 10_000
 # What a query takes however small the bundle is.
-_PER_QUERY = 50_000
+PER_QUERY = 50_000
 
 
 class Costs:
@@ -28,6 +31,8 @@ class Costs:
     ----------
     usual
         What a query for items takes that asks for nothing out of the ordinary.
+    of_titles
+        What a search of titles takes.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -41,7 +46,8 @@ class Costs:
             for target in (Target.ITEMS, Target.USERS)
         )
         self._per_entry = manifest.n_factors**2
-        self.usual = _PER_QUERY + self._usual_items
+        self.of_titles = PER_QUERY + _PER_TITLE * manifest.n_items
+        self.usual = PER_QUERY + self._usual_items
 
     def of(self, query: Query) -> int:
         """Return about how many multiplications the query takes."""
@@ -53,11 +59,15 @@ class Costs:
             cost = self._usual_items if items else self._usual_users
         else:
             cost = self._every_item if items else self._every_user
-        cost += _PER_QUERY + _PER_NEIGHBOR * (query.neighbor_count + query.offset)
+        cost += PER_QUERY + _PER_NEIGHBOR * (query.neighbor_count + query.offset)
         whom = query.whom
         if type(whom) is Profile:
             cost += len(whom.ratings) * self._per_entry
         return cost
+
+    def of_predictions(self, n_items: int) -> int:
+        """Return about how many multiplications predictions for ``n_items`` items take."""
+        return PER_QUERY + _PER_PREDICTION * n_items
 
     def of_many(self, queries: Sequence[object]) -> int:
         """Return about how many multiplications those of ``queries`` that are queries take."""

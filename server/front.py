@@ -54,11 +54,11 @@ def shown(settings: ServerSettings, gather: Gather) -> Iterator[Front]:
         If one of them cannot be listened on.
     """
     with (
-        health_port(settings.host, settings.health_port) as health,
-        metrics_port(settings.host, settings.metrics_port, gather) as port,
+        health_port(settings.monitoring_host, settings.health_port) as health,
+        metrics_port(settings.monitoring_host, settings.metrics_port, gather) as port,
     ):
         if port is not None:
-            log.info("metrics on http://%s:%d/metrics", settings.host, port)
+            log.info("metrics on http://%s:%d/metrics", settings.monitoring_host, port)
         yield Front(settings, health)
 
 

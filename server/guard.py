@@ -15,6 +15,8 @@ import grpc
 from ilk.errors import DeadlineExceeded, IlkError
 from ilk.types import Examples, ItemId, Profile, Text, UserId
 from server import status
+from server.access.control import Access
+from server.access.terms import Terms
 from server.admission import Gate, Lane, Patience, Shed
 from server.logs import cause_of
 from server.metrics import NO_KIND, Calls, Counts
@@ -63,6 +65,8 @@ class Call:
 
     Attributes
     ----------
+    terms
+        On what terms its caller is answered; None: on any.
     left_s
         Seconds that were left until the deadline when the call began; None if there is none.
     kind
@@ -74,21 +78,23 @@ class Call:
     """
 
     __slots__ = (
-        "_context",
         "_id",
         "by_kind",
         "code",
+        "context",
         "kind",
         "left_s",
         "requested",
         "returned",
         "search_s",
+        "terms",
     )
 
     def __init__(self, context: Context, by_kind: ByKind) -> None:
-        self._context = context
+        self.context = context
         self.by_kind = by_kind
         self.left_s = context.time_remaining()
+        self.terms: Terms | None = None
         self._id: str | None = None
         self.kind = NO_KIND
         self.code = "OK"
@@ -97,12 +103,12 @@ class Call:
 
     def patience(self) -> Patience:
         """Return how long the caller will wait from now on."""
-        return Patience(self._context.time_remaining())
+        return Patience(self.context.time_remaining())
 
     @property
     def metadata(self) -> dict[str, str]:
         """What the caller sent with the call, but for binary values."""
-        pairs = self._context.invocation_metadata() or ()
+        pairs = self.context.invocation_metadata() or ()
         return {key: value for key, value in pairs if isinstance(value, str)}
 
     @property
@@ -129,12 +135,21 @@ class Guard:
         Where calls are counted by rpc, kind and status.
     observers
         Told of each call as it ends: its rpc, itself, and the seconds it took.
+    access
+        Who is let in; None: everybody.
     """
 
-    def __init__(self, gate: Gate, counts: Counts, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        counts: Counts,
+        observers: Sequence[Observer] = (),
+        access: Access | None = None,
+    ) -> None:
         self._gate = gate
         self._counts = counts
         self._observers = observers
+        self._access = access
 
     def refuses(self, lane: Lane | None) -> bool:
         """Take note that a call has come, and tell whether to turn it away before it is even read.
@@ -158,6 +173,8 @@ class Guard:
         self, method: str, handler: Callable[[bytes, Call], Awaitable[bytes]]
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         """Return what gRPC calls for a unary rpc."""
+        if self._access is not None:
+            handler = self._access.admitted(method, handler)
         gate, by_kind = self._gate, ByKind(self._counts, method)
 
         async def guarded(data: bytes, context: Context) -> bytes:
@@ -189,6 +206,8 @@ class Guard:
         self, method: str, converse: Callable[[Context, Call], Awaitable[None]]
     ) -> Callable[[object, Context], Awaitable[None]]:
         """Return what gRPC calls for an rpc of two streams."""
+        if self._access is not None:
+            converse = self._access.admitted(method, converse)
         gate, by_kind = self._gate, ByKind(self._counts, method)
 
         async def guarded(_: object, context: Context) -> None:
@@ -215,7 +234,7 @@ class Guard:
         if isinstance(error, IlkError) and not status.is_ours(error):
             call.code = status.name_of(error)
             told = (
-                status.to_shed_status(error.retry_after_s)
+                status.to_shed_status(error.retry_after_s, str(error))
                 if isinstance(error, Shed)
                 else status.to_status(error)
             )
@@ -288,4 +307,6 @@ def log_call(method: str, call: Call, took_s: float) -> None:
         "code": call.code,
         "took_ms": round(1e3 * took_s, 3),
     }
+    if call.terms is not None:
+        fields["caller"] = call.terms.name
     log.info("%(method)s %(code)s in %(took_ms)g ms, request %(request_id)s", fields, extra=fields)

@@ -22,11 +22,14 @@ class Orders:
         The server's, its port already chosen.
     fallback_version
         A version known to be sound, to be served should the current one be refused.
+    ledger
+        Descriptor of the memory that all workers share, for what callers have asked for.
     """
 
     number: int
     settings: ServerSettings
     fallback_version: str | None
+    ledger: int
 
 
 @dataclass(frozen=True, slots=True)

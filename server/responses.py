@@ -23,6 +23,7 @@ from ilk.v1 import similarity_pb2 as pb
 _REASONS = {
     ShortfallReason.BUNDLE_EXHAUSTED: pb.SHORTFALL_REASON_BUNDLE_EXHAUSTED,
     ShortfallReason.FILTERED: pb.SHORTFALL_REASON_FILTERED,
+    ShortfallReason.WITHHELD: pb.SHORTFALL_REASON_WITHHELD,
 }
 
 

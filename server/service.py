@@ -87,6 +87,8 @@ class SimilarityService:
         served = self._live.get()
         call.kind = KINDS[type(query.whom)]
         cost = served.costs.of(query)
+        if call.terms is not None:
+            call.terms.admit(query, cost)
         # Nearly every call: what it goes through is counted in fractions of a microsecond.
         if cost <= SHORT:
             found = _answer(served, query, call)
@@ -95,7 +97,8 @@ class SimilarityService:
             self._work.check("accuracy" if query.accuracy else "neighbor_count", cost)
             work = functools.partial(_answer, served, query, call)
             found = await lane.do("search", cost, call.patience(), work)
-        self._shadow.look(served, query, found)
+        if call.terms is None or call.terms.privacy is None:
+            self._shadow.look(served, query, found)
         return responses.neighbors_message(found).SerializeToString()
 
     async def batch_find_neighbors(self, data: bytes, call: Call) -> bytes:
@@ -108,8 +111,11 @@ class SimilarityService:
         method = _METHODS.get(message.method)
         if method is None:
             raise InvalidRequest("method", f"unknown method {message.method}")
-        bundle = self._live.get().bundle
-        item_ids = list(message.item_ids)
+        served = self._live.get()
+        bundle, item_ids = served.bundle, list(message.item_ids)
+        if call.terms is not None:
+            call.terms.charge(served.costs.of_predictions(len(item_ids)))
+            rater = call.terms.rater(bundle, rater)
         predictions = await self._work.threads.do(
             "predict",
             len(item_ids),
@@ -130,6 +136,8 @@ class SimilarityService:
         if not 1 <= n_matches <= MAX_MATCHES:
             raise InvalidRequest("match_count", f"must be in [0, {MAX_MATCHES}], got {n_matches}")
         served = self._live.get()
+        if call.terms is not None:
+            call.terms.charge(served.costs.of_titles)
         found = await self._work.threads.do(
             "titles", 1, call.patience(), lambda: _search(served, message.text, n_matches)
         )
@@ -207,7 +215,8 @@ class _Handlers(grpc.GenericRpcHandler):
 
 def _answer(served: Served, query: Query, call: Call) -> Neighbors:
     started_s = perf_counter()
-    found = answer(served.bundle, query)
+    ask = answer if call.terms is None else call.terms.answer
+    found = ask(served.bundle, query)
     call.search_s = perf_counter() - started_s
     call.requested, call.returned = query.neighbor_count, len(found.neighbors)
     return found

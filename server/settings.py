@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ilk.errors import SettingsError
+from ilk.types import MAX_NEIGHBORS
+from server.address import is_loopback
 from server.cores import can_share_port, default_workers
 
 LOOPBACK = "127.0.0.1"
@@ -34,8 +36,39 @@ class ServerSettings:
     workers
         Processes that share the port, each with an event loop. Default: one per core that the server
         may use; always 1 where the system cannot share a port (only Linux can).
+    monitoring_host
+        Address that the health port and the metrics port listen on. They speak plaintext, ask nobody who
+        they are, and tell nothing of users.
     reflection
-        Tell callers such as grpcurl which rpcs and messages there are.
+        Tell callers such as grpcurl which rpcs and messages there are; where callers are known, those
+        with the scope admin.
+    tls_cert
+        File with the certificate chain, in PEM: connections are TLS. Files of TLS are looked at every
+        ``poll_interval_s``, and taken into use when they have changed and fit each other.
+    tls_key
+        File with its private key, in PEM.
+    tls_client_ca
+        File with the authorities, in PEM, that client certificates must be signed by: mutual TLS.
+    callers
+        File of who may call, and what each may ask; ``python -m server.callers`` writes it. Looked at
+        every ``poll_interval_s``.
+    allow_plaintext
+        Listen without TLS where other machines can reach it, as behind a mesh or a proxy that encrypts.
+    allow_anonymous
+        Answer whoever asks, where other machines can; users are not told of.
+    rate_limit
+        What one caller may ask for, in multiplications a second, on all workers together; what it costs
+        is counted as for ``max_cost``. A caller is who the file of callers says, else the name in a
+        client certificate, else an address. Default: anything.
+    burst_s
+        A caller that has asked for nothing for so long may ask for that much at once.
+    pseudonym_key
+        File with a key, in hexadecimal, under which users are called by pseudonyms by callers that may
+        ask for users.
+    users_crowd
+        Users are told of in crowds of so many, among whom nobody is nearer than another; 1 is off.
+    users_score_step
+        Scores of users are rounded to multiples of it; 0 is off.
     poll_interval_s
         How often a newly published bundle is looked for.
     grace_s
@@ -75,7 +108,19 @@ class ServerSettings:
     health_port: int | None = None
     metrics_port: int | None = None
     workers: int = field(default_factory=default_workers)
+    monitoring_host: str = LOOPBACK
     reflection: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    callers: Path | None = None
+    allow_plaintext: bool = False
+    allow_anonymous: bool = False
+    rate_limit: float | None = None
+    burst_s: float = 2.0
+    pseudonym_key: Path | None = None
+    users_crowd: int = 1
+    users_score_step: float = 0.0
     poll_interval_s: float = 2.0
     grace_s: float = 10.0
     executor_threads: int = 2
@@ -91,12 +136,17 @@ class ServerSettings:
     tracing: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("port", "health_port", "metrics_port"):
-            port = getattr(self, name)
-            if port is not None and not 0 <= port <= 65535:
-                flag = name.replace("_", "-")
-                raise SettingsError(f"--{flag} must be in [0, 65535], got {port}")
-        for name in ("poll_interval_s", "grace_s", "max_wait_s", "max_cost"):
+        self._check_ports()
+        for name in (
+            "poll_interval_s",
+            "grace_s",
+            "max_wait_s",
+            "max_cost",
+            "burst_s",
+            "rate_limit",
+        ):
+            if getattr(self, name) is None:
+                continue
             if not 0 < getattr(self, name) < math.inf:
                 flag = name.replace("_", "-")
                 raise SettingsError(
@@ -104,8 +154,12 @@ class ServerSettings:
                 )
         if not 0 <= self.shadow_share <= 1:
             raise SettingsError(f"--shadow-share must be in [0, 1], got {self.shadow_share}")
+        if not 0 <= self.users_score_step <= 1:
+            raise SettingsError(
+                f"--users-score-step must be in [0, 1], got {self.users_score_step}"
+            )
         for name in (
-            *("workers", "executor_threads"),
+            *("workers", "executor_threads", "users_crowd"),
             *("max_in_flight", "max_queued", "max_calls_per_connection"),
         ):
             if getattr(self, name) < 1:
@@ -115,4 +169,39 @@ class ServerSettings:
             raise SettingsError(
                 f"--workers {self.workers}: this system gives all connections of a port to one "
                 "process; use --workers 1, or several servers on ports of their own"
+            )
+        self._check_access()
+
+    @property
+    def knows_callers(self) -> bool:
+        """Whether access control is on: callers have to show who they are."""
+        return self.callers is not None or self.tls_client_ca is not None
+
+    def _check_ports(self) -> None:
+        for name in ("port", "health_port", "metrics_port"):
+            port = getattr(self, name)
+            if port is not None and not 0 <= port <= 65535:
+                flag = name.replace("_", "-")
+                raise SettingsError(f"--{flag} must be in [0, 65535], got {port}")
+
+    def _check_access(self) -> None:
+        if (self.tls_cert is None) is not (self.tls_key is None):
+            raise SettingsError("--tls-cert and --tls-key belong together; give both, or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise SettingsError("--tls-client-ca needs TLS: give --tls-cert and --tls-key too")
+        if self.users_crowd > MAX_NEIGHBORS:
+            raise SettingsError(
+                f"--users-crowd must be in [1, {MAX_NEIGHBORS}], got {self.users_crowd}"
+            )
+        if is_loopback(self.host):
+            return
+        if self.tls_cert is None and not self.allow_plaintext:
+            raise SettingsError(
+                f"--host {self.host} can be reached by other machines, and calls would be plaintext: "
+                "give --tls-cert and --tls-key; or --allow-plaintext, if something else encrypts"
+            )
+        if not self.knows_callers and not self.allow_anonymous:
+            raise SettingsError(
+                f"--host {self.host} can be reached by other machines, and anybody could call: give "
+                "--callers or --tls-client-ca; or --allow-anonymous, if something else keeps others out"
             )

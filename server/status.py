@@ -15,10 +15,10 @@ from ilk import errors
 from ilk.v1 import similarity_pb2 as pb
 
 _NAMES: dict[int, str] = {value: name for name, value in code_pb2.Code.items()}
-_SHED = "the server is at its limit; try again later, and less often"
+SHED = "the server is at its limit; try again later, and less often"
 # When to try again is told in steps, so that there are few such statuses to make.
 _RETRY_STEP_MS = 10
-_MAX_RETRY_STEPS = 100
+_MAX_RETRY_STEPS = 3000
 # Metadata holds 8 KiB, and the text goes out three times, each character in up to three bytes.
 _MAX_TEXT = 600
 
@@ -28,6 +28,7 @@ CODES: dict[type[errors.IlkError], int] = {
     errors.Overloaded: code_pb2.RESOURCE_EXHAUSTED,
     errors.DeadlineExceeded: code_pb2.DEADLINE_EXCEEDED,
     errors.PermissionDenied: code_pb2.PERMISSION_DENIED,
+    errors.Unauthenticated: code_pb2.UNAUTHENTICATED,
     errors.Unavailable: code_pb2.UNAVAILABLE,
     errors.BundleMissing: code_pb2.UNAVAILABLE,
 }
@@ -72,7 +73,7 @@ def to_status(error: errors.IlkError) -> grpc.Status:
     return rich
 
 
-def to_shed_status(retry_after_s: float) -> grpc.Status:
+def to_shed_status(retry_after_s: float, text: str = SHED) -> grpc.Status:
     """Return the status of a call that is turned away for load, quickly: many are.
 
     Parameters
@@ -80,16 +81,18 @@ def to_shed_status(retry_after_s: float) -> grpc.Status:
     retry_after_s
         When the caller may try again: told in a RetryInfo detail, and as ``grpc-retry-pushback-ms``,
         which gRPC's own retries obey.
+    text
+        Why; one of few.
     """
     steps = round(1e3 * retry_after_s / _RETRY_STEP_MS)
-    return _shed_status(_RETRY_STEP_MS * min(max(steps, 1), _MAX_RETRY_STEPS))
+    return _shed_status(_RETRY_STEP_MS * min(max(steps, 1), _MAX_RETRY_STEPS), text)
 
 
 @functools.cache
-def _shed_status(after_ms: int) -> grpc.Status:
+def _shed_status(after_ms: int, text: str) -> grpc.Status:
     retry = error_details_pb2.RetryInfo()
     retry.retry_delay.FromMilliseconds(after_ms)
-    status = status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message=_SHED)
+    status = status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message=text)
     _attach(status, retry)
     rich: grpc.Status = rpc_status.to_status(status)
     metadata = (*rich.trailing_metadata, ("grpc-retry-pushback-ms", str(after_ms)))

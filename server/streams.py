@@ -75,9 +75,14 @@ class Streams:
     async def _answers(self, messages: list[bytes], call: Call) -> list[bytes]:
         """Return the bytes of a response to each message."""
         served = self._live.get()
-        parsed = [_parse(data) for data in messages]
+        parsed: list[tuple[str, Query | IlkError]] = [_parse(data) for data in messages]
+        if call.terms is not None:
+            screened = call.terms.screen_more([query for _, query in parsed])
+            parsed = [(told, query) for (told, _), query in zip(parsed, screened, strict=True)]
         queries = [query for _, query in parsed if isinstance(query, Query)]
         cost = served.costs.of_many(queries)
+        if call.terms is not None:
+            call.terms.charge(cost)
         lane = self._work.lane_of_many(cost, len(queries))
         if lane is self._work.turns:
             outcomes = answers_to(served, self._shadow, call, queries)

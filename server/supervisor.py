@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 
 from ilk import exits
 from ilk.errors import IlkError, SettingsError
+from server.access.limits import shared_memory
 from server.address import address_of, reserved
 from server.exposition import Fleet
 from server.front import Front, shown
@@ -90,6 +91,7 @@ class Supervisor:
         self._announced = False
         self._retired = Counts()
         self._restarts = 0
+        self._ledger = -1
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -103,6 +105,8 @@ class Supervisor:
             _signals() as signals,
             shown(self._settings, self._gather) as front,
             reserved(self._settings.host, self._settings.port) as port,
+            # What callers have asked for outlives the workers they asked.
+            shared_memory() as self._ledger,
         ):
             self._settings = dataclasses.replace(self._settings, port=port)
             try:
@@ -137,7 +141,7 @@ class Supervisor:
         with theirs:
             slot.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", "server.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), self._ledger],
                 stdin=subprocess.DEVNULL,
                 # A terminal's Ctrl-C is for the supervisor, who passes it on.
                 start_new_session=True,
@@ -145,7 +149,7 @@ class Supervisor:
         slot.link = ours
         sound = next((s.report.snapshot.version for s in self._slots if s.report), None)
         with contextlib.suppress(OSError):  # it died at once: its end is read like any other
-            ours.send(Orders(slot.number, self._settings, sound))
+            ours.send(Orders(slot.number, self._settings, sound, self._ledger))
 
     def _wait(self, signals: socket.socket) -> None:
         """Wait for a signal, a word of a worker or the end of one, or until a restart is due."""

@@ -85,6 +85,7 @@ def main(descriptor: int) -> int:
             Reporter(connection, orders.settings.grace_s),
             fallback_version=orders.fallback_version,
             shared_port=True,
+            ledger=orders.ledger,
         )
     except IlkError as error:
         # Imported late: with it comes the command line, which a worker that starts has no use for.

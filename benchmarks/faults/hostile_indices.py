@@ -89,7 +89,7 @@ def _ask(path: Path, kind: IndexKind, queries: Float32Matrix) -> str:
             found = index.nearest(queries, k, effort)
             if found.rows.min() < -1 or found.rows.max() >= N_ROWS:
                 return "lied"
-            if kind is IndexKind.PQ:
+            if kind.has_nibbles:
                 continue
             rows = index.nearest(queries, min(k, 20), effort, bitmap).rows
             if not some[rows[rows >= 0]].all():

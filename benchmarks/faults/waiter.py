@@ -70,11 +70,11 @@ class Waiter:
     @property
     def version(self) -> str:
         """The version that new queries are answered from."""
-        return self._running.live.get().bundle.version
+        return self._client.get_bundle().version
 
     def look(self) -> None:
         """Let the server look at ``CURRENT``, as SIGHUP does; returns at once."""
-        self._running.live.look()
+        self._running.look()
 
     def change_over(self, version: str) -> None:
         """Let the server look, and wait until it serves ``version``, which must be sound."""

@@ -71,10 +71,12 @@ def publish_drawn(
     with progress.step("index", len(SPACE_KEYS)) as advance:
         indices: dict[str, Index] = {}
         records: dict[str, IndexRecord] = {}
+        rejected: dict[str, list[IndexRecord]] = {}
         for done, key in enumerate(SPACE_KEYS, start=1):
-            indices[key.name], records[key.name] = _index(key, sides, settings)
+            indices[key.name], records[key.name], rejected[key.name] = _index(key, sides, settings)
             advance(done)
     manifest = _manifest(fitted, population, arrays, records, settings)
+    manifest = replace(manifest, rejected_indices=rejected)
     with progress.step("publish"):
         publish(Store(store), manifest, arrays, indices)
     return manifest.version
@@ -225,14 +227,13 @@ def _gram(items: Side, drawn: Drawn) -> npt.NDArray[np.float64]:
 
 def _index(
     key: SpaceKey, sides: dict[Target, Side], settings: BuildSettings
-) -> tuple[Index, IndexRecord]:
+) -> tuple[Index, IndexRecord, list[IndexRecord]]:
     found = sides[key.target]
     other = sides[Target.USERS if key.target is Target.ITEMS else Target.ITEMS]
     asking = found if key.by_likeness else other
-    index, record, _ = build_index(
+    return build_index(
         key, _factors(key, found), found.content, (_factors(key, asking), asking.content), settings
     )
-    return index, record
 
 
 def _factors(key: SpaceKey, side: Side) -> Float32Matrix:

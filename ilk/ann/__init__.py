@@ -1,9 +1,10 @@
-"""Knows faiss, and is the only door to it: build, search, save, map, measure.
+"""Knows faiss, and is the only door to it: build, search, save, map, measure, and say what it costs.
 
 It refuses to know what the rows stand for. Every index answers by inner product and keeps rows in the
 order they were given.
 """
 
+from ilk.ann.cost import counting, least_us, likely_us, query_us
 from ilk.ann.index import Index, RowNeighbors, use_threads
 from ilk.ann.measure import compare_with_all, recall, top_rows
 from ilk.ann.spec import IndexKind, IndexSpec
@@ -14,6 +15,10 @@ __all__ = [
     "IndexSpec",
     "RowNeighbors",
     "compare_with_all",
+    "counting",
+    "least_us",
+    "likely_us",
+    "query_us",
     "recall",
     "top_rows",
     "use_threads",

@@ -12,12 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from ilk.ann.spec import IndexKind, IndexSpec, trained
+from ilk.ann.spec import MOST_COMPARED_LISTS, IndexKind, IndexSpec
+from ilk.ann.training import learning_rows, ready, trained
 from ilk.errors import BundleCorrupt
 from ilk.index_file import check_layout
 from ilk.vectors import Float32Matrix, Rows
 
 _WRITE_BYTES: Final = 1 << 20
+# Rows are put in their places a part at a time: wide copies of all would not fit.
+_CHUNK_ROWS: Final = 1 << 18
 
 
 class RowNeighbors(NamedTuple):
@@ -61,16 +64,18 @@ class Index:
         Bit-identical for a seed. HNSW's links depend on the order in which threads insert, so it is
         built by one.
         """
-        dim = vectors.shape[1]
-        vectors = _widened(vectors, spec.kind.width(dim))
+        n_rows, dim = vectors.shape
+        width = spec.kind.width(dim)
         n_threads = faiss.omp_get_max_threads()
         # The small clusterings of PQ take many times as long where threads wait for each other.
-        if spec.kind in (IndexKind.HNSW, IndexKind.PQ):
+        if spec.kind is IndexKind.HNSW or spec.kind.has_nibbles:
             faiss.omp_set_num_threads(1)
-        inner = trained(vectors, spec, seed)
-        inner.add(vectors)
+        learning = _widened(learning_rows(vectors, spec, seed), width)
+        inner = trained(learning, n_rows, spec, seed)
+        for start in range(0, n_rows, _CHUNK_ROWS):
+            inner.add(_widened(vectors[start : start + _CHUNK_ROWS], width))
         faiss.omp_set_num_threads(n_threads)
-        return cls(spec.kind, inner, dim)
+        return cls(spec.kind, ready(inner, spec, seed), dim)
 
     def save(self, path: Path) -> None:
         """Write the index to ``path`` and make it survive a power cut; OSError if the disk refuses.
@@ -130,7 +135,7 @@ class Index:
             how many candidates are fetched: :meth:`ilk.ann.IndexKind.candidates`.
         allowed
             A bitmap over rows, lowest bit first (``np.packbits(mask, bitorder="little")``): only
-            set rows may come back. None allows all. PQ takes none.
+            set rows may come back. None allows all. PQ and IVFPQ take none.
 
         Notes
         -----
@@ -142,8 +147,8 @@ class Index:
             raise ValueError(f"{dim} dimensions for {self.dim}, or {k} neighbors of {self.n_rows}")
         scores = np.empty((n_queries, k), dtype=np.float32)
         rows = np.empty((n_queries, k), dtype=np.int64)
-        if allowed is not None and self.kind is IndexKind.PQ:
-            raise ValueError("PQ compares with all rows and takes no bitmap")
+        if allowed is not None and self.kind.has_nibbles:
+            raise ValueError(f"{self.kind.value} takes no bitmap")
         if self._width != dim:
             queries = _widened(queries, self._width)
         plain = allowed is None and self.kind in _WITHOUT_EFFORT
@@ -176,7 +181,9 @@ class Index:
         """The effort at which every row's true score is compared; None if no setting promises that."""
         if self.kind is IndexKind.FLAT:
             return 0
-        return int(self._inner.nlist) if self.kind is IndexKind.IVF else None
+        if self.kind is not IndexKind.IVF or self._inner.quantizer.ntotal > MOST_COMPARED_LISTS:
+            return None
+        return int(self._inner.nlist)
 
 
 def use_threads(n_threads: int) -> None:
@@ -194,15 +201,17 @@ def _widened(vectors: Float32Matrix, width: int) -> Float32Matrix:
 
 
 def _read(path: Path, kind: IndexKind) -> Any:
-    # faiss trusts the sizes that a file declares; nothing in it can be larger than the file.
-    faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
+    # faiss trusts the sizes that a file declares; nothing in it can be larger than the file, but for a
+    # table that it weighs, and does not make: 16 numbers where a list's centroid has one.
+    table = 17 if kind is IndexKind.IVF_PQ else 1
+    faiss.set_deserialization_vector_byte_limit(table * path.stat().st_size)
     faiss.set_deserialization_loop_limit(path.stat().st_size)
     flag = faiss.IO_FLAG_MMAP if kind.has_lists else faiss.IO_FLAG_MMAP_IFC
     try:
         inner = faiss.read_index(str(path), flag)
     except RuntimeError as error:
         raise BundleCorrupt(f"{path.name}: faiss cannot read it; build again") from error
-    if kind.has_lists:
+    if kind.has_lists and not kind.has_nibbles:
         # Mapped lists are fetched ahead by 32 threads, which every search would start anew.
         faiss.downcast_InvertedLists(inner.invlists).prefetch_nthread = 0
     return inner
@@ -214,5 +223,6 @@ _FAISS_TYPES: Final[dict[IndexKind, Any]] = {
     IndexKind.PQ: faiss.IndexPQFastScan,
     IndexKind.IVF: faiss.IndexIVFFlat,
     IndexKind.IVF_SQ: faiss.IndexIVFScalarQuantizer,
+    IndexKind.IVF_PQ: faiss.IndexIVFPQFastScan,
     IndexKind.HNSW: faiss.IndexHNSWFlat,
 }

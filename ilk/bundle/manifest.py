@@ -15,6 +15,9 @@ from ilk.types import MeasuredRecall
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16 << 20
+# All that differs between builds of the same data, seed and libraries by one thread: times, and names and
+# digests that times go into.
+TIMES: Final = frozenset({"created_at_s", "version", "build_s", "cpu_us", "digest"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,13 @@ def _from_1(values: dict[str, Any]) -> dict[str, Any]:
 
 # From each older format to the next, so that every bundle that was ever published can be opened.
 _UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _from_1}
+
+
+def without_times(values: Any) -> Any:
+    """Return a manifest's values, or a part of them, without :data:`TIMES`."""
+    if isinstance(values, dict):
+        return {name: without_times(v) for name, v in values.items() if name not in TIMES}
+    return [without_times(v) for v in values] if isinstance(values, list) else values
 
 
 def sealed(values: dict[str, Any]) -> bytes:

@@ -22,6 +22,7 @@ class ShortfallReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SHORTFALL_REASON_UNSPECIFIED: _ClassVar[ShortfallReason]
     SHORTFALL_REASON_BUNDLE_EXHAUSTED: _ClassVar[ShortfallReason]
     SHORTFALL_REASON_FILTERED: _ClassVar[ShortfallReason]
+    SHORTFALL_REASON_WITHHELD: _ClassVar[ShortfallReason]
 
 class PredictionMethod(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -34,6 +35,7 @@ TARGET_USERS: Target
 SHORTFALL_REASON_UNSPECIFIED: ShortfallReason
 SHORTFALL_REASON_BUNDLE_EXHAUSTED: ShortfallReason
 SHORTFALL_REASON_FILTERED: ShortfallReason
+SHORTFALL_REASON_WITHHELD: ShortfallReason
 PREDICTION_METHOD_UNSPECIFIED: PredictionMethod
 PREDICTION_METHOD_BASELINE_KNN: PredictionMethod
 PREDICTION_METHOD_COSINE_KNN: PredictionMethod

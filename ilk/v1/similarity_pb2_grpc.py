@@ -31,13 +31,17 @@ class SimilarityServiceStub(object):
     Every rpc may also end with:
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
-    RESOURCE_EXHAUSTED  the server sheds load, or the message is over 4 MiB. Load that is shed carries a
-    google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
+    RESOURCE_EXHAUSTED  the server sheds load, the caller is over its rate limit, or the message is over
+    4 MiB. The first two carry a google.rpc.RetryInfo detail, and
+    grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
     connection broke, or took up no more calls
-    PERMISSION_DENIED   the caller may not ask this
+    UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
+    missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
+    PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
+    of their own; in a batch or stream each fails alone
     UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
@@ -95,13 +99,17 @@ class SimilarityServiceServicer(object):
     Every rpc may also end with:
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
-    RESOURCE_EXHAUSTED  the server sheds load, or the message is over 4 MiB. Load that is shed carries a
-    google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
+    RESOURCE_EXHAUSTED  the server sheds load, the caller is over its rate limit, or the message is over
+    4 MiB. The first two carry a google.rpc.RetryInfo detail, and
+    grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
     connection broke, or took up no more calls
-    PERMISSION_DENIED   the caller may not ask this
+    UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
+    missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
+    PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
+    of their own; in a batch or stream each fails alone
     UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
@@ -234,13 +242,17 @@ class SimilarityService(object):
     Every rpc may also end with:
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
-    RESOURCE_EXHAUSTED  the server sheds load, or the message is over 4 MiB. Load that is shed carries a
-    google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
+    RESOURCE_EXHAUSTED  the server sheds load, the caller is over its rate limit, or the message is over
+    4 MiB. The first two carry a google.rpc.RetryInfo detail, and
+    grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
     connection broke, or took up no more calls
-    PERMISSION_DENIED   the caller may not ask this
+    UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
+    missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
+    PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
+    of their own; in a batch or stream each fails alone
     UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC

@@ -17,6 +17,7 @@ from ilk.errors import (
     Overloaded,
     PermissionDenied,
     ServiceError,
+    Unauthenticated,
     Unavailable,
 )
 from ilk.v1 import similarity_pb2 as pb
@@ -29,7 +30,7 @@ _SERVICE_ERRORS: dict[grpc.StatusCode, type[ServiceError]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
-    grpc.StatusCode.UNAUTHENTICATED: PermissionDenied,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
 }
 # A dotted path as the wire names fields, such as "queries[3].profile.ratings", and what is wrong.
 _FIELD_PROBLEM = re.compile(

@@ -25,6 +25,11 @@ from ilk.wire.refusals import error_from_query
 
 _MICROS_PER_S = 1e6
 
+_SHORTFALL_REASONS: dict[int, ShortfallReason] = {
+    pb.SHORTFALL_REASON_FILTERED: ShortfallReason.FILTERED,
+    pb.SHORTFALL_REASON_WITHHELD: ShortfallReason.WITHHELD,
+}
+
 
 def neighbors_from(response: pb.FindNeighborsResponse) -> Neighbors:
     """Return the neighbors in the order in which the server ranked them."""
@@ -133,8 +138,7 @@ def _explanation(message: pb.Explanation) -> Explanation:
 
 def _shortfall(message: pb.Shortfall) -> Shortfall:
     # A reason younger than this client reads as an exhausted bundle; the message says the rest.
-    filtered = message.reason == pb.SHORTFALL_REASON_FILTERED
-    reason = ShortfallReason.FILTERED if filtered else ShortfallReason.BUNDLE_EXHAUSTED
+    reason = _SHORTFALL_REASONS.get(message.reason, ShortfallReason.BUNDLE_EXHAUSTED)
     return Shortfall(message.requested, message.returned, reason, message.message)
 
 

@@ -131,6 +131,23 @@ def test_only_the_indexer_writes_the_store(
     assert resources["CronJob", "ilk-indexer"]["spec"]["concurrencyPolicy"] == "Forbid"
 
 
+def test_the_cluster_mounts_what_the_server_is_entered_with(
+    server_pod: "Resource", server: "Resource", flags: dict[str, str]
+) -> None:
+    _, bound, _ = server_app.parse_args(server["args"], exit_on_error=False, print_error=False)
+    settings = bound.arguments["settings"]
+    assert settings.knows_callers
+    assert not settings.allow_plaintext
+    assert not settings.allow_anonymous
+    secrets = {v["name"] for v in server_pod["spec"]["volumes"] if "secret" in v}
+    mounts = {m["mountPath"]: m for m in server["volumeMounts"] if m["name"] in secrets}
+    for flag in ("tls-cert", "tls-key", "callers"):
+        mount = mounts[flags[flag].rpartition("/")[0]]
+        assert mount["readOnly"]
+        # What is mounted by subPath is never renewed.
+        assert "subPath" not in mount
+
+
 def test_pods_run_with_as_little_as_they_need(
     server_pod: "Resource", indexer_pod: "Resource"
 ) -> None:

@@ -12,7 +12,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from ilk.bundle import Bundle
 from ilk.content import GENRES, ContentField, ContentModel, normalized
 from ilk.errors import InvalidRequest
-from indexer.content import factors_from_content, vectorize
+from indexer.content import vectorize
+from indexer.inference import factors_from_content, factors_of_untrained
 from indexer.interactions import Interactions, Items
 from indexer.settings import BuildSettings
 
@@ -183,6 +184,45 @@ def test_factors_from_content_are_the_ridge_regression_with_an_intercept() -> No
     penalty = np.diag([1.0] * 4 + [0.0])
     expected = np.linalg.solve(design.T @ design + penalty, design.T @ factors[known])
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_factors_of_the_untrained_follow_content_and_year_by_ridge_regression() -> None:
+    rng = np.random.default_rng(3)
+    n = 60
+    content = rng.random((n, 3)).astype(np.float32)
+    years = rng.choice([0, 1950, 1960, 1980, 1990, 2000], n).astype(np.int16)
+    factors = rng.standard_normal((n, 2)).astype(np.float32)
+    trained = np.arange(n) < 50
+    content[55] = 0
+    found, inferred = factors_of_untrained(content, years, factors, trained)
+    assert np.flatnonzero(inferred).tolist() == [50, 51, 52, 53, 54, 56, 57, 58, 59]
+    np.testing.assert_array_equal(found[~inferred], factors[~inferred])
+
+    of_trained = years[:50][years[:50] > 0]
+    ends = sorted(set(np.quantile(of_trained, np.arange(10) / 9).tolist()))
+    design = np.ones((n, 3 + len(ends) + 1))
+    design[:, :3] = content
+    for row, year in enumerate(years.tolist()):
+        for column in range(len(ends)):
+            peak = np.eye(len(ends))[column]
+            design[row, 3 + column] = np.interp(year, ends, peak) if year else 0
+    penalty = np.diag([1.0] * (3 + len(ends)) + [0.0])
+    x, y = design[:50], factors[:50].astype(np.float64)
+    expected = design @ np.linalg.solve(x.T @ x + penalty, x.T @ y)
+    np.testing.assert_allclose(found[inferred], expected[inferred], atol=1e-4)
+
+
+@pytest.mark.parametrize("year", [0, 1999])
+def test_where_years_tell_nothing_content_alone_is_asked(year: int) -> None:
+    rng = np.random.default_rng(4)
+    content = rng.random((20, 3)).astype(np.float32)
+    factors = rng.standard_normal((20, 2)).astype(np.float32)
+    trained, years = np.arange(20) < 15, np.full(20, year, dtype=np.int16)
+    found, _ = factors_of_untrained(content, years, factors, trained)
+    by_content = factors_from_content(content, factors, trained)
+    np.testing.assert_allclose(
+        found[15:], content[15:] @ by_content[:-1] + by_content[-1], atol=1e-5
+    )
 
 
 def test_nothing_is_inferred_where_nothing_was_learnt_or_nothing_is_known() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ilk import expectation
 from ilk.bundle import Bundle, Store, open_bundle
 from ilk.bundle.manifest import FORMAT_VERSION
 from indexer.forgetting import forget
@@ -56,9 +57,11 @@ def test_a_golden_bundle_opens_and_is_sound(golden: tuple[Bundle, dict[str, Any]
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_golden_bundle_answers_what_it_answered_when_it_was_made(
-    name: str, golden: tuple[Bundle, dict[str, Any]]
+    name: str, golden: tuple[Bundle, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle, told = golden
+    # Few ratings were not yet helped out by their content.
+    monkeypatch.setattr(expectation, "_STRENGTH", 0.0)
     now, then = answers_of(bundle)[name], told["answers"][name]
     assert [i for i, _ in now] == [i for i, _ in then]
     # The λ that newcomers are folded in with was rounded otherwise when format 1 was written.

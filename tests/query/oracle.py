@@ -7,7 +7,7 @@ the bundle was built from, with sets of ids; nothing of the query path is called
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +71,7 @@ class Oracle:
             user_id, item_id = data.user_ids[user_row], data.items.item_ids[item_row]
             self.rated[user_id][item_id] = stars
             self.raters[item_id][user_id] = stars
-        self._components: dict[tuple[Whom, Target], tuple[Float64Array, Float64Array]] = {}
+        self._components: dict[tuple[Whom, Target, float], tuple[Float64Array, Float64Array]] = {}
         self._allowed: dict[tuple[Whom, Target, Filter], npt.NDArray[np.int64]] = {}
 
     def weight(self, query: Query) -> float:
@@ -80,9 +80,9 @@ class Oracle:
 
     def components(self, query: Query) -> tuple[Float64Array, Float64Array]:
         """The two components of every row of the target, allowed or not."""
-        key = query.whom, query.target
+        key = query.whom, query.target, self.weight(query)
         if key not in self._components:
-            place, side = self.place(query), self.sides[query.target]
+            place, side = self.helped(query), self.sides[query.target]
             vectors = side.vectors(alike=place.kind is query.target)
             self._components[key] = vectors @ place.collaborative, side.content @ place.content
         return self._components[key]
@@ -110,6 +110,21 @@ class Oracle:
         shrunk = _unit(inferred) * _support(0) if alike_items else inferred
         return Place(Target.ITEMS, shrunk, content)
 
+    def helped(self, query: Query) -> Place:
+        """The query's place; of a user who rated few items, with what their content lets expect."""
+        place, weight = self.place(query), self.weight(query)
+        n_rated = len(place.rated_ids)
+        if place.kind is query.target or place.kind is Target.ITEMS or not 0 < n_rated < 10:
+            return place
+        whom = query.whom
+        liked = self._liked_of(whom) if isinstance(whom, Profile) else self.liked(place.own_ids[0])
+        rows = [self.items.row_of[item_id] for item_id in liked]
+        towards = _unit(self._inferred(self.items.content[rows]).sum(axis=0))
+        if weight == 1:
+            return place
+        strength = 5 * weight * (1 / n_rated - 1 / 10) * np.linalg.norm(place.collaborative)
+        return replace(place, collaborative=place.collaborative + strength * towards)
+
     def _mean_of(self, examples: Examples, *, alike: bool) -> Place:
         def towards(vectors: Float64Array) -> Float64Array:
             pull = _mean(vectors, self.items, examples.positive_item_ids)
@@ -130,11 +145,7 @@ class Oracle:
     def normal_equations(self, profile: Profile) -> Equations:
         """Hu, Koren & Volinsky's equation 4, an item at a time."""
         preference, fold_in = self.bundle.preference, self.bundle.fold_in
-        said = self._said(profile)
-        merely_said = {*profile.liked_item_ids, *profile.disliked_item_ids}
-        starred = {r.item_id: r.stars for r in profile.ratings if r.item_id not in merely_said}
-        bar = self._bar(list(starred.values()))
-        liked = {i for i, s in said.items() if s is not None and s >= bar}
+        said, liked = self._said(profile), self._liked_of(profile)
         busy = preference.typical_activity / max(len(liked), 1)
         alpha = preference.alpha * busy**preference.activity_discount
         a = fold_in.gram.copy()
@@ -154,6 +165,12 @@ class Oracle:
         power = math.log(max(n_all, 1) + fold_in.unseen_weight, 1.2) * fold_in.exponent
         penalty = fold_in.regularization * 1.2 ** math.floor(power + 0.5)
         return Equations(a + penalty * np.eye(len(a)), of_ratings, of_favorites, len(liked))
+
+    def _liked_of(self, profile: Profile) -> set[str]:
+        merely_said = {*profile.liked_item_ids, *profile.disliked_item_ids}
+        starred = {r.item_id: r.stars for r in profile.ratings if r.item_id not in merely_said}
+        bar = self._bar(list(starred.values()))
+        return {i for i, s in self._said(profile).items() if s is not None and s >= bar}
 
     def liked(self, user_id: str) -> set[str]:
         """What a user of the bundle likes."""

@@ -8,6 +8,7 @@ import pytest
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest
 from ilk.explain import item_contributions, term_contributions
+from ilk.plan import make_plan
 from ilk.query import answer
 from ilk.types import (
     EXACT,
@@ -163,3 +164,14 @@ def test_only_recommendations_have_reasons(bundle: Bundle, whom: Whom, target: T
 def test_reasons_are_given_only_when_asked_for(bundle: Bundle) -> None:
     query = Query(ASKED["ratings"], include_components=True)
     assert all(n.explanation is None for n in answer(bundle, query).neighbors)
+
+
+@pytest.mark.parametrize("whom", ["ratings", "likes and dislikes", "low stars alone", "likes"])
+def test_of_few_ratings_reasons_sum_to_what_content_helps_out_too(
+    bundle: Bundle, whom: str
+) -> None:
+    plan = make_plan(bundle, Query(ASKED[whom], content_weight=0.3))
+    rows = np.arange(len(bundle.items))
+    component = bundle.items.factors.astype(np.float64) @ plan.seeker.collaborative
+    contributions = item_contributions(bundle, plan.seeker, rows)
+    np.testing.assert_allclose(contributions.sum(axis=1), component, rtol=0, atol=1e-5)

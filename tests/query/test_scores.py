@@ -40,7 +40,14 @@ WORLDS = (
     "crowd-PQ",
     "crowd-IVF",
 )
-FILTERED_WORLDS = ("sample-HNSW", "crowd-Flat", "crowd-PQ", "crowd-IVF", "crowd-IVFSQ")
+FILTERED_WORLDS = (
+    "sample-HNSW",
+    "crowd-Flat",
+    "crowd-PQ",
+    "crowd-IVF",
+    "crowd-IVFSQ",
+    "crowd-IVFPQ",
+)
 WEIGHTS = (0.0, 0.1, 0.3, 0.7, 1.0)
 # Content weight, neighbors wanted, offset.
 PAGES = (
@@ -190,7 +197,16 @@ def test_a_query_that_names_no_weight_or_accuracy_gets_those_of_the_bundle(
 @pytest.mark.parametrize("recall", [None, 0.9])
 @pytest.mark.parametrize("whom", ["a popular item", "an active user"])
 @pytest.mark.parametrize(
-    "name", ["sample-PQ", "sample-IVF", "sample-HNSW", "crowd-PQ", "crowd-IVF", "crowd-IVFSQ"]
+    "name",
+    [
+        "sample-PQ",
+        "sample-IVF",
+        "sample-HNSW",
+        "crowd-PQ",
+        "crowd-IVF",
+        "crowd-IVFSQ",
+        "crowd-IVFPQ",
+    ],
 )
 def test_an_approximate_search_returns_as_many_as_an_exact_one(
     world: "World", name: str, whom: str, recall: float | None, count: int
@@ -212,7 +228,16 @@ def test_an_approximate_search_returns_as_many_as_an_exact_one(
 @pytest.mark.parametrize("recall", [0.9, 0.99])
 @pytest.mark.parametrize("target", Target)
 @pytest.mark.parametrize(
-    "name", ["sample-PQ", "sample-IVF", "sample-HNSW", "crowd-PQ", "crowd-IVF", "crowd-IVFSQ"]
+    "name",
+    [
+        "sample-PQ",
+        "sample-IVF",
+        "sample-HNSW",
+        "crowd-PQ",
+        "crowd-IVF",
+        "crowd-IVFSQ",
+        "crowd-IVFPQ",
+    ],
 )
 def test_the_recall_that_was_asked_for_is_met(
     world: "World", name: str, target: Target, recall: float, k: int

@@ -143,6 +143,12 @@ def user_id(bundle: Bundle) -> str:
 
 
 @pytest.fixture(scope="session")
+def item_id(bundle: Bundle) -> str:
+    """Return the item of the sample with the first row."""
+    return bundle.items.vocabulary.id_of(0)
+
+
+@pytest.fixture(scope="session")
 def two_versions(sample: Interactions, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a store with two versions of the sample."""
     path = tmp_path_factory.mktemp("two")

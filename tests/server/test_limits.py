@@ -1,150 +1,232 @@
-"""Every limit that the contract's comments name is one: what is at it is taken, what is over it is not.
+"""How much one caller may ask for, in all workers together, and what that does to others: nothing."""
 
-The comments are read from the contract itself: a limit that is named there and not tried here fails.
-"""
-
-import re
-from collections.abc import Iterator
-from importlib import resources
+import os
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from grpc_tools import protoc
+from hypothesis import given
+from hypothesis import strategies as st
 
-from benchmarks.faults.bodies import varint
-from benchmarks.faults.contract import kinds_asked_with
+from ilk import SimilarityClient
+from ilk.errors import Overloaded
+from ilk.types import ItemId, Query
 from ilk.v1 import similarity_pb2 as pb
-from server.service import SERVICE
+from server.access import limits
+from server.access.callers import Caller, Callers, Scope, new_token, to_bytes
+from server.access.limits import Limit, RateLimited, open_ledger, shared_memory
 from server.settings import ServerSettings
-from tests.server.conftest import ended
-from tests.server.limits import ID, LIMITS, LONG_ID, MATRIX, Limit, batch, query
-
-if TYPE_CHECKING:
-    from tests.server.conftest import Ask, Serve, Stream
-
-ROOT = Path(__file__).parents[2]
-MIB = 1 << 20
-# How comments name limits.
-NAMED = re.compile(
-    r"in \[[^]]+\]|\d[\d,]* to [\d,]*\d(?: bytes| characters)?|up to \d[\d,]*(?: ids| bytes)?"
-    r"|at least one|not empty|not all of them blank|above 0|more than [\d,]*\d|over \d+ [KM]iB"
-    r"|on the bundle's scale",
-    re.IGNORECASE,
-)
+from tests.server.conftest import SERVICE, TIMEOUT_S, Serve, Start
 
 
-# Tried below, for they end otherwise.
-ELSEWHERE = {
-    ("SimilarityService", "over 4 mib"),
-    ("SimilarityService", "over 8 kib"),
-    ("SimilarityService", "over 16 kib"),
-    ("StreamFindNeighborsRequest.request_id", "up to 256 bytes"),
-    ("FindNeighborsRequest.ignore_unknown_ids", "at least one"),
-}
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1024.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
-def comments() -> Iterator[tuple[str, str]]:
-    """Yield what is said of the service, its rpcs, and the messages and fields that are asked with."""
-    target = ROOT / ".cache" / "similarity.desc"
-    target.parent.mkdir(exist_ok=True)
-    folders = (ROOT / "proto", resources.files("grpc_tools") / "_proto")
-    options = ("--include_source_info", f"--descriptor_set_out={target}")
-    proto = "ilk/v1/similarity.proto"
-    assert protoc.main(["", *(f"-I{folder}" for folder in folders), *options, proto]) == 0
-    (file,) = FileDescriptorSet.FromString(target.read_bytes()).file
-    asked = {kind.name for kind in kinds_asked_with()}
-    for told in file.source_code_info.location:
-        path, text = list(told.path), " ".join(told.leading_comments.split())
-        if path[:1] == [6] and len(path) == 2:
-            yield file.service[path[1]].name, text
-        elif path[:1] == [6] and path[2] == 2 and len(path) == 4:
-            yield file.service[path[1]].method[path[3]].name, text
-        elif path[:1] == [4] and file.message_type[path[1]].name in asked:
-            message = file.message_type[path[1]]
-            fields = [message.field[path[3]].name] if len(path) == 4 and path[2] == 2 else []
-            yield ".".join([message.name, *fields]), text
+def n_taken(limit: Limit, cost: int, most: int = 1000) -> int:
+    """Return how many calls of ``cost`` are taken up at once."""
+    for n in range(most):
+        try:
+            limit.check()
+        except RateLimited:
+            return n
+        limit.charge(cost)
+    return most
 
 
-def test_every_limit_that_a_comment_names_is_tried() -> None:
-    named = {
-        (where, words[0].lower()) for where, text in comments() for words in NAMED.finditer(text)
-    }
-    tried = {(limit.where, limit.words.lower()) for limit in LIMITS} | ELSEWHERE
-    # Words that share a comment with others of their kind.
-    assert named - tried == set()
-    assert tried - named == {("Filter", "100 genres")}
+def test_a_bucket_holds_what_fills_in_its_burst() -> None:
+    clock = Clock()
+    limit = Limit(open_ledger(clock=clock), "a", cost_per_s=128, burst_s=2)
+    assert n_taken(limit, 16) == 16
+    clock.now_s += 1
+    assert n_taken(limit, 16) == 8
+    clock.now_s += 60
+    assert n_taken(limit, 16) == 16
 
 
-def names(limit: Limit) -> str:
-    return f"{limit.where} {limit.words} ({limit.field})"
+def test_what_is_told_to_wait_is_enough() -> None:
+    clock = Clock()
+    limit = Limit(open_ledger(clock=clock), "a", cost_per_s=100, burst_s=2)
+    limit.charge(700)
+    with pytest.raises(RateLimited) as told:
+        limit.check()
+    assert told.value.retry_after_s == pytest.approx(5)
+    clock.now_s += 4.99
+    with pytest.raises(RateLimited):
+        limit.check()
+    clock.now_s += 0.02
+    limit.check()
 
 
-@pytest.mark.parametrize("limit", LIMITS, ids=names)
-def test_what_is_at_a_limit_is_taken(ask: "Ask", limit: Limit) -> None:
-    for request in limit.at:
-        answer = ask(limit.rpc, request.SerializeToString())
-        assert answer.code == limit.taken, answer.message
+@given(st.lists(st.tuples(st.integers(1, 500), st.floats(0, 3)), max_size=50))
+def test_nobody_gets_more_than_its_rate_and_burst(calls: list[tuple[int, float]]) -> None:
+    clock = Clock()
+    began_s, spent, largest = clock.now_s, 0, 0
+    limit = Limit(open_ledger(clock=clock), "a", cost_per_s=100, burst_s=2)
+    for cost, pause_s in calls:
+        clock.now_s += pause_s
+        try:
+            limit.check()
+        except RateLimited:
+            continue
+        limit.charge(cost)
+        spent, largest = spent + cost, max(largest, cost)
+    assert spent <= 100 * (2 + clock.now_s - began_s) + largest + 1e-6
 
 
-@pytest.mark.parametrize("limit", LIMITS, ids=names)
-def test_what_is_over_a_limit_is_refused_and_its_field_named(ask: "Ask", limit: Limit) -> None:
-    for request in limit.over:
-        answer = ask(limit.rpc, request.SerializeToString())
-        assert (answer.code, answer.field) == ("INVALID_ARGUMENT", limit.field), answer.message
+def test_callers_have_buckets_of_their_own() -> None:
+    ledger = open_ledger(clock=Clock())
+    buckets = [Limit(ledger, f"caller {n}", 100, 1) for n in range(5000)]
+    assert {n_taken(bucket, 50) for bucket in buckets} == {2}
+    with pytest.raises(RateLimited):
+        buckets[0].check()
 
 
-def test_a_request_id_of_a_stream_has_up_to_256_bytes(stream: "Stream") -> None:
-    sent = [pb.StreamFindNeighborsRequest(request_id=name, query=query()) for name in (ID, LONG_ID)]
-    answers = stream([message.SerializeToString() for message in sent])
-    taken, refused = (pb.StreamFindNeighborsResponse.FromString(a.body) for a in answers)
-    assert (taken.request_id, taken.HasField("response")) == (ID, True)
-    assert (refused.error.code, refused.error.field) == (3, "request_id")
+def test_a_full_ledger_still_limits_who_asks_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_N_PLACES", 16)
+    ledger = open_ledger(clock=Clock())
+    noisy = Limit(ledger, "noisy", 100, 1)
+    noisy.charge(100_000)
+    for n in range(500):
+        Limit(ledger, f"caller {n}", 100, 1).charge(10)
+    with pytest.raises(RateLimited):
+        noisy.check()
 
 
-@pytest.mark.parametrize(("known", "code"), [([MATRIX], "OK"), ([], "NOT_FOUND")])
-def test_of_ids_that_may_be_unknown_at_least_one_is_known(
-    ask: "Ask", known: list[str], code: str
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
+def test_processes_share_what_has_been_taken() -> None:
+    with shared_memory() as descriptor:
+        one, other = (Limit(open_ledger(descriptor), "a", 1, 10) for _ in range(2))
+        one.charge(25)
+        with pytest.raises(RateLimited):
+            other.check()
+
+
+NOISY, QUIET = "noisy", "quiet"
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    path, tokens, callers = tmp_path_factory.mktemp("limits") / "callers.json", {}, []
+    for name, cost_per_s in ((NOISY, 1e6), (QUIET, None)):
+        tokens[name], digest = new_token()
+        callers.append(Caller(name, frozenset(Scope), digest, cost_per_s=cost_per_s))
+    path.write_bytes(to_bytes(Callers(callers)))
+    return path, tokens
+
+
+@pytest.fixture(scope="module")
+def limited(serve: Serve, sample_store: Path, tokens: tuple[Path, dict[str, str]]) -> Iterator[str]:
+    settings = ServerSettings(sample_store, port=0, grace_s=0.5, callers=tokens[0], burst_s=0.5)
+    with serve(settings) as target:
+        yield target
+
+
+def exhausted(
+    client: SimilarityClient, item_id: str, ask: Callable[[], object] | None = None
+) -> bool:
+    """Ask until it is too much."""
+    for _ in range(2000):
+        try:
+            (ask or (lambda: client.similar_items(item_id)))()
+        except Overloaded as error:
+            assert "rate limit" in str(error)  # noqa: PT017
+            return True
+    return False
+
+
+def test_the_noisy_are_turned_away_and_others_are_not(
+    limited: str, tokens: tuple[Path, dict[str, str]], item_id: str
 ) -> None:
-    liked = pb.Profile(liked_item_ids=["no-such-film", *known])
-    asked = query(profile=liked, ignore_unknown_ids=True)
-    assert ask("FindNeighbors", asked.SerializeToString()).code == code
+    with (
+        SimilarityClient(limited, token=tokens[1][NOISY], timeout_s=TIMEOUT_S) as noisy,
+        SimilarityClient(limited, token=tokens[1][QUIET], timeout_s=TIMEOUT_S) as quiet,
+    ):
+        assert exhausted(noisy, item_id)
+        for _ in range(20):
+            assert quiet.similar_items(item_id).neighbors
 
 
-def test_a_message_has_up_to_4_mib(ask: "Ask") -> None:
-    # A field that nobody knows: its tag, four bytes of length, and the rest.
-    for size, code in ((4 * MIB, "OK"), (4 * MIB + 1, "RESOURCE_EXHAUSTED")):
-        data = b"\xa2\x06" + varint(size - 6) + bytes(size - 6)
-        assert len(data) == size
-        assert ask("GetBundle", data).code == code
-
-
-@pytest.mark.parametrize(("kib", "code"), [(7, "OK"), (17, "RESOURCE_EXHAUSTED")])
-def test_metadata_has_up_to_8_kib_and_never_more_than_16(
-    channel: grpc.Channel, kib: int, code: str
+def test_who_is_turned_away_is_told_when_to_come_back(
+    limited: str,
+    tokens: tuple[Path, dict[str, str]],
+    item_id: str,
+    wait_until: Callable[[Callable[[], bool]], None],
 ) -> None:
-    call: Any = channel.unary_unary(f"/{SERVICE.full_name}/GetBundle")
-    try:
-        call(b"", metadata=[("x-much", "v" * (kib << 10))], timeout=30)
-        told = "OK"
-    except grpc.RpcError as error:
-        told = ended(error).code
-    assert told == code
+    with SimilarityClient(limited, token=tokens[1][NOISY], timeout_s=TIMEOUT_S) as noisy:
+        assert exhausted(noisy, item_id)
+    metadata = [("authorization", f"Bearer {tokens[1][NOISY]}")]
+    with grpc.insecure_channel(limited) as channel:
+        call: Any = channel.unary_unary(f"/{SERVICE}/FindNeighbors")
+        body = pb.FindNeighborsRequest(item_id=item_id).SerializeToString()
+        told: Any = None
+        while told is None:
+            try:
+                call(body, timeout=TIMEOUT_S, metadata=metadata)
+            except grpc.RpcError as error:
+                told = error
+    assert told.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    pushback_ms = int(dict(told.trailing_metadata())["grpc-retry-pushback-ms"])
+    assert 10 <= pushback_ms <= 30_000
+    with SimilarityClient(limited, token=tokens[1][NOISY], timeout_s=TIMEOUT_S) as noisy:
+
+        def is_answered() -> bool:
+            try:
+                return bool(noisy.similar_items(item_id).neighbors)
+            except Overloaded:
+                return False
+
+        wait_until(is_answered)
 
 
-def test_work_that_is_more_than_a_request_may_ask_for_is_refused(
-    serve: "Serve", sample_store: Path
+def test_queries_of_batches_and_streams_count_too(
+    limited: str, tokens: tuple[Path, dict[str, str]], item_id: str
 ) -> None:
-    settings = ServerSettings(sample_store, port=0, max_cost=1e6, grace_s=0.5)
-    with serve(settings) as address, grpc.insecure_channel(address) as channel:
-        for rpc, request, field in (
-            ("FindNeighbors", query(neighbor_count=1000), "neighbor_count"),
-            ("BatchFindNeighbors", batch(50), "queries"),
-        ):
-            call: Any = channel.unary_unary(f"/{SERVICE.full_name}/{rpc}")
-            with pytest.raises(grpc.RpcError) as refused:
-                call(request.SerializeToString(), timeout=30)
-            told = ended(refused.value)
-            assert (told.code, told.field) == ("INVALID_ARGUMENT", field)
+    queries = [Query(ItemId(item_id))] * 500
+    with SimilarityClient(limited, token=tokens[1][NOISY], timeout_s=TIMEOUT_S) as noisy:
+        assert exhausted(noisy, item_id, lambda: noisy.batch_find_neighbors(queries[:50]))
+    with SimilarityClient(limited, token=tokens[1][QUIET], timeout_s=TIMEOUT_S) as quiet:
+        assert len(list(quiet.stream_find_neighbors(queries))) == 500
+
+
+def test_an_address_is_a_caller_where_nobody_is_known(
+    serve: Serve, sample_store: Path, item_id: str
+) -> None:
+    settings = ServerSettings(sample_store, port=0, grace_s=0.5, rate_limit=1e6, burst_s=0.5)
+    with serve(settings) as target, SimilarityClient(target, timeout_s=TIMEOUT_S) as client:
+        assert exhausted(client, item_id)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_rate_is_that_of_all_workers_together(
+    workers: str, start: Start, sample_store: Path, item_id: str
+) -> None:
+    """Many connections reach all workers, and are answered no more often for that."""
+    flags = ("--store", str(sample_store), "--port", "0", "--workers", workers, "--grace-s", "0.5")
+    program = start(*flags, "--rate-limit", "1", "--burst-s", "1e7")
+    target, answered = program.address(), 0
+    began_s = time.monotonic()
+    for _ in range(12):
+        with SimilarityClient(target, timeout_s=TIMEOUT_S) as client:
+            for _ in range(20):
+                try:
+                    client.similar_items(item_id)
+                    answered += 1
+                except Overloaded:
+                    break
+    # A bucket of 1e7 that practically never fills again: each call takes the same out of it.
+    assert time.monotonic() - began_s < TIMEOUT_S
+    with SimilarityClient(target, timeout_s=TIMEOUT_S) as client:
+        assert exhausted(client, item_id)
+    assert 20 < answered < 240
+    program.process.terminate()
+    assert program.ended()[0] == 0

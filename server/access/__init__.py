@@ -1,0 +1,1 @@
+"""Who may call a server, what they may ask, and how much of it."""

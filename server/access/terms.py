@@ -1,0 +1,125 @@
+"""Knows on what terms one caller is answered: what it may ask, how much, and what it is told of users.
+
+It refuses to know how the caller proved who it is.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from ilk.bundle import Bundle
+from ilk.errors import IlkError, PermissionDenied, Unauthenticated
+from ilk.query import answer, answer_many
+from ilk.types import Neighbors, Profile, Query, Target, UserId
+from server.access.callers import Scope
+from server.access.limits import Limit, RateLimited
+from server.cost import PER_QUERY
+from server.privacy.users import UserPrivacy
+
+T = TypeVar("T")
+
+NO_USERS: Final = "this caller may not ask for users: it lacks the scope query-users"
+NO_USERS_HERE: Final = "this server answers no query for users: it does not know its callers"
+NO_ITEMS: Final = "this caller may not ask for items: it lacks the scope query"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for one caller.
+
+    Attributes
+    ----------
+    name
+        The caller's, for the log.
+    scopes
+        What it may do.
+    no_users
+        What it is told if it asks for users and may not.
+    holds
+        Whether it is still a caller; asked again and again as long as a stream lasts.
+    limit
+        How much it may ask for; None: anything.
+    privacy
+        What is kept from it of the users it asks for; None: nothing.
+    """
+
+    name: str
+    scopes: frozenset[Scope]
+    no_users: str
+    holds: Callable[[], bool]
+    limit: Limit | None = None
+    privacy: UserPrivacy | None = None
+
+    def admit(self, query: Query, cost: int) -> None:
+        """Take note that a query is asked.
+
+        Raises
+        ------
+        PermissionDenied
+            If the caller may not ask it.
+        """
+        refusal = self._refusal(query)
+        if refusal is not None:
+            raise PermissionDenied(refusal)
+        self.charge(cost)
+
+    def charge(self, cost: int) -> None:
+        """Take note of what is asked for."""
+        if self.limit is not None:
+            self.limit.charge(cost)
+
+    def screen(self, queries: Sequence[T]) -> list[T | IlkError]:
+        """Return the queries, and an error in the place of each that may not be asked."""
+        refusals = [self._refusal(q) if isinstance(q, Query) else None for q in queries]
+        return [
+            query if refusal is None else PermissionDenied(refusal)
+            for query, refusal in zip(queries, refusals, strict=True)
+        ]
+
+    def screen_more(self, queries: Sequence[T]) -> list[T | IlkError]:
+        """Return what :meth:`screen` does for queries that come late in a call.
+
+        Raises
+        ------
+        Unauthenticated
+            If the caller is none any more.
+        """
+        if not self.holds():
+            raise Unauthenticated("the caller's access has ended")
+        try:
+            if self.limit is not None:
+                self.limit.check()
+                self.limit.charge(PER_QUERY * len(queries))
+        except RateLimited as error:
+            return [error if isinstance(query, Query) else query for query in queries]
+        return self.screen(queries)
+
+    def answer(self, bundle: Bundle, query: Query) -> Neighbors:
+        """Return the answer to a query as this caller may have it; errors as :func:`ilk.query.answer`."""
+        if self.privacy is None:
+            return answer(bundle, query)
+        return self.privacy.answer(bundle, query)
+
+    def answer_many(self, bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | IlkError]:
+        """Return the answer to each query as this caller may have it, or its error."""
+        if self.privacy is None:
+            return answer_many(bundle, queries)
+        return self.privacy.answer_many(bundle, queries)
+
+    def rater(self, bundle: Bundle, rater: UserId | Profile) -> UserId | Profile:
+        """Return whom the caller means.
+
+        Raises
+        ------
+        NotFound
+            If it may not know a user by such an id.
+        """
+        if self.privacy is None or not isinstance(rater, UserId):
+            return rater
+        return self.privacy.true_user(bundle, rater)
+
+    def _refusal(self, query: Query) -> str | None:
+        """Return why the caller may not ask a query; None if it may."""
+        if query.target is Target.USERS:
+            return None if Scope.QUERY_USERS in self.scopes else self.no_users
+        return None if Scope.QUERY in self.scopes else NO_ITEMS

@@ -1,0 +1,162 @@
+"""Knows the command line that says who may call: ``python -m server.callers add NAME --scope query``.
+
+It refuses to know servers; they look at the file themselves. A token is shown once, when it is made.
+"""
+
+import math
+import os
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from cyclopts import App
+
+from ilk import exits
+from ilk.errors import SettingsError
+from server.access.callers import (
+    Caller,
+    Callers,
+    Scope,
+    new_token,
+    parse_callers,
+    parse_time,
+    to_bytes,
+)
+
+app = App(
+    name="callers", help="Say who may call a server, and what they may ask.", version_flags=[]
+)
+
+_FILE = Path("callers.json")
+_DAY_S = 86_400
+
+
+@app.command
+def add(
+    name: str,
+    *,
+    scope: list[Scope],
+    file: Path = _FILE,
+    certificate: str | None = None,
+    days: float | None = None,
+    expires_at: str | None = None,
+    cost_per_s: float | None = None,
+) -> None:
+    """Add a caller. Its token, which nothing else knows, goes to stdout.
+
+    Parameters
+    ----------
+    name
+        What the server's log and limits know it by.
+    scope
+        query: ask for items. query-users: ask for users. admin: reflection. Repeatable.
+    file
+        Made if there is none.
+    certificate
+        The name in its client certificate, alternative or common: it is known by that, and has no token.
+    days
+        For so long.
+    expires_at
+        Until then, such as 2027-01-31T12:00:00Z.
+    cost_per_s
+        Its own rate limit, in multiplications a second.
+    """
+    if days is not None and expires_at is not None:
+        raise SettingsError("give --days or --expires-at, not both")
+    until = None if expires_at is None else parse_time(expires_at)
+    if days is not None:
+        until = math.floor(time.time() + days * _DAY_S)
+    token, digest = new_token()
+    if certificate is not None:
+        digest = None  # type: ignore[assignment]
+    added = Caller(name, frozenset(scope), digest, certificate, until, cost_per_s)
+    before = _read(file).all if file.exists() else ()
+    _write(file, Callers((*before, added)))
+    if certificate is None:
+        print(token)
+
+
+@app.command
+def renew(name: str, *, file: Path = _FILE) -> None:
+    """Give a caller a new token, on stdout; the old one is good no more.
+
+    Parameters
+    ----------
+    name
+        Whose.
+    file
+        Where they are.
+    """
+    token, digest = new_token()
+    callers = _read(file).all
+    _find(name, callers)
+    renewed = (replace(c, token_sha256=digest) if c.name == name else c for c in callers)
+    _write(file, Callers(renewed))
+    print(token)
+
+
+@app.command
+def remove(name: str, *, file: Path = _FILE) -> None:
+    """Take a caller out.
+
+    Parameters
+    ----------
+    name
+        Whom.
+    file
+        Where they are.
+    """
+    callers = _read(file).all
+    _find(name, callers)
+    _write(file, Callers(caller for caller in callers if caller.name != name))
+
+
+@app.command(name="list")
+def list_all(*, file: Path = _FILE) -> None:
+    """Show who may call.
+
+    Parameters
+    ----------
+    file
+        Where they are.
+    """
+    for caller in _read(file).all:
+        known_by = "token" if caller.certificate is None else f"certificate {caller.certificate}"
+        scopes = " ".join(sorted(scope.value for scope in caller.scopes))
+        print(f"{caller.name}\t{known_by}\t{scopes}\t{_until(caller)}")
+
+
+def _until(caller: Caller) -> str:
+    if caller.expires_at_s is None:
+        return "for ever"
+    moment = datetime.fromtimestamp(caller.expires_at_s, timezone.utc)
+    return f"{'expired' if caller.has_expired else 'until'} {moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _find(name: str, callers: tuple[Caller, ...]) -> None:
+    if all(caller.name != name for caller in callers):
+        known = ", ".join(caller.name for caller in callers) or "nobody"
+        raise SettingsError(f"no caller is named {name!r}; there is {known}")
+
+
+def _read(file: Path) -> Callers:
+    try:
+        return parse_callers(file.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"--file {file}: {error}; is the path right?") from error
+
+
+def _write(file: Path, callers: Callers) -> None:
+    """Put the file in place at once: a server that looks sees the old one or the new one."""
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=file.name, delete=False) as staged:
+        staged.write(to_bytes(callers))
+        staged.flush()
+        os.fsync(staged.fileno())
+    Path(staged.name).replace(file)
+
+
+if __name__ == "__main__":
+    sys.exit(exits.run(app))

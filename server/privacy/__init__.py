@@ -1,0 +1,1 @@
+"""What is kept from callers of the users that they ask for."""

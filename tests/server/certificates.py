@@ -1,0 +1,59 @@
+"""Certificates made on the spot, for tests: authorities, servers and clients."""
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, in PEM."""
+
+    certificate: bytes
+    key: bytes
+
+
+class Authority:
+    """Signs certificates."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._key = _name(name), ec.generate_private_key(ec.SECP256R1())
+        self._signed = self._sign(self._name, self._key, _DAY, ca=True)
+        self.certificate = self._signed.public_bytes(Encoding.PEM)
+
+    def issue(self, name: str, lasting: timedelta = _DAY) -> Pair:
+        """Return a certificate for ``name`` and for loopback; a negative time: one that has expired."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        signed = self._sign(_name(name), key, lasting, ca=False)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return Pair(signed.public_bytes(Encoding.PEM), private)
+
+    def _sign(
+        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, lasting: timedelta, *, ca: bool
+    ) -> x509.Certificate:
+        now = datetime.now(timezone.utc)
+        common = str(name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+        alternatives = [
+            x509.DNSName(f"{common}.example.com"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        ]
+        return (
+            x509.CertificateBuilder(self._name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - 2 * _DAY)
+            .not_valid_after(now + lasting)
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
