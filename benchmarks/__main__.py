@@ -36,21 +36,31 @@ app = App(
 
 @app.default
 @app.command(name="serving")
-def run_serving(*, movielens: Path | None = None, calls: int = 5000, rounds: int = 3) -> None:
+def run_serving(
+    *,
+    movielens: Path | None = None,
+    store: Path | None = None,
+    calls: int = 5000,
+    rounds: int = 3,
+) -> None:
     """Build a bundle and measure serving; what runs when no benchmark is named.
 
     Parameters
     ----------
     movielens
         Folder or zip of a MovieLens data set. Default: the embedded sample.
+    store
+        Store of a bundle to serve, in place of building one.
     calls
         Unary calls per round.
     rounds
         Rounds, interleaved; medians are shown.
     """
     with tempfile.TemporaryDirectory() as folder:
-        build(_read(movielens), Path(folder), BuildSettings(evaluate=False), Progress())
-        for name, figure in serving.measure(Path(folder), calls, rounds).items():
+        if store is None:
+            store = Path(folder)
+            build(_read(movielens), store, BuildSettings(evaluate=False), Progress())
+        for name, figure in serving.measure(store, calls, rounds).items():
             print(f"{name:<46} {figure:10.2f}")
 
 
@@ -138,6 +148,7 @@ def run_services(
 def run_overload(
     *,
     movielens: Path | None = None,
+    store: Path | None = None,
     workload: str = "mix",
     multiples: tuple[float, ...] = (2, 5, 10),
     duration_s: float = 60,
@@ -149,6 +160,8 @@ def run_overload(
     ----------
     movielens
         Folder or zip of a MovieLens data set. Default: the embedded sample.
+    store
+        Store of a bundle to serve, in place of building one.
     workload
         single, batch or mix.
     multiples
@@ -160,8 +173,10 @@ def run_overload(
     """
     plan = overload.Plan(workload, multiples, duration_s, timeout_s)
     with tempfile.TemporaryDirectory() as folder:
-        build(_read(movielens), Path(folder), BuildSettings(evaluate=False), Progress())
-        print("\n".join(overload.table(*overload.measure(Path(folder), plan))))
+        if store is None:
+            store = Path(folder)
+            build(_read(movielens), store, BuildSettings(evaluate=False), Progress())
+        print("\n".join(overload.table(*overload.measure(store, plan))))
 
 
 @app.command(name="promise")

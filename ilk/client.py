@@ -47,7 +47,7 @@ SERVICE_CONFIG = {
                 "initialBackoff": "0.05s",
                 "maxBackoff": "0.5s",
                 "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED", "RESOURCE_EXHAUSTED"],
             },
         }
     ],
@@ -55,12 +55,12 @@ SERVICE_CONFIG = {
 }
 """How gRPC spreads and repeats calls, as a gRPC service config.
 
-Calls go round the addresses that the target resolves to. Only UNAVAILABLE and CANCELLED are tried again,
-at most twice, within the call's deadline: a worker or server that goes away is hidden from the caller.
-CANCELLED is how gRPC lets go of calls that had come but not begun when a server stopped; a call that
-its own caller cancels is never repeated.
-RESOURCE_EXHAUSTED is not, since repeating adds to the load that is being shed. Where half of many
-calls fail, the throttle stops repeating them at all.
+Calls go round the addresses that the target resolves to. UNAVAILABLE, CANCELLED and RESOURCE_EXHAUSTED
+are tried again, at most twice, within the call's deadline. The first two hide a worker or server that
+goes away: CANCELLED is how gRPC lets go of calls that had come but not begun when a server stopped; a
+call that its own caller cancels is never repeated. With the third a server sheds load, and says when to
+come back, which repeats heed. Where half of many calls fail, the throttle stops repeating them at all.
+``deploy/client-service-config.json`` says the same for other languages.
 """
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (

@@ -12,14 +12,13 @@ import numpy as np
 from ilk.bundle import Bundle
 from ilk.errors import BundleCorrupt, IlkError
 from ilk.explain import explain
+from ilk.found import FoundNeighbors
+from ilk.known import answer_known
 from ilk.plan import Plan, make_plan
 from ilk.rerank import rerank
 from ilk.search import Found, fetch_count, search_exactly, search_index, search_wider, through_index
 from ilk.space import SpaceKey, likeness_vectors
-from ilk.types import Neighbor, Neighbors, Query, Shortfall, ShortfallReason
-
-# Scores this close to zero are rounding, not likeness.
-_NOTHING = 1e-6
+from ilk.types import Neighbor, Neighbors, Query, Shape, Shortfall, ShortfallReason
 
 
 def answer(bundle: Bundle, query: Query) -> Neighbors:
@@ -32,11 +31,11 @@ def answer(bundle: Bundle, query: Query) -> Neighbors:
     InvalidRequest
         If it does not fit the bundle.
     """
-    plan = make_plan(bundle, query)
-    found = None
-    if through_index(plan):
-        found = search_index(plan.space, [plan])[0] or search_wider(plan)
-    return _finish(bundle, plan, *(found or search_exactly(bundle, plan)))
+    if query.shape is not None:
+        known = answer_known(bundle, (query,))[0]
+        if known is not None:
+            return known
+    return _answer_alone(bundle, make_plan(bundle, query))
 
 
 def answer_many(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | IlkError]:
@@ -45,6 +44,40 @@ def answer_many(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | Il
     Queries that look in the same space at the same effort share one search.
     """
     outcomes: list[Neighbors | IlkError | None] = [None] * len(queries)
+    shapes: dict[Shape, list[int]] = defaultdict(list)
+    for at, query in enumerate(queries):
+        if query.shape is not None:
+            shapes[query.shape].append(at)
+    for places in shapes.values():
+        for at, outcome in zip(
+            places, _answer_alike(bundle, [queries[at] for at in places]), strict=True
+        ):
+            outcomes[at] = outcome
+    rest = [at for at, outcome in enumerate(outcomes) if outcome is None]
+    planned = _answer_planned(bundle, [queries[at] for at in rest])
+    for at, outcome in zip(rest, planned, strict=True):
+        outcomes[at] = outcome
+    return outcomes  # type: ignore[return-value]
+
+
+def _answer_alike(
+    bundle: Bundle, queries: Sequence[Query]
+) -> Sequence[Neighbors | IlkError | None]:
+    try:
+        return answer_known(bundle, queries)
+    except IlkError as error:
+        return [error] * len(queries)
+
+
+def _answer_alone(bundle: Bundle, plan: Plan) -> Neighbors:
+    found = None
+    if through_index(plan):
+        found = search_index(plan.space, [plan])[0] or search_wider(plan)
+    return _finish(bundle, plan, *(found or search_exactly(bundle, plan)))
+
+
+def _answer_planned(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | IlkError]:
+    outcomes: list[Neighbors | IlkError | None] = [None] * len(queries)
     groups: dict[tuple[SpaceKey, int | None, int], list[tuple[int, Plan]]] = defaultdict(list)
     for at, query in enumerate(queries):
         try:
@@ -52,7 +85,7 @@ def answer_many(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | Il
             if through_index(plan) and not plan.needs_bitmap:
                 groups[plan.space.key, plan.effort, fetch_count(plan)].append((at, plan))
             else:
-                outcomes[at] = answer(bundle, query)
+                outcomes[at] = _answer_alone(bundle, plan)
         except IlkError as error:
             outcomes[at] = error
     for members in groups.values():
@@ -92,15 +125,13 @@ def _rerank(bundle: Bundle, plan: Plan, rows: list[int], scores: list[float]) ->
     return [rows[at] for at in chosen], [scores[at] for at in chosen]
 
 
-def _neighbors(bundle: Bundle, plan: Plan, rows: list[int], scores: list[float]) -> list[Neighbor]:
+def _neighbors(
+    bundle: Bundle, plan: Plan, rows: list[int], scores: list[float]
+) -> Sequence[Neighbor]:
     side = bundle.side(plan.query.target)
     if rows and not 0 <= min(rows) <= max(rows) < len(plan.space):
         raise BundleCorrupt(f"{plan.space.key.name}: the index found rows that are not there")
-    id_of, inferred = side.vocabulary.ids.__getitem__, side.inferred.item
-    plain = [
-        Neighbor(id_of(row), score, None, None, score <= _NOTHING, inferred(row))
-        for row, score in zip(rows, scores, strict=True)
-    ]
+    plain = FoundNeighbors(side, rows, scores)
     query = plan.query
     if not rows or not (query.include_components or query.include_explanation):
         return plain

@@ -20,7 +20,7 @@ from ilk.types import Target
 from ilk.vectors import Float32Vector, Rows, blend
 
 # Sums of float32 products that differ by less may be equal.
-_ROUNDING = 4e-6
+ROUNDING = 4e-6
 # Candidate sets up to this size, or this share of the rows, are compared one by one.
 _EXACT_CANDIDATES = 2048
 _EXACT_SHARE = 0.05
@@ -112,10 +112,10 @@ def _keep_allowed(rows: Rows, scores: Float32Vector, plan: Plan) -> Found | None
         some_rows, some_scores = [some_rows[p] for p in kept], [some_scores[p] for p in kept]
     if len(some_rows) < n_wanted:
         return None
-    if len(some_rows) > n_wanted and some_scores[n_wanted - 1] - some_scores[n_wanted] < _ROUNDING:
+    if len(some_rows) > n_wanted and some_scores[n_wanted - 1] - some_scores[n_wanted] < ROUNDING:
         return _settle_tie(plan, rows, scores, some_scores[n_wanted - 1])
     some_rows, some_scores = some_rows[:n_wanted], some_scores[:n_wanted]
-    if any(above - below < _ROUNDING for above, below in pairwise(some_scores)):
+    if any(above - below < ROUNDING for above, below in pairwise(some_scores)):
         return _settle(plan, np.array(some_rows, dtype=np.int64))
     return some_rows, some_scores
 
@@ -129,7 +129,7 @@ def _within(bitmap: Bitmap, rows: Rows, scores: Float32Vector) -> tuple[Rows, Fl
 def _settle_tie(plan: Plan, rows: Rows, scores: Float32Vector, last: float) -> Found | None:
     """Return the best of all that reaches the last place; None if more may than was found."""
     # Scores that fall by rounding from place to place drift apart: a margin of many roundings.
-    reach = scores > last - 16 * _ROUNDING
+    reach = scores > last - 16 * ROUNDING
     if reach[-1]:
         return None
     rows = rows[reach]
@@ -168,7 +168,7 @@ def search_exactly(bundle: Bundle, plan: Plan) -> Found:
     scores = plan.space.scores(rows, seeker.collaborative, seeker.content, plan.content_weight)
     if rows is None and excluded:
         scores[list(excluded)] = -np.inf
-    floor = np.partition(scores, -plan.n_wanted)[-plan.n_wanted] - _ROUNDING
+    floor = np.partition(scores, -plan.n_wanted)[-plan.n_wanted] - ROUNDING
     reached = np.flatnonzero(scores >= floor)
     return _settle(plan, reached if rows is None else rows[reached])
 

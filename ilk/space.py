@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ilk.ann import Index, RowNeighbors
+from ilk.ann import Index, RowNeighbors, inner_products
+from ilk.errors import BundleCorrupt
 from ilk.types import MeasuredRecall, Target
 from ilk.vectors import Float32Matrix, Float32Vector, Rows, concatenate, unit_rows
 
@@ -122,27 +123,24 @@ class Space:
         Parameters
         ----------
         queries
-            Shape ``(n_queries, n_factors + dim_content)``, blended.
+            Blended, as :meth:`ilk.ann.Index.nearest` takes them.
         candidates
             What the index found, scores near the truth.
-        """
-        found = [
-            self._rescored(query, rows)
-            for query, rows in zip(queries, candidates.rows, strict=True)
-        ]
-        return RowNeighbors(
-            np.array([rows for rows, _ in found]), np.array([scores for _, scores in found])
-        )
 
-    def _rescored(self, query: Float32Vector, rows: Rows) -> tuple[Rows, Float32Vector]:
-        n_factors = self.factors.shape[1]
-        # A row of -1 reads the last one, and loses what it gets.
-        scores: Float32Vector = self.factors.take(rows, axis=0) @ query[:n_factors]
-        scores += self.content.take(rows, axis=0) @ query[n_factors:]
-        if rows[-1] < 0:
-            scores[rows < 0] = -np.inf
-        order = scores.argsort()[::-1]
-        return rows[order], scores[order]
+        Raises
+        ------
+        BundleCorrupt
+            If a row is not of this space.
+        """
+        rows, (n, n_factors) = candidates.rows, self.factors.shape
+        if rows.item(rows.argmax()) >= n:
+            raise BundleCorrupt(f"{self.key.name}: the index found rows that are not there")
+        scores = inner_products(self.factors, queries[:, :n_factors], rows)
+        scores += inner_products(self.content, queries[:, n_factors : self.index.dim], rows)
+        order = scores.argsort(axis=1)[:, ::-1]
+        if len(order) > 1:
+            order = order + np.arange(0, scores.size, scores.shape[1])[:, None]
+        return RowNeighbors(rows.take(order), scores.take(order))
 
     def effort(self, content_weight: float, recall: float, n_wanted: int = _DEEPER) -> int | None:
         """Return the cheapest effort measured to reach ``recall`` at this blend; None if none does.

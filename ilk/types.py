@@ -201,11 +201,21 @@ class Accuracy:
 EXACT = Accuracy()
 
 
+# Of an item (else a user), for items (else users), content weight, recall (1: exact), count and offset.
+Shape: TypeAlias = tuple[bool, bool, float | None, float | None, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """Nearest ``target`` to ``whom``, by the likeness that ``content_weight`` blends.
 
     ``None`` for ``content_weight`` or ``accuracy`` means the bundle's default.
+
+    Attributes
+    ----------
+    shape
+        Equal for known users, or known items, that ask for the same, and hashed in no time; None for a
+        query that asks for more than the nearest and their scores.
     """
 
     whom: Whom
@@ -220,6 +230,7 @@ class Query:
     include_components: bool = False
     include_explanation: bool = False
     ignore_unknown_ids: bool = False
+    shape: Shape | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.neighbor_count <= MAX_NEIGHBORS:
@@ -242,6 +253,24 @@ class Query:
             raise InvalidRequest(
                 "popularity_penalty", f"must be in [0, 1], got {self.popularity_penalty}"
             )
+        object.__setattr__(self, "shape", self._shape())
+
+    def _shape(self) -> "Shape | None":
+        kind = type(self.whom)
+        if (kind is not ItemId and kind is not UserId) or self.filter is not NO_FILTER:
+            return None
+        if self.diversity or self.popularity_penalty:
+            return None
+        if self.include_components or self.include_explanation:
+            return None
+        return (
+            kind is ItemId,
+            self.target is Target.ITEMS,
+            self.content_weight,
+            None if self.accuracy is None else self.accuracy.recall,
+            self.neighbor_count,
+            self.offset,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,8 +359,9 @@ class TitleMatch:
 class MeasuredRecall:
     """Recall of one index at one setting and blend, measured when the bundle was built.
 
-    ``cpu_us`` is what a query took then; ``cost_us`` is what it costs by a table, from what was compared,
-    the same in every build. Indices are chosen by the second.
+    Recall is the mean over queries less its standard error. ``cpu_us`` is what a query took then;
+    ``cost_us`` is what it costs by a table, from what was compared, the same in every build. Indices are
+    chosen by the second.
     """
 
     space: str

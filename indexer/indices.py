@@ -3,6 +3,7 @@
 It refuses to know how vectors were made; faiss stays behind `ilk.ann`.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,12 +15,12 @@ from ilk.ann import (
     IndexKind,
     IndexSpec,
     RowNeighbors,
+    careful_recall,
     compare_with_all,
     counting,
     least_us,
     likely_us,
     query_us,
-    recall,
 )
 from ilk.bundle.manifest import IndexRecord
 from ilk.space import Space, SpaceKey
@@ -30,7 +31,7 @@ from indexer.settings import BuildSettings
 BLENDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 DEPTHS = (10, 100)
 # So many queries tell recall at 10, and so many recall at 100, each with ten times as much to find.
-_N_QUERIES, _N_DEEP = 200, 25
+_N_QUERIES, _N_DEEP = 200, 50
 _N_TIMED = 5
 _N_ROUNDS = 2
 # A candidate must be so many times as cheap as a simpler one: what is close is not worth the risk.
@@ -155,7 +156,8 @@ def _hopeless(bench: "_Bench", spec: IndexSpec, most_us: float) -> IndexRecord |
     if spec.kind not in _SLOW_TO_BUILD or most_us == np.inf or len(bench.vectors) <= _PART_ROWS:
         return None
     part = bench.part().measure(spec, most_us)
-    if part.cost_us <= most_us:
+    # A walk lengthens like the logarithm of the rows (Malkov & Yashunin, arXiv:1603.09320, section 4.2).
+    if part.cost_us * math.log(len(bench.vectors)) / math.log(_PART_ROWS) <= most_us:
         return None
     return replace(part.record, name=f"{part.record.name} of {_PART_ROWS} rows")
 
@@ -321,4 +323,4 @@ def _cpu_s(work: Callable[[], object]) -> float:
 
 
 def _recall(found: RowNeighbors, truth: RowNeighbors, k: int) -> float:
-    return round(recall([found], [truth], k), 6)
+    return round(careful_recall([found], [truth], k), 6)

@@ -5,9 +5,10 @@ batch began with.
 """
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 from google.rpc import code_pb2
 
@@ -15,7 +16,8 @@ from ilk.errors import IlkError, InvalidRequest
 from ilk.query import answer_many
 from ilk.types import Neighbors, Query
 from ilk.v1 import similarity_pb2 as pb
-from server import requests, responses, status
+from server import requests, status
+from server.encoding import delimited
 from server.guard import KINDS, Call, log_failure
 from server.live import Served
 from server.shadow import Shadow
@@ -24,6 +26,7 @@ from server.work import Work
 MAX_BATCH: Final = 1000
 # Faiss is at its best from here on, and the event loop is held up for a millisecond or three.
 _PART: Final = 64
+_OUTCOME: Final = b"\x0a"
 
 
 async def answer_batch(
@@ -56,11 +59,10 @@ def _answer(
 ) -> bytes:
     asked = [query for query in queries if isinstance(query, Query)]
     answers = iter(answers_to(served, shadow, call, asked))
-    response = pb.BatchFindNeighborsResponse()
-    for query in queries:
-        outcome = next(answers) if isinstance(query, Query) else query
-        write_outcome(response.outcomes.add(), outcome, call)
-    return response.SerializeToString()
+    outcomes = (next(answers) if isinstance(query, Query) else query for query in queries)
+    return b"".join(
+        [delimited(_OUTCOME, outcome_field(served, call, outcome, 1)) for outcome in outcomes]
+    )
 
 
 def answers_to(
@@ -71,24 +73,31 @@ def answers_to(
     ask = answer_many if call.terms is None else call.terms.answer_many
     outcomes = ask(served.bundle, queries)
     call.search_s += perf_counter() - started_s
+    kinds = [KINDS[type(query.whom)] for query in queries]
+    codes = [status.name_of(o) if isinstance(o, IlkError) else "OK" for o in outcomes]
+    for (kind, code), n in Counter(zip(kinds, codes, strict=True)).items():
+        call.by_kind[kind].queries[code] += n
     for query, outcome in zip(queries, outcomes, strict=True):
-        code = status.name_of(outcome) if isinstance(outcome, IlkError) else "OK"
-        call.by_kind[KINDS[type(query.whom)]].queries[code] += 1
         if isinstance(outcome, Neighbors):
             call.requested += query.neighbor_count
             call.returned += len(outcome.neighbors)
-            if call.terms is None or call.terms.privacy is None:
-                shadow.look(served, query, outcome)
+    if call.terms is None or call.terms.privacy is None:
+        shadow.look_at_all(served, queries, outcomes)
     return outcomes
 
 
-def write_outcome(message: Any, outcome: Neighbors | IlkError, call: Call) -> None:
-    """Write one query's outcome into an empty message; what is our fault goes to the log."""
-    if isinstance(outcome, IlkError):
-        if status.code_of(outcome) == code_pb2.INTERNAL:
-            log_failure(call.request_id, outcome)
-        message.error.CopyFrom(status.to_query_error(outcome, call.request_id))
-    else:
-        # The empty answer too must be told from none.
-        message.response.SetInParent()
-        responses.write_neighbors(outcome, message.response)
+def outcome_field(served: Served, call: Call, outcome: Neighbors | IlkError, number: int) -> bytes:
+    """Return one query's outcome as a field; what is our fault goes to the log.
+
+    ``number`` is the field's if it is a response; that of an error is the next one.
+    """
+    if not isinstance(outcome, IlkError):
+        return delimited(_tag(number), served.encoder.response(outcome))
+    if status.code_of(outcome) == code_pb2.INTERNAL:
+        log_failure(call.request_id, outcome)
+    error = status.to_query_error(outcome, call.request_id)
+    return delimited(_tag(number + 1), error.SerializeToString())
+
+
+def _tag(number: int) -> bytes:
+    return bytes((number << 3 | 2,))

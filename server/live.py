@@ -16,6 +16,7 @@ from ilk.errors import BundleCorrupt, BundleError, BundleMissing, BundleUnsuppor
 from ilk.query import answer
 from ilk.types import ItemId, Query, RefusedBundle, UserId
 from server.cost import Costs
+from server.encoding import Encoder
 from server.logs import cause_of
 from server.metrics import Counts
 from server.titles import TitleIndex
@@ -38,6 +39,7 @@ class Served:
     bundle: Bundle
     titles: TitleIndex
     costs: Costs
+    encoder: Encoder
     since_s: float
 
 
@@ -153,5 +155,5 @@ class Live:
         # The first searches touch the pages that every search touches.
         answer(bundle, Query(ItemId(bundle.items.vocabulary.id_of(0))))
         answer(bundle, Query(UserId(bundle.users.vocabulary.id_of(0))))
-        self._served = Served(bundle, titles, Costs(bundle), time.time())
+        self._served = Served(bundle, titles, Costs(bundle), Encoder(bundle), time.time())
         log.info("serving bundle %s", version, extra={"version": version})

@@ -99,7 +99,7 @@ class SimilarityService:
             found = await lane.do("search", cost, call.patience(), work)
         if call.terms is None or call.terms.privacy is None:
             self._shadow.look(served, query, found)
-        return responses.neighbors_message(found).SerializeToString()
+        return served.encoder.response(found)
 
     async def batch_find_neighbors(self, data: bytes, call: Call) -> bytes:
         """Answer many queries; each fails alone."""

@@ -11,9 +11,11 @@ import os
 import random
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from ilk.errors import IlkError
 from ilk.query import answer
 from ilk.types import EXACT, Neighbors, Query
 from server.logs import cause_of
@@ -64,6 +66,17 @@ class Shadow:
         if not self.is_busy and _is_comparable(query, found):
             self.is_busy = True
             self._pool.submit(self._compare, served, query, found)
+
+    def look_at_all(
+        self, served: "Served", queries: Sequence[Query], outcomes: Sequence[Neighbors | IlkError]
+    ) -> None:
+        """Do as :meth:`look` for each query that has an answer."""
+        if self._until > len(queries) or self._until < 0:
+            self._until -= sum(isinstance(outcome, Neighbors) for outcome in outcomes)
+            return
+        for query, outcome in zip(queries, outcomes, strict=True):
+            if isinstance(outcome, Neighbors):
+                self.look(served, query, outcome)
 
     def close(self) -> None:
         """Finish the comparison under way, if any."""

@@ -12,9 +12,9 @@ import grpc
 
 from ilk.errors import DeadlineExceeded, IlkError, InvalidRequest, Unavailable
 from ilk.types import Neighbors, Query
-from ilk.v1 import similarity_pb2 as pb
 from server import requests
-from server.batches import answers_to, write_outcome
+from server.batches import answers_to, outcome_field
+from server.encoding import delimited
 from server.guard import Call, Context
 from server.live import Live, Served
 from server.metrics import NO_KIND
@@ -27,6 +27,7 @@ _MOST_TOGETHER: Final = 64
 _SILENCE_S: Final = 0.1
 # So many rounds of the event loop in which no message comes show that none waits.
 _ROUNDS: Final = 2
+_REQUEST_ID: Final = b"\x0a"
 
 
 class Streams:
@@ -90,7 +91,9 @@ class Streams:
             outcomes = await self._in_threads(served, call, queries, cost)
         answers = iter(outcomes)
         return [
-            _response(request_id, next(answers) if isinstance(query, Query) else query, call)
+            _response(
+                served, call, request_id, next(answers) if isinstance(query, Query) else query
+            )
             for request_id, query in parsed
         ]
 
@@ -181,7 +184,5 @@ def _parse(data: bytes) -> tuple[str, Query | InvalidRequest]:
         return "", error
 
 
-def _response(request_id: str, outcome: Any, call: Call) -> bytes:
-    response = pb.StreamFindNeighborsResponse(request_id=request_id)
-    write_outcome(response, outcome, call)
-    return response.SerializeToString()
+def _response(served: Served, call: Call, request_id: str, outcome: Neighbors | IlkError) -> bytes:
+    return delimited(_REQUEST_ID, request_id.encode()) + outcome_field(served, call, outcome, 2)

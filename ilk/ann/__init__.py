@@ -5,8 +5,8 @@ order they were given.
 """
 
 from ilk.ann.cost import counting, least_us, likely_us, query_us
-from ilk.ann.index import Index, RowNeighbors, use_threads
-from ilk.ann.measure import compare_with_all, recall, top_rows
+from ilk.ann.index import Index, RowNeighbors, inner_products, use_threads
+from ilk.ann.measure import careful_recall, compare_with_all, recall, top_rows
 from ilk.ann.spec import IndexKind, IndexSpec
 
 __all__ = [
@@ -14,8 +14,10 @@ __all__ = [
     "IndexKind",
     "IndexSpec",
     "RowNeighbors",
+    "careful_recall",
     "compare_with_all",
     "counting",
+    "inner_products",
     "least_us",
     "likely_us",
     "query_us",

@@ -46,14 +46,15 @@ class Index:
         Length of the vectors and queries.
     """
 
-    __slots__ = ("_inner", "_width", "dim", "kind", "n_rows")
+    __slots__ = ("_inner", "_is_without_effort", "dim", "kind", "n_rows", "width")
 
     def __init__(self, kind: IndexKind, inner: Any, dim: int) -> None:
         self.kind = kind
         self._inner = inner
         self.n_rows: int = inner.ntotal
-        self._width: int = inner.d
+        self.width: int = inner.d
         self.dim = dim
+        self._is_without_effort = kind in _WITHOUT_EFFORT
 
     @classmethod
     def build(cls, vectors: Float32Matrix, spec: IndexSpec, seed: int) -> "Index":
@@ -127,7 +128,8 @@ class Index:
         Parameters
         ----------
         queries
-            Shape ``(n_queries, dim)``, float32, finite, C-contiguous. Read, never written.
+            Shape ``(n_queries, dim)``, float32, finite, C-contiguous. Read, never written. They may
+            have ``width`` columns, the last ones zero: then no copy is made.
         k
             Neighbors wanted per query, ``1 <= k <= n_rows``.
         effort
@@ -143,15 +145,15 @@ class Index:
         the truth.
         """
         n_queries, dim = queries.shape
-        if dim != self.dim or not 1 <= k <= self.n_rows:
+        if dim not in (self.dim, self.width) or not 1 <= k <= self.n_rows:
             raise ValueError(f"{dim} dimensions for {self.dim}, or {k} neighbors of {self.n_rows}")
         scores = np.empty((n_queries, k), dtype=np.float32)
         rows = np.empty((n_queries, k), dtype=np.int64)
         if allowed is not None and self.kind.has_nibbles:
             raise ValueError(f"{self.kind.value} takes no bitmap")
-        if self._width != dim:
-            queries = _widened(queries, self._width)
-        plain = allowed is None and self.kind in _WITHOUT_EFFORT
+        if self.width != dim:
+            queries = _widened(queries, self.width)
+        plain = allowed is None and self._is_without_effort
         parameters = None if plain else self._parameters(effort, allowed)
         # faiss's own wrapper checks and copies what is known to be right here, at 8 us a call.
         self._inner.search_c(
@@ -162,7 +164,8 @@ class Index:
             faiss.swig_ptr(rows),
             parameters,
         )
-        if not plain or self.kind is IndexKind.PQ:
+        # Of one query, the last place tells whether any is unfilled.
+        if n_queries > 1 or rows.item(-1) < 0:
             scores[rows < 0] = -np.inf
         return RowNeighbors(rows, scores)
 
@@ -184,6 +187,38 @@ class Index:
         if self.kind is not IndexKind.IVF or self._inner.quantizer.ntotal > MOST_COMPARED_LISTS:
             return None
         return int(self._inner.nlist)
+
+
+def inner_products(
+    vectors: Float32Matrix, queries: Float32Matrix, rows: Rows
+) -> npt.NDArray[np.float32]:
+    """Return the inner products of each query with its own choice of rows, copying none of them.
+
+    Parameters
+    ----------
+    vectors
+        Shape ``(n, dim)``, float32, C-contiguous.
+    queries
+        Shape ``(n_queries, dim)``, float32.
+    rows
+        Shape ``(n_queries, k)``, int64, below ``n``: memory beyond would be read. A negative row is
+        none, and has the product ``-inf``.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(n_queries, k)``, float32. A product does not depend on what else is asked.
+    """
+    products = np.empty(rows.shape, dtype=np.float32)
+    faiss.fvec_inner_products_by_idx(
+        faiss.swig_ptr(products),
+        faiss.swig_ptr(np.ascontiguousarray(queries)),
+        faiss.swig_ptr(vectors),
+        faiss.swig_ptr(rows),
+        vectors.shape[1],
+        *rows.shape,
+    )
+    return products
 
 
 def use_threads(n_threads: int) -> None:

@@ -17,7 +17,7 @@ from ilk.vectors import Float32Matrix
 
 _HNSW_BUILD_EFFORT: Final = 200
 # Rows for each centroid, and rounds, that centroids are learnt from: of few lists, of many, of codes.
-_LIST_TRAINING: Final = ((64, 10), (32, 6))
+_LIST_TRAINING: Final = ((64, 10), (32, 4))
 _CODE_TRAINING: Final = (256, 10)
 # Lists of lists that are looked into when a row is put in its place.
 _LISTS_OF_LISTS_PLACING: Final = 4

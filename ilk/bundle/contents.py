@@ -76,6 +76,10 @@ class Ratings:
         """Return where the entries of ``row`` are."""
         return slice(self.indptr.item(row), self.indptr.item(row + 1))
 
+    def count(self, row: int) -> int:
+        """Return how many ratings ``row`` has."""
+        return self.indptr.item(row + 1) - self.indptr.item(row)
+
     def others_of(self, row: int) -> npt.NDArray[np.int32]:
         """Return the rows of the other side that ``row`` has a rating with, rising."""
         return self.others[self.indptr.item(row) : self.indptr.item(row + 1)]

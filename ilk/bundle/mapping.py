@@ -3,8 +3,8 @@
 It refuses to know stores, checksums and queries.
 """
 
-from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Hashable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ class Bundle:
         The four spaces.
     lease
         Keeps the version from being deleted while anybody has it open.
+    ways
+        What the query path (`ilk.known`) has worked out for queries of each shape.
     """
 
     manifest: Manifest
@@ -71,6 +73,7 @@ class Bundle:
     biases: Biases
     spaces: dict[SpaceKey, Space]
     lease: Lease
+    ways: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def version(self) -> str:

@@ -37,7 +37,7 @@ class SimilarityServiceStub(object):
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
-    connection broke
+    connection broke, or took up no more calls
     UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
     missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
     PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
@@ -105,7 +105,7 @@ class SimilarityServiceServicer(object):
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
-    connection broke
+    connection broke, or took up no more calls
     UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
     missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
     PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
@@ -248,7 +248,7 @@ class SimilarityService(object):
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
-    connection broke
+    connection broke, or took up no more calls
     UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
     missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
     PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one

@@ -152,8 +152,8 @@ def test_the_longest_text_leaves_a_status_that_grpc_delivers(error: errors.IlkEr
 
 QUERY = pb.FindNeighborsRequest(item_id="the-matrix-1999")
 CALLS = {
-    "FindNeighbors": ("ilk.query.make_plan", QUERY),
-    "BatchFindNeighbors": ("ilk.query.make_plan", pb.BatchFindNeighborsRequest(queries=[QUERY])),
+    "FindNeighbors": ("ilk.query.answer_known", QUERY),
+    "BatchFindNeighbors": ("ilk.query.answer_known", pb.BatchFindNeighborsRequest(queries=[QUERY])),
     "PredictRatings": (
         "server.service.predict",
         pb.PredictRatingsRequest(user_id="x", item_ids=["the-matrix-1999"]),
@@ -162,7 +162,7 @@ CALLS = {
     "GetItems": ("server.service.catalogue.find_items", pb.GetItemsRequest(ids=["x"])),
     "GetBundle": ("server.service.catalogue.describe", pb.GetBundleRequest()),
     "StreamFindNeighbors": (
-        "ilk.query.make_plan",
+        "ilk.query.answer_known",
         pb.StreamFindNeighborsRequest(request_id="7", query=QUERY),
     ),
 }

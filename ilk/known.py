@@ -1,0 +1,186 @@
+"""Knows how users and items of the bundle are answered that ask for nothing special: many in a few steps.
+
+It refuses to know every other query, and answers that tie or fall short: those are planned one by one
+(`plan`, `search`). What queries of one shape have in common is worked out once; what is left for each is
+a row, and a pass over what one faiss call found for all.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter, sub
+from typing import Any, Final
+
+import numpy as np
+
+from ilk.bundle import Bundle
+from ilk.bundle.contents import Ratings, Side
+from ilk.expectation import is_needed
+from ilk.found import FoundNeighbors
+from ilk.plan import Plan, make_plan
+from ilk.search import ROUNDING, fetch_count
+from ilk.space import Space
+from ilk.types import ItemId, Neighbors, Query, Target, UserId
+from ilk.vectors import Float32Matrix, Float32Vector
+
+# Shapes are the callers' to choose: so many are remembered.
+_MOST_SHAPES: Final = 1024
+
+
+def answer_known(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | None]:
+    """Return the answers to queries of one shape; None for each that has to be planned by itself.
+
+    Parameters
+    ----------
+    queries
+        At least one, all of one :attr:`ilk.types.Query.shape`, which is not None.
+    """
+    ways, shape = bundle.ways, queries[0].shape
+    if shape not in ways:
+        if len(ways) >= _MOST_SHAPES:
+            ways.clear()
+        ways[shape] = _way_of(bundle, queries[0])
+    way: _Way | None = ways[shape]
+    return [None] * len(queries) if way is None else way.answers(queries)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Way:
+    """How queries of one shape are answered.
+
+    Attributes
+    ----------
+    version
+        Of the bundle.
+    id_of, row_of
+        From a query's whom to its id, and on to its row; -1 for an unknown id.
+    factors, content
+        The vectors of those who may ask, by row.
+    weights
+        Of the columns of the index in the score.
+    space, n_rows, has_codes, side
+        Where is looked, among how many, whether what is found needs true scores, and whose rows it is.
+    alike
+        Whether those who ask are rows of ``side`` too, and no neighbors of themselves.
+    n_fetched, n_looked_at
+        Rows to take from the index, and how many of the best to look at: those wanted, who asks, and one
+        more to show a tie at the last place.
+    page
+        Of what is wanted, what is answered.
+    ratings
+        Of those who ask, if those who rated few are helped out by content (:mod:`ilk.expectation`).
+    """
+
+    version: str
+    id_of: Callable[[Any], str]
+    row_of: Callable[[str], int]
+    factors: Float32Matrix
+    content: Float32Matrix
+    content_weight: float
+    weights: Float32Vector
+    space: Space
+    n_rows: int
+    has_codes: bool
+    side: Side
+    alike: bool
+    effort: int
+    n_fetched: int
+    n_wanted: int
+    n_looked_at: int
+    page: slice
+    ratings: Ratings | None
+
+    def answers(self, queries: Sequence[Query]) -> list[Neighbors | None]:
+        """Return what :func:`answer_known` does."""
+        space = self.space
+        rows = [self.row_of(self.id_of(query.whom)) for query in queries]
+        asked = self._vectors(rows)
+        found = space.index.nearest(asked, self.n_fetched, self.effort)
+        if self.has_codes:
+            found = space.rescored(asked, found)
+        best_rows = found.rows[:, : self.n_looked_at]
+        best_scores = found.scores[:, : self.n_looked_at]
+        near = zip(rows, best_rows.tolist(), best_scores.tolist(), strict=True)
+        # Who has no factors, and so none in the first place, may be equally like many.
+        told_apart = zip(asked[:, 0].tolist(), _least_steps(best_scores), strict=True)
+        return [
+            self._answer(row, its_rows, its_scores) if first and step >= ROUNDING else None
+            for (row, its_rows, its_scores), (first, step) in zip(near, told_apart, strict=True)
+        ]
+
+    def _vectors(self, rows: list[int]) -> Float32Matrix:
+        """Return the query vectors of ``rows``, as :func:`ilk.vectors.blend` makes them; any for -1."""
+        # A slice of one row costs a fraction of picking rows out.
+        first = max(rows[0], 0)
+        at = slice(first, first + 1) if len(rows) == 1 else np.array(rows)
+        n_factors, index = self.factors.shape[1], self.space.index
+        asked = np.zeros((len(rows), index.width), dtype=np.float32)
+        asked[:, :n_factors] = self.factors[at]
+        asked[:, n_factors : index.dim] = self.content[at]
+        asked *= self.weights
+        return asked
+
+    def _answer(self, row: int, rows: list[int], scores: list[float]) -> Neighbors | None:
+        """Return the answer for who stands in ``row``; None if rows are missing or from elsewhere."""
+        if row < 0 or min(rows) < 0 or max(rows) >= self.n_rows:
+            return None
+        if self.ratings is not None and is_needed(self.ratings.count(row), self.content_weight):
+            return None
+        if self.alike and row in rows:
+            at = rows.index(row)
+            del rows[at], scores[at]
+        if len(rows) < self.n_wanted:
+            return None
+        near = FoundNeighbors(self.side, rows[self.page], scores[self.page])
+        return Neighbors(near, self.version, self.content_weight)
+
+
+def _least_steps(scores: Float32Matrix) -> list[float]:
+    """Return by how much the scores of each row, which fall, fall at the least from place to place."""
+    if scores.shape[1] < 2:
+        return [1.0] * len(scores)
+    if len(scores) == 1:
+        of_one = scores[0].tolist()
+        return [min(map(sub, of_one, of_one[1:]))]
+    steps: list[float] = (scores[:, :-1] - scores[:, 1:]).min(axis=1).tolist()
+    return steps
+
+
+def _way_of(bundle: Bundle, query: Query) -> _Way | None:
+    """Return the way of a query's shape, or None if it has none; it is the plan of whoever comes first.
+
+    None where the index does not answer such queries, or there are fewer rows than they ask for.
+    """
+    is_item = isinstance(query.whom, ItemId)
+    asking, side = bundle.items if is_item else bundle.users, bundle.side(query.target)
+    first = asking.vocabulary.id_of(0)
+    plan = make_plan(bundle, replace(query, whom=ItemId(first) if is_item else UserId(first)))
+    page = slice(query.offset, query.offset + query.neighbor_count)
+    if plan.effort is None or plan.content_weight == 1 or plan.n_wanted < page.stop:
+        return None
+    n_fetched = fetch_count(plan)
+    return _Way(
+        version=bundle.version,
+        id_of=attrgetter("item_id" if is_item else "user_id"),
+        row_of=asking.vocabulary.row_of,
+        factors=asking.directions if plan.space.key.by_likeness else asking.factors,
+        content=asking.content,
+        content_weight=plan.content_weight,
+        weights=_weights(plan),
+        space=plan.space,
+        n_rows=len(plan.space),
+        has_codes=plan.space.index.kind.has_codes,
+        side=side,
+        alike=asking is side,
+        effort=plan.effort,
+        n_fetched=n_fetched,
+        n_wanted=plan.n_wanted,
+        n_looked_at=min(plan.n_wanted + 1 + len(plan.allowed.excluded), n_fetched),
+        page=page,
+        ratings=None if is_item or query.target is Target.USERS else bundle.ratings_by_user,
+    )
+
+
+def _weights(plan: Plan) -> Float32Vector:
+    weights = np.full(plan.space.index.width, plan.content_weight, dtype=np.float32)
+    weights[: plan.space.factors.shape[1]] = 1.0 - plan.content_weight
+    return weights

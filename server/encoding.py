@@ -1,0 +1,90 @@
+"""Knows how the answers from one bundle are written on the wire, with no message object for a neighbor.
+
+It refuses to know what is neither id nor score: answers that hold more are left to `responses`. All that
+is known of a row before it is found, which is all but its score, is written once.
+"""
+
+import struct
+from itertools import chain
+from typing import Final
+
+from ilk.bundle import Bundle
+from ilk.bundle.contents import Side
+from ilk.found import NOTHING, FoundNeighbors
+from ilk.types import Neighbors
+from server import responses
+
+# Rows, and weights, that are kept as written: some 20 MB at the most.
+_MOST_ROWS: Final = 100_000
+_MOST_TAILS: Final = 1024
+_pack_float = struct.Struct("<f").pack
+# Tags, field number times 8 plus wire type: of the response, then of a neighbor in it.
+_NEIGHBORS = b"\x0a"
+_ID, _SCORE, _IS_INFERRED = b"\x0a", b"\x15", b"\x30\x01"
+_SCORE_BYTES = 4
+
+
+class Encoder:
+    """Writes answers.
+
+    Parameters
+    ----------
+    bundle
+        That they are from.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._items, self._users = _Heads(bundle.items), _Heads(bundle.users)
+        self._item_side = bundle.items
+        self._tails: dict[float, bytes] = {}
+
+    def response(self, answer: Neighbors) -> bytes:
+        """Return a FindNeighborsResponse; fields may stand in another order than protobuf's own."""
+        near = answer.neighbors
+        if type(near) is not FoundNeighbors or min(near.scores, default=1.0) <= NOTHING:
+            return responses.neighbors_message(answer).SerializeToString()
+        heads = self._items if near.side is self._item_side else self._users
+        parts = zip(map(heads.__getitem__, near.rows), map(_pack_float, near.scores), strict=True)
+        return b"".join((*chain.from_iterable(parts), self._tail(answer)))
+
+    def _tail(self, answer: Neighbors) -> bytes:
+        """Return the response without its neighbors."""
+        if answer.shortfall is not None or answer.ignored_ids:
+            return responses.rest_message(answer).SerializeToString()
+        tail = self._tails.get(answer.content_weight)
+        if tail is None:
+            if len(self._tails) >= _MOST_TAILS:
+                self._tails.clear()
+            tail = responses.rest_message(answer).SerializeToString()
+            self._tails[answer.content_weight] = tail
+        return tail
+
+
+class _Heads(dict[int, bytes]):
+    """By row: a neighbor of a response, up to the four bytes of its score, which stands last."""
+
+    def __init__(self, side: Side) -> None:
+        super().__init__()
+        self._side = side
+
+    def __missing__(self, row: int) -> bytes:
+        if len(self) >= _MOST_ROWS:
+            self.clear()
+        external_id = self._side.vocabulary.ids.bytes_at(row)
+        flag = _IS_INFERRED if self._side.inferred.item(row) else b""
+        start = delimited(_ID, external_id) + flag + _SCORE
+        self[row] = head = _NEIGHBORS + _varint(len(start) + _SCORE_BYTES) + start
+        return head
+
+
+def delimited(tag: bytes, body: bytes) -> bytes:
+    """Return a field whose value has a length: text, bytes or a message."""
+    return b"".join((tag, _varint(len(body)), body))
+
+
+def _varint(value: int) -> bytes:
+    if value < 0x80:
+        return value.to_bytes(1, "little")
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
+    return bytes((value & 0x7F | 0x80,)) + _varint(value >> 7)

@@ -1,0 +1,134 @@
+"""Inverted lists: many are found through lists of their own, and lengths may decide who shares one."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ilk.ann import Index, IndexKind, IndexSpec, careful_recall, compare_with_all, recall, spec
+from ilk.ann.cost import counting, least_us, query_us
+from ilk.ann.index import RowNeighbors
+from ilk.errors import BundleCorrupt
+from ilk.index_file import check_contents
+
+Vectors = npt.NDArray[np.float32]
+
+N_ROWS, DIM, SEED = 3_000, 16, 7
+listing_kinds = pytest.mark.parametrize(
+    "kind", [kind for kind in IndexKind if kind.has_lists], ids=lambda kind: kind.value
+)
+nesting_kinds = pytest.mark.parametrize("kind", [IndexKind.IVF, IndexKind.IVF_SQ])
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Vectors:
+    """Return clusters of rows whose lengths differ a hundredfold."""
+    rng = np.random.default_rng(SEED)
+    around = rng.standard_normal((40, DIM), dtype=np.float32)
+    rows = around[rng.integers(40, size=N_ROWS)]
+    rows = rows + 0.3 * rng.standard_normal(rows.shape, dtype=np.float32)
+    lengths = 10 ** rng.uniform(-2, 0, (N_ROWS, 1))
+    return np.ascontiguousarray(rows * lengths, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def queries() -> Vectors:
+    return np.random.default_rng(SEED + 1).standard_normal((60, DIM), dtype=np.float32)
+
+
+@pytest.fixture
+def nested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec, "MOST_COMPARED_LISTS", 64)
+
+
+@nesting_kinds
+@pytest.mark.usefixtures("nested")
+def test_many_lists_are_found_through_lists_of_their_own(
+    kind: IndexKind, vectors: Vectors, queries: Vectors, tmp_path: Path
+) -> None:
+    of_kind = IndexSpec(kind)
+    assert of_kind.describe(N_ROWS, DIM).startswith("IVF219(IVF14,Flat),")
+    index = Index.build(vectors, of_kind, SEED)
+    index.save(tmp_path / "index")
+    check_contents(tmp_path / "index", kind.value, N_ROWS, DIM)
+    opened = Index.open(tmp_path / "index", kind, N_ROWS, DIM)
+    truth = compare_with_all(vectors, queries, 10)
+    effort = of_kind.efforts(N_ROWS)[-1]
+    found, kept = index.nearest(queries, 10, effort), opened.nearest(queries, 10, effort)
+    np.testing.assert_array_equal(found.rows, kept.rows)
+    true_scores = np.sort(np.einsum("qd,qkd->qk", queries, vectors[kept.rows]))[:, ::-1]
+    assert recall([RowNeighbors(kept.rows, true_scores)], [truth], 10) > 0.95
+
+
+@nesting_kinds
+@pytest.mark.usefixtures("nested")
+def test_lists_of_lists_are_looked_through_too(
+    kind: IndexKind, vectors: Vectors, tmp_path: Path
+) -> None:
+    Index.build(vectors, IndexSpec(kind), SEED).save(tmp_path / "index")
+    data = bytearray((tmp_path / "index").read_bytes())
+    # After the outer header and the name of the inner index: its number of rows.
+    at = 4 + 33 + 16
+    assert data[at : at + 4] == b"IwFl"
+    inner_lists = at + 4 + 33
+    data[inner_lists : inner_lists + 8] = (1 << 40).to_bytes(8, "little")
+    (tmp_path / "index").write_bytes(data)
+    with pytest.raises(BundleCorrupt, match="lists of which"):
+        check_contents(tmp_path / "index", kind.value, N_ROWS, DIM)
+
+
+def test_where_lengths_differ_lists_by_distance_find_the_long_ones_sooner(
+    vectors: Vectors, queries: Vectors
+) -> None:
+    truth = compare_with_all(vectors, queries, 10)
+    found = {}
+    for by_direction in (False, True):
+        index = Index.build(vectors, IndexSpec(IndexKind.IVF, 100, by_direction), SEED)
+        got, n_compared = counting(lambda index=index: index.nearest(queries, 10, 8))  # type: ignore[misc]
+        found[by_direction] = recall([got], [truth], 10), n_compared
+    assert found[False][0] > found[True][0]
+
+
+@listing_kinds
+@pytest.mark.parametrize("by_direction", [False, True])
+def test_equal_seeds_make_equal_lists(
+    kind: IndexKind, by_direction: bool, vectors: Vectors, tmp_path: Path
+) -> None:
+    for name in ("one", "other"):
+        Index.build(vectors, IndexSpec(kind, by_direction=by_direction), SEED).save(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+@pytest.mark.parametrize("kind", [IndexKind.IVF, IndexKind.IVF_SQ, IndexKind.HNSW])
+def test_what_a_search_compares_is_counted(
+    kind: IndexKind, vectors: Vectors, queries: Vectors
+) -> None:
+    index = Index.build(vectors, IndexSpec(kind), SEED)
+    counts = [
+        counting(lambda e=effort: index.nearest(queries, 10, e))[1]  # type: ignore[misc]
+        for effort in IndexSpec(kind).efforts(N_ROWS)
+    ]
+    assert counts == sorted(counts)
+    assert 0 < counts[0] < counts[-1] <= len(queries) * N_ROWS
+
+
+@pytest.mark.parametrize("kind", IndexKind, ids=lambda kind: kind.value)
+def test_more_rows_more_effort_and_more_compared_cost_more(kind: IndexKind) -> None:
+    of_kind = IndexSpec(kind)
+    efforts = of_kind.efforts(100_000)
+    costs = [query_us(of_kind, (100_000, 83), 10, effort, 5_000) for effort in efforts]
+    assert costs == sorted(costs)
+    assert least_us(of_kind, (100_000, 83), 10) <= costs[0]
+    more = query_us(of_kind, (400_000, 83), 10, efforts[0], 20_000)
+    assert more > costs[0]
+
+
+def test_recall_is_told_less_its_standard_error() -> None:
+    truth = RowNeighbors(np.zeros((4, 2), np.int64), np.tile(np.array([2, 1], np.float32), (4, 1)))
+    scores = np.array([[2, 1], [2, 1], [2, 0], [0, 0]], np.float32)
+    found = RowNeighbors(np.zeros((4, 2), np.int64), scores)
+    assert recall([found], [truth], 2) == 0.625
+    by_hand = np.std([1, 1, 0.5, 0]) / 2
+    assert careful_recall([found], [truth], 2) == pytest.approx(0.625 - by_hand)
+    assert careful_recall([truth], [truth], 2) == 1

@@ -1,0 +1,140 @@
+"""Queries that are answered in a few steps get the answers that planning them one by one would give."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ilk.found import FoundNeighbors
+from ilk.known import answer_known
+from ilk.query import answer
+from ilk.types import (
+    EXACT,
+    Accuracy,
+    Filter,
+    ItemId,
+    Neighbor,
+    Neighbors,
+    Query,
+    Target,
+    Text,
+    UserId,
+)
+
+if TYPE_CHECKING:
+    from tests.query.conftest import World
+    from tests.query.oracle import Oracle
+
+WORLDS = ("sample-Flat", "crowd-PQ", "crowd-IVF", "sample-IVFSQ", "crowd-HNSW")
+unhurried = settings(deadline=None, max_examples=40)
+# The whole of an empty filter, but another one than the default: it is planned.
+PLANNED = Filter()
+
+
+def assert_same(known: Neighbors, planned: Neighbors) -> None:
+    assert replace(known, neighbors=()) == replace(planned, neighbors=())
+    assert [n.id for n in known.neighbors] == [n.id for n in planned.neighbors]
+    np.testing.assert_allclose(
+        [n.score for n in known.neighbors], [n.score for n in planned.neighbors], rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", WORLDS)
+@unhurried
+@given(
+    row=st.integers(0, 400),
+    of_item=st.booleans(),
+    target=st.sampled_from(Target),
+    weight=st.none() | st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    accuracy=st.none() | st.just(EXACT) | st.just(Accuracy.at_recall(0.95)),
+    page=st.sampled_from([(0, 10), (0, 1), (5, 3), (0, 100), (900, 100)]),
+)
+def test_a_known_one_is_answered_as_planned(
+    world: "World",
+    name: str,
+    row: int,
+    of_item: bool,
+    target: Target,
+    weight: float | None,
+    accuracy: Accuracy | None,
+    page: tuple[int, int],
+) -> None:
+    oracle = world(name)
+    ids = (oracle.items if of_item else oracle.users).ids
+    whom = (ItemId if of_item else UserId)(ids[row % len(ids)])
+    offset, count = page
+    query = Query(whom, target, weight, neighbor_count=count, offset=offset, accuracy=accuracy)
+    planned = replace(query, filter=PLANNED)
+    assert query.shape is not None
+    assert planned.shape is None
+    assert_same(answer(oracle.bundle, query), answer(oracle.bundle, planned))
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_most_known_ones_need_no_plan(world: "World", name: str) -> None:
+    oracle = world(name)
+    queries = [Query(ItemId(i), Target.ITEMS, 0.1) for i in oracle.items.ids[:100]]
+    answered = answer_known(oracle.bundle, queries)
+    assert sum(found is not None for found in answered) > 60
+
+
+def test_an_unknown_one_among_known_ones_is_left_to_planning(crowd: "Oracle") -> None:
+    known = [Query(ItemId(i)) for i in crowd.items.ids[:2]]
+    first, unknown, last = answer_known(crowd.bundle, [known[0], Query(ItemId("x")), known[1]])
+    assert unknown is None
+    assert [first, last] == answer_known(crowd.bundle, known)
+
+
+def test_queries_that_ask_for_more_have_no_shape() -> None:
+    query = Query(UserId("1"))
+    for more in (
+        {"whom": Text("War")},
+        {"diversity": 0.5},
+        {"popularity_penalty": 0.1},
+        {"include_components": True},
+        {"include_explanation": True},
+        {"filter": Filter(exclude_seen=True)},
+    ):
+        assert replace(query, **more).shape is None
+
+
+def test_queries_that_differ_in_more_than_who_asks_differ_in_shape() -> None:
+    query = Query(UserId("1"))
+    assert query.shape == Query(UserId("2")).shape
+    others = (
+        {"whom": ItemId("1")},
+        {"target": Target.USERS},
+        {"content_weight": 0.2},
+        {"neighbor_count": 11},
+        {"offset": 1},
+        {"accuracy": EXACT},
+        {"accuracy": Accuracy.at_recall(0.9)},
+    )
+    shapes = [query.shape, *(replace(query, **other).shape for other in others)]
+    assert len(set(shapes)) == len(shapes)
+
+
+def test_callers_shapes_do_not_pile_up(crowd: "Oracle") -> None:
+    for count in range(1, 3):
+        for weight in np.linspace(0, 0.5, 700).tolist():
+            query = Query(ItemId(crowd.items.ids[0]), Target.USERS, weight, neighbor_count=count)
+            answer_known(crowd.bundle, [query])
+    assert len(crowd.bundle.ways) <= 1024
+
+
+def test_neighbors_are_named_when_looked_at(crowd: "Oracle") -> None:
+    near = FoundNeighbors(crowd.bundle.items, [3, 5, 9], [0.5, 0.25, 0.0])
+    ids = crowd.items.ids
+    named = [
+        Neighbor(ids[3], 0.5),
+        Neighbor(ids[5], 0.25),
+        Neighbor(ids[9], 0.0, None, None, unrelated=True),
+    ]
+    assert list(near) == named
+    assert near == named
+    assert [near[0], near[-1]] == [named[0], named[-1]]
+    assert near[1:] == named[1:]
+    assert near != named[1:]
