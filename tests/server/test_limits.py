@@ -117,7 +117,7 @@ NOISY, QUIET = "noisy", "quiet"
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     path, tokens, callers = tmp_path_factory.mktemp("limits") / "callers.json", {}, []
-    for name, cost_per_s in ((NOISY, 1e6), (QUIET, None)):
+    for name, cost_per_s in ((NOISY, 2e5), (QUIET, None)):
         tokens[name], digest = new_token()
         callers.append(Caller(name, frozenset(Scope), digest, cost_per_s=cost_per_s))
     path.write_bytes(to_bytes(Callers(callers)))
@@ -126,7 +126,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
 
 @pytest.fixture(scope="module")
 def limited(serve: Serve, sample_store: Path, tokens: tuple[Path, dict[str, str]]) -> Iterator[str]:
-    settings = ServerSettings(sample_store, port=0, grace_s=0.5, callers=tokens[0], burst_s=0.5)
+    settings = ServerSettings(sample_store, port=0, grace_s=0.5, callers=tokens[0], burst_s=2)
     with serve(settings) as target:
         yield target
 
@@ -201,7 +201,7 @@ def test_queries_of_batches_and_streams_count_too(
 def test_an_address_is_a_caller_where_nobody_is_known(
     serve: Serve, sample_store: Path, item_id: str
 ) -> None:
-    settings = ServerSettings(sample_store, port=0, grace_s=0.5, rate_limit=1e6, burst_s=0.5)
+    settings = ServerSettings(sample_store, port=0, grace_s=0.5, rate_limit=2e5, burst_s=2)
     with serve(settings) as target, SimilarityClient(target, timeout_s=TIMEOUT_S) as client:
         assert exhausted(client, item_id)
 
