@@ -1,5 +1,6 @@
 """How much one caller may ask for, in all workers together, and what that does to others: nothing."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,6 +134,13 @@ def limited(serve: Serve, sample_store: Path, tokens: tuple[Path, dict[str, str]
         yield target
 
 
+@contextlib.contextmanager
+def once(target: str, token: str | None = None) -> Iterator[SimilarityClient]:
+    """Yield a client that repeats nothing: others wait as they are told, and seldom meet a limit."""
+    with grpc.insecure_channel(target, options=[("grpc.enable_retries", 0)]) as channel:
+        yield SimilarityClient(channel=channel, token=token, timeout_s=TIMEOUT_S)
+
+
 def exhausted(
     client: SimilarityClient, item_id: str, ask: Callable[[], object] | None = None
 ) -> bool:
@@ -148,8 +158,8 @@ def test_the_noisy_are_turned_away_and_others_are_not(
     limited: str, tokens: tuple[Path, dict[str, str]], item_id: str
 ) -> None:
     with (
-        SimilarityClient(limited, token=tokens[1][NOISY], timeout_s=TIMEOUT_S) as noisy,
-        SimilarityClient(limited, token=tokens[1][QUIET], timeout_s=TIMEOUT_S) as quiet,
+        once(limited, tokens[1][NOISY]) as noisy,
+        once(limited, tokens[1][QUIET]) as quiet,
     ):
         assert exhausted(noisy, item_id)
         for _ in range(20):
@@ -162,10 +172,10 @@ def test_who_is_turned_away_is_told_when_to_come_back(
     item_id: str,
     wait_until: Callable[[Callable[[], bool]], None],
 ) -> None:
-    with SimilarityClient(limited, token=tokens[1][NOISY], timeout_s=TIMEOUT_S) as noisy:
+    with once(limited, tokens[1][NOISY]) as noisy:
         assert exhausted(noisy, item_id)
     metadata = [("authorization", f"Bearer {tokens[1][NOISY]}")]
-    with grpc.insecure_channel(limited) as channel:
+    with grpc.insecure_channel(limited, options=[("grpc.enable_retries", 0)]) as channel:
         call: Any = channel.unary_unary(f"/{SERVICE}/FindNeighbors")
         body = pb.FindNeighborsRequest(item_id=item_id).SerializeToString()
         told: Any = None
@@ -176,8 +186,13 @@ def test_who_is_turned_away_is_told_when_to_come_back(
                 told = error
     assert told.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     pushback_ms = int(dict(told.trailing_metadata())["grpc-retry-pushback-ms"])
-    assert 10 <= pushback_ms <= 30_000
-    with SimilarityClient(limited, token=tokens[1][NOISY], timeout_s=TIMEOUT_S) as noisy:
+    (detail,) = rpc_status.from_call(told).details
+    delay = error_details_pb2.RetryInfo()
+    assert detail.Unpack(delay)
+    wait_ms = delay.retry_delay.ToMilliseconds()
+    assert 10 <= wait_ms <= 30_000
+    assert pushback_ms == (wait_ms if wait_ms <= 1000 else -1)
+    with once(limited, tokens[1][NOISY]) as noisy:
 
         def is_answered() -> bool:
             try:
@@ -192,9 +207,9 @@ def test_queries_of_batches_and_streams_count_too(
     limited: str, tokens: tuple[Path, dict[str, str]], item_id: str
 ) -> None:
     queries = [Query(ItemId(item_id))] * 500
-    with SimilarityClient(limited, token=tokens[1][NOISY], timeout_s=TIMEOUT_S) as noisy:
+    with once(limited, tokens[1][NOISY]) as noisy:
         assert exhausted(noisy, item_id, lambda: noisy.batch_find_neighbors(queries[:50]))
-    with SimilarityClient(limited, token=tokens[1][QUIET], timeout_s=TIMEOUT_S) as quiet:
+    with once(limited, tokens[1][QUIET]) as quiet:
         assert len(list(quiet.stream_find_neighbors(queries))) == 500
 
 
@@ -202,7 +217,7 @@ def test_an_address_is_a_caller_where_nobody_is_known(
     serve: Serve, sample_store: Path, item_id: str
 ) -> None:
     settings = ServerSettings(sample_store, port=0, grace_s=0.5, rate_limit=2e5, burst_s=2)
-    with serve(settings) as target, SimilarityClient(target, timeout_s=TIMEOUT_S) as client:
+    with serve(settings) as target, once(target) as client:
         assert exhausted(client, item_id)
 
 
@@ -216,7 +231,7 @@ def test_a_rate_is_that_of_all_workers_together(
     target, answered = program.address(), 0
     began_s = time.monotonic()
     for _ in range(12):
-        with SimilarityClient(target, timeout_s=TIMEOUT_S) as client:
+        with once(target) as client:
             for _ in range(20):
                 try:
                     client.similar_items(item_id)
@@ -225,7 +240,7 @@ def test_a_rate_is_that_of_all_workers_together(
                     break
     # A bucket of 1e7 that practically never fills again: each call takes the same out of it.
     assert time.monotonic() - began_s < TIMEOUT_S
-    with SimilarityClient(target, timeout_s=TIMEOUT_S) as client:
+    with once(target) as client:
         assert exhausted(client, item_id)
     assert 20 < answered < 240
     program.process.terminate()
