@@ -5,7 +5,7 @@ import pytest
 from benchmarks.reidentification import Figures, Plan, draw, measure, table
 from ilk.bundle import Bundle
 
-PLAN = Plan(n_known=8, n_tries=1, n_patient=20)
+PLAN = Plan(n_known=8, n_tries=1, n_patient=5)
 
 
 @pytest.fixture(scope="module")
