@@ -42,6 +42,7 @@ TABLE: dict[type[errors.IlkError], str] = {
     errors.Overloaded: "RESOURCE_EXHAUSTED",
     errors.DeadlineExceeded: "DEADLINE_EXCEEDED",
     errors.PermissionDenied: "PERMISSION_DENIED",
+    errors.Unauthenticated: "UNAUTHENTICATED",
 }
 
 
