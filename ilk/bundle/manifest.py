@@ -110,7 +110,9 @@ class Manifest:
             found = values["format_version"]
             digest = values.pop("digest", None)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BundleCorrupt(f"{MANIFEST_NAME} is not a manifest: {error}") from error
+            raise BundleCorrupt(
+                f"{MANIFEST_NAME} is not a manifest: {error}; build again"
+            ) from error
         if found not in range(1, FORMAT_VERSION + 1):
             raise BundleUnsupported(
                 f"bundle format {found}, this version reads 1 to {FORMAT_VERSION}: build the bundle "
@@ -118,7 +120,9 @@ class Manifest:
             )
         try:
             if digest is None or sealed(values) != data:
-                raise BundleCorrupt(f"{MANIFEST_NAME} is not the one that was published")
+                raise BundleCorrupt(
+                    f"{MANIFEST_NAME} is not the one that was published; build again"
+                )
             for version in range(found, FORMAT_VERSION):
                 values = _UPGRADES[version](values)
             values["indices"] = {
@@ -131,7 +135,9 @@ class Manifest:
             values["files"] = {name: FileRecord(**rec) for name, rec in values["files"].items()}
             return cls(**values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BundleCorrupt(f"{MANIFEST_NAME} lacks or mistypes a field: {error}") from error
+            raise BundleCorrupt(
+                f"{MANIFEST_NAME} lacks or mistypes a field: {error}; build again"
+            ) from error
 
 
 def _from_1(values: dict[str, Any]) -> dict[str, Any]:

@@ -267,3 +267,14 @@ def test_what_cannot_be_wrong_or_is_ordered_otherwise_is_not_examined(sample_sto
     shadow.close()
     live.close()
     assert counts.shadowed == 0
+
+
+def test_a_silent_connection_to_the_metrics_port_is_hung_up_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.exposition._SILENCE_S", 0.05)
+    with metrics_port("127.0.0.1", 0, Fleet) as port:
+        assert port is not None
+        with socket.create_connection(("127.0.0.1", port), 30) as silent:
+            silent.sendall(b"GET /metr")
+            assert silent.recv(1) == b""

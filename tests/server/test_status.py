@@ -78,7 +78,6 @@ def test_each_error_has_its_status(kind: type[errors.IlkError]) -> None:
     assert status.is_ours(error) == (TABLE[kind] == "INTERNAL")
 
 
-# BUG: PERMISSION_DENIED is in the server's table but not in the contract's comments.
 @pytest.mark.parametrize("code", sorted(set(TABLE.values())))
 def test_each_status_is_documented_in_the_contract(code: str) -> None:
     assert f"  {code}  " in PROTO.read_text(encoding="utf-8")
@@ -137,11 +136,6 @@ LONG = {
 }
 
 
-# BUG: gRPC refuses at random what has over 8 KiB of metadata and always what has over 16 KiB: the
-# caller sees RESOURCE_EXHAUSTED, "Stream removed", in place of the error. The text is sent twice, in
-# the status and in its details (a bad field's three times). `NotFound` spells five whole ids, where a
-# control character is 1 byte in the id and 4 in its repr; an unknown genre's message lists all that
-# are known. `to_status` should cut the text, to 1,000 characters say.
 @pytest.mark.parametrize("error", LONG.values(), ids=LONG)
 def test_the_longest_text_leaves_a_status_that_grpc_delivers(error: errors.IlkError) -> None:
     told = status.to_status(error)
