@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -56,6 +57,9 @@ _TRIED = {
 # Kinds that take long to build are first tried on so many of the rows: all cost no less.
 _PART_ROWS = 4_096
 _SLOW_TO_BUILD = frozenset({IndexKind.HNSW})
+
+# What was measured of one effort at one blend, and what a query costs there by the table.
+_CostedRow: TypeAlias = tuple[MeasuredRecall, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,39 +251,42 @@ class _Bench:
         build_s = time.perf_counter() - began
         space = Space(self.key, self.factors, self.content, index)
         usual = min(BLENDS, key=lambda w: abs(w - self.settings.content_weight))
-        rows: list[MeasuredRecall] = []
+        rows: list[_CostedRow] = []
         before, hardest = 0.0, 0.0
         for effort in spec.efforts(n_rows):
             rows.append(at_usual := self._row(space, spec, effort, usual))
-            if at_usual.recall_at_10 >= _USEFUL:
-                rows += (
-                    others := [self._row(space, spec, effort, w) for w in BLENDS if w != usual]
-                )
+            if at_usual[0].recall_at_10 >= _USEFUL:
+                others = [self._row(space, spec, effort, w) for w in BLENDS if w != usual]
+                rows += others
                 # Items of equal content are found without an index: what it does at 1 decides nothing.
-                found = [_worst(row) for row in (at_usual, *others) if row.content_weight < 1]
+                found = [_worst(row) for row, _ in (at_usual, *others) if row.content_weight < 1]
                 hardest = min(found)
-                if min(hardest, _worst(others[-1])) >= _ENOUGH or sum(found) - before < _NO_GAIN:
+                if min(hardest, _worst(others[-1][0])) >= _ENOUGH or sum(found) - before < _NO_GAIN:
                     break
                 before = sum(found)
-            if at_usual.cost_us > most_us:
+            if at_usual[1] > most_us:
                 break
-        name = spec.describe(n_rows, dim)
         record = IndexRecord(
-            spec.kind.value, name, self.size_bytes(spec), round(build_s, 3), tuple(rows)
+            spec.kind.value,
+            spec.describe(n_rows, dim),
+            self.size_bytes(spec),
+            round(build_s, 3),
+            tuple(row for row, _ in rows),
+            tuple(cost_us for _, cost_us in rows),
         )
         return _Measured(index, record, self._cost_us(rows, usual), hardest)
 
-    def _cost_us(self, rows: list[MeasuredRecall], usual: float) -> float:
+    def _cost_us(self, rows: list[_CostedRow], usual: float) -> float:
         """Return what a query costs at the least effort that holds; infinity if a promise is broken."""
         holding: dict[float, float] = {}
-        for row in rows:
+        for row, cost_us in rows:
             if _worst(row) >= self.settings.recall_target:
-                holding.setdefault(row.content_weight, row.cost_us)
+                holding.setdefault(row.content_weight, cost_us)
         if not holding.keys() >= set(BLENDS[:-1]):
             return np.inf
         return holding[usual]
 
-    def _row(self, space: Space, spec: IndexSpec, effort: int, weight: float) -> MeasuredRecall:
+    def _row(self, space: Space, spec: IndexSpec, effort: int, weight: float) -> _CostedRow:
         queries, truth = self.queries[weight], self.truths[weight]
         shallow, deep = (min(depth, len(space)) for depth in DEPTHS)
         found, n_compared = counting(lambda: space.nearest(queries, shallow, effort))
@@ -289,7 +296,7 @@ class _Bench:
         timed = queries[:_N_TIMED, None]
         spent_s = _cpu_s(lambda: [space.nearest(q, shallow, effort) for q in timed])
         n_rows, dim = self.shape
-        return MeasuredRecall(
+        row = MeasuredRecall(
             self.key.name,
             spec.describe(n_rows, dim),
             effort,
@@ -297,8 +304,8 @@ class _Bench:
             at_10,
             at_100,
             cpu_us=round(1e6 * spent_s / len(timed), 1),
-            cost_us=query_us(spec, self.shape, shallow, effort, n_compared / len(queries)),
         )
+        return row, query_us(spec, self.shape, shallow, effort, n_compared / len(queries))
 
 
 def _truths(
