@@ -30,18 +30,25 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class IndexRecord:
-    """One index of a space: kind, how it is called, what it takes, and its measured recall."""
+    """One index of a space: kind, how it is called, what it takes, and its measured recall.
+
+    ``costs_us`` is what a query of each row of ``recall`` costs by the table of `ilk.ann`, from what it
+    compared: the same in every build, where what it took then, ``cpu_us``, is not.
+    """
 
     kind: str
     name: str
     size_bytes: int
     build_s: float
     recall: tuple[MeasuredRecall, ...]
+    costs_us: tuple[float, ...] = ()
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "IndexRecord":
         """Return what ``asdict`` and JSON made of a record."""
-        return cls(**values | {"recall": tuple(MeasuredRecall(**row) for row in values["recall"])})
+        recall = tuple(MeasuredRecall(**row) for row in values["recall"])
+        costs_us = tuple(values.get("costs_us", ()))
+        return cls(**values | {"recall": recall, "costs_us": costs_us})
 
 
 @dataclass(frozen=True, slots=True)
