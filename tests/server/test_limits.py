@@ -176,7 +176,8 @@ def test_who_is_turned_away_is_told_when_to_come_back(
                 told = error
     assert told.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     pushback_ms = int(dict(told.trailing_metadata())["grpc-retry-pushback-ms"])
-    assert 10 <= pushback_ms <= 30_000
+    # Above a second the caller hears of it at once, and how long to wait from the detail.
+    assert pushback_ms == -1 or 10 <= pushback_ms <= 1000
     with SimilarityClient(limited, token=tokens[1][NOISY], timeout_s=TIMEOUT_S) as noisy:
 
         def is_answered() -> bool:

@@ -204,7 +204,7 @@ def test_sums_do_not_fall_when_a_worker_does(
     for pid in fallen:
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, fallen)))
-    # Until the supervisor has seen them fall, they count as two that serve.
+    # Until their fall is noticed, the fallen are counted as workers.
     wait_until(lambda: get(read(port), "ilk_worker_restarts_total") == 2)
     wait_until(lambda: get(read(port), "ilk_workers") == 2)
     assert answered() == 10

@@ -261,3 +261,19 @@ def test_a_fault_of_what_looks_for_the_handler_is_told_by_an_id_alone() -> None:
         asyncio.run(handler.stream_stream(None, Ended()))
     assert told[0] is grpc.StatusCode.INTERNAL
     assert "the secret" not in str(told[1])
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "after_ms", "pushback_ms"),
+    [(0.0, 10, 10), (0.25, 250, 250), (1.0, 1000, 1000), (1.5, 1500, -1), (1e9, 30_000, -1)],
+)
+def test_repeats_wait_for_a_short_pause_and_leave_a_long_one_to_the_caller(
+    retry_after_s: float, after_ms: int, pushback_ms: int
+) -> None:
+    told = status.to_shed_status(retry_after_s)
+    metadata = dict(told.trailing_metadata)
+    assert metadata["grpc-retry-pushback-ms"] == str(pushback_ms)
+    retry = error_details_pb2.RetryInfo()
+    rich = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
+    assert rich.details[0].Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() == after_ms
