@@ -74,7 +74,7 @@ sbom: .cache/audit/.ready  ## Write .cache/sbom: what the whole and each image a
 bench: $(READY)  ## Run the benchmarks, each a ratio in one run
 	$(RUN) -m benchmarks
 
-faults: $(READY)  ## Break disks, processes and files for an hour, and count what gives
+faults: $(READY)  ## Break disks, processes, files, requests and connections for two hours, and count what gives
 	$(RUN) -m benchmarks.faults
 
 clean:  ## Remove what these targets made, but the store

@@ -119,9 +119,9 @@ def _write(bundle: Bundle, key: SpaceKey, weight: float, n_queries: int, folder:
     vectors = concatenate(space.factors, space.content)
     # A part at a time: all scores of all queries would not fit.
     thresholds = [np.partition(vectors @ query, -10)[-10] for query in asking]
-    np.save(folder / "vectors.npy", vectors)
-    np.save(folder / "queries.npy", asking)
-    np.save(folder / "thresholds.npy", np.array(thresholds, dtype=np.float32))
+    np.save(folder / "vectors.npy", vectors, allow_pickle=False)
+    np.save(folder / "queries.npy", asking, allow_pickle=False)
+    np.save(folder / "thresholds.npy", np.array(thresholds, dtype=np.float32), allow_pickle=False)
 
 
 def cheapest(points: Iterable[Point], recall: float) -> Point | None:

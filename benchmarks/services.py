@@ -154,7 +154,11 @@ def _written(items: Matrix, queries: Matrix, folder: Path) -> Path:
     exact = Index.build(np.ascontiguousarray(items), IndexSpec(IndexKind.FLAT), 0)
     floors = exact.nearest(np.ascontiguousarray(queries), K).scores[:, K - 1]
     for name, array in (("items", items), ("queries", queries), ("floors", floors)):
-        np.save(folder / f"{name}.npy", np.ascontiguousarray(array, dtype=np.float32))
+        np.save(
+            folder / f"{name}.npy",
+            np.ascontiguousarray(array, dtype=np.float32),
+            allow_pickle=False,
+        )
     return folder
 
 

@@ -109,14 +109,13 @@ class _Way:
 
     def _vectors(self, rows: list[int]) -> Float32Matrix:
         """Return the query vectors of ``rows``, as :func:`ilk.vectors.blend` makes them; any for -1."""
-        # A slice of one row costs a fraction of picking rows out.
-        first = max(rows[0], 0)
-        at = slice(first, first + 1) if len(rows) == 1 else np.array(rows)
         n_factors, index = self.factors.shape[1], self.space.index
         asked = np.zeros((len(rows), index.width), dtype=np.float32)
-        asked[:, :n_factors] = self.factors[at]
-        asked[:, n_factors : index.dim] = self.content[at]
-        asked *= self.weights
+        # One vector is filled in two thirds of the time that a matrix of one row takes.
+        into, at = (asked[0], max(rows[0], 0)) if len(rows) == 1 else (asked, np.array(rows))
+        into[..., :n_factors] = self.factors[at]
+        into[..., n_factors : index.dim] = self.content[at]
+        into *= self.weights
         return asked
 
     def _answer(self, row: int, rows: list[int], scores: list[float]) -> Neighbors | None:

@@ -359,9 +359,7 @@ class TitleMatch:
 class MeasuredRecall:
     """Recall of one index at one setting and blend, measured when the bundle was built.
 
-    Recall is the mean over queries less its standard error. ``cpu_us`` is what a query took then;
-    ``cost_us`` is what it costs by a table, from what was compared, the same in every build. Indices are
-    chosen by the second.
+    Recall is the mean over queries less its standard error. ``cpu_us`` is what a query took then.
     """
 
     space: str
@@ -371,7 +369,6 @@ class MeasuredRecall:
     recall_at_10: float
     recall_at_100: float
     cpu_us: float = 0.0
-    cost_us: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import functools
 from collections import Counter
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Final
+from typing import Final, NamedTuple
 
 from google.rpc import code_pb2
 
@@ -27,6 +27,16 @@ MAX_BATCH: Final = 1000
 # Faiss is at its best from here on, and the event loop is held up for a millisecond or three.
 _PART: Final = 64
 _OUTCOME: Final = b"\x0a"
+
+
+class Tags(NamedTuple):
+    """The two fields that an outcome is one of, in the message around it."""
+
+    response: bytes
+    error: bytes
+
+
+_TAGS: Final = Tags(b"\x0a", b"\x12")
 
 
 async def answer_batch(
@@ -61,7 +71,7 @@ def _answer(
     answers = iter(answers_to(served, shadow, call, asked))
     outcomes = (next(answers) if isinstance(query, Query) else query for query in queries)
     return b"".join(
-        [delimited(_OUTCOME, outcome_field(served, call, outcome, 1)) for outcome in outcomes]
+        [delimited(_OUTCOME, outcome_field(served, call, outcome, _TAGS)) for outcome in outcomes]
     )
 
 
@@ -86,18 +96,12 @@ def answers_to(
     return outcomes
 
 
-def outcome_field(served: Served, call: Call, outcome: Neighbors | IlkError, number: int) -> bytes:
-    """Return one query's outcome as a field; what is our fault goes to the log.
-
-    ``number`` is the field's if it is a response; that of an error is the next one.
-    """
+def outcome_field(served: Served, call: Call, outcome: Neighbors | IlkError, tags: Tags) -> bytes:
+    """Return one query's outcome as a field; what is our fault goes to the log."""
     if not isinstance(outcome, IlkError):
-        return delimited(_tag(number), served.encoder.response(outcome))
+        return delimited(tags.response, served.encoder.response(outcome))
     if status.code_of(outcome) == code_pb2.INTERNAL:
         log_failure(call.request_id, outcome)
-    error = status.to_query_error(outcome, call.request_id)
-    return delimited(_tag(number + 1), error.SerializeToString())
-
-
-def _tag(number: int) -> bytes:
-    return bytes((number << 3 | 2,))
+    return delimited(
+        tags.error, status.to_query_error(outcome, call.request_id).SerializeToString()
+    )

@@ -62,7 +62,8 @@ class Costs:
         cost += PER_QUERY + _PER_NEIGHBOR * (query.neighbor_count + query.offset)
         whom = query.whom
         if type(whom) is Profile:
-            cost += len(whom.ratings) * self._per_entry
+            folded_in = (whom.ratings, whom.liked_item_ids, whom.disliked_item_ids)
+            cost += sum(map(len, folded_in)) * self._per_entry
         return cost
 
     def of_predictions(self, n_items: int) -> int:

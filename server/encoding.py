@@ -5,7 +5,6 @@ is known of a row before it is found, which is all but its score, is written onc
 """
 
 import struct
-from itertools import chain
 from typing import Final
 
 from ilk.bundle import Bundle
@@ -44,8 +43,11 @@ class Encoder:
         if type(near) is not FoundNeighbors or min(near.scores, default=1.0) <= NOTHING:
             return responses.neighbors_message(answer).SerializeToString()
         heads = self._items if near.side is self._item_side else self._users
-        parts = zip(map(heads.__getitem__, near.rows), map(_pack_float, near.scores), strict=True)
-        return b"".join((*chain.from_iterable(parts), self._tail(answer)))
+        # Filled by twos: a fifth quicker than pairs that are chained.
+        parts = [self._tail(answer)] * (2 * len(near) + 1)
+        parts[:-1:2] = map(heads.__getitem__, near.rows)
+        parts[1::2] = map(_pack_float, near.scores)
+        return b"".join(parts)
 
     def _tail(self, answer: Neighbors) -> bytes:
         """Return the response without its neighbors."""

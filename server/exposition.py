@@ -7,7 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import (
@@ -21,6 +21,8 @@ from prometheus_client.registry import Collector
 from server.address import address_of, taken
 from server.metrics import BOUNDS_S, Counts, Histogram, Snapshot
 
+# How long a connection may be silent.
+_SILENCE_S: Final = 10.0
 _BUCKETS: Final = (*map(str, BOUNDS_S), "+Inf")
 
 
@@ -64,6 +66,9 @@ def metrics_port(host: str, port: int | None, gather: Gather) -> Iterator[int | 
         server, thread = start_http_server(port, host, registry)
     except OSError as error:
         raise taken(address_of(host, port)) from error
+    # Each connection has a thread: one that says nothing is not waited for without end.
+    patient: Any = server.RequestHandlerClass
+    server.RequestHandlerClass = type(patient.__name__, (patient,), {"timeout": _SILENCE_S})
     try:
         yield server.server_port
     finally:

@@ -4,10 +4,14 @@ It refuses to know what either does with them. The end of the socket is a word t
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from multiprocessing.connection import Connection
+from typing import Final, TypeAlias
 
+from server import plain
 from server.metrics import Snapshot
 from server.settings import ServerSettings
+
+_MAX_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +61,35 @@ class Report:
 
 
 Word: TypeAlias = "Failed | Report"
+
+
+@dataclass(frozen=True, slots=True)
+class _Envelope:
+    """What a worker sends: one of the two."""
+
+    report: Report | None = None
+    failed: Failed | None = None
+
+
+def give_orders(link: Connection, orders: Orders) -> None:
+    """Send a worker its orders; OSError if it is gone."""
+    link.send_bytes(plain.written(orders))
+
+
+def take_orders(link: Connection) -> Orders:
+    """Wait for orders; EOFError or OSError if the supervisor is gone."""
+    return plain.read(Orders, link.recv_bytes(_MAX_BYTES))
+
+
+def tell(link: Connection, word: Word) -> None:
+    """Send the supervisor a word; OSError if it is gone."""
+    envelope = _Envelope(failed=word) if isinstance(word, Failed) else _Envelope(report=word)
+    link.send_bytes(plain.written(envelope))
+
+
+def hear(link: Connection) -> Word:
+    """Return a worker's next word; EOFError or OSError if it is gone."""
+    envelope = plain.read(_Envelope, link.recv_bytes(_MAX_BYTES))
+    word = envelope.failed or envelope.report
+    assert word is not None
+    return word

@@ -19,6 +19,7 @@ SHED = "the server is at its limit; try again later, and less often"
 # When to try again is told in steps, so that there are few such statuses to make.
 _RETRY_STEP_MS = 10
 _MAX_RETRY_STEPS = 3000
+# After pauses up to this gRPC repeats calls by itself; whether to wait longer is for callers to say.
 _MAX_PUSHBACK_MS = 1000
 # Metadata holds 8 KiB, and the text goes out three times, each character in up to three bytes.
 _MAX_TEXT = 600
@@ -81,7 +82,8 @@ def to_shed_status(retry_after_s: float, text: str = SHED) -> grpc.Status:
     ----------
     retry_after_s
         When the caller may try again: told in a RetryInfo detail, and as ``grpc-retry-pushback-ms``,
-        which gRPC's own retries obey; where that is long, they are told not to try.
+        which gRPC's own retries obey. Above a second that is -1, and they leave it be: a caller that is
+        over its rate should hear of it, not hang.
     text
         Why; one of few.
     """
@@ -96,7 +98,6 @@ def _shed_status(after_ms: int, text: str) -> grpc.Status:
     status = status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message=text)
     _attach(status, retry)
     rich: grpc.Status = rpc_status.to_status(status)
-    # gRPC would sit out a longer wait until the deadline; a negative one lets the call end now.
     pushback_ms = after_ms if after_ms <= _MAX_PUSHBACK_MS else -1
     metadata = (*rich.trailing_metadata, ("grpc-retry-pushback-ms", str(pushback_ms)))
     return _Status(rich.code, rich.details, metadata)

@@ -13,7 +13,7 @@ import grpc
 from ilk.errors import DeadlineExceeded, IlkError, InvalidRequest, Unavailable
 from ilk.types import Neighbors, Query
 from server import requests
-from server.batches import answers_to, outcome_field
+from server.batches import Tags, answers_to, outcome_field
 from server.encoding import delimited
 from server.guard import Call, Context
 from server.live import Live, Served
@@ -28,6 +28,7 @@ _SILENCE_S: Final = 0.1
 # So many rounds of the event loop in which no message comes show that none waits.
 _ROUNDS: Final = 2
 _REQUEST_ID: Final = b"\x0a"
+_TAGS: Final = Tags(b"\x12", b"\x1a")
 
 
 class Streams:
@@ -185,4 +186,4 @@ def _parse(data: bytes) -> tuple[str, Query | InvalidRequest]:
 
 
 def _response(served: Served, call: Call, request_id: str, outcome: Neighbors | IlkError) -> bytes:
-    return delimited(_REQUEST_ID, request_id.encode()) + outcome_field(served, call, outcome, 2)
+    return delimited(_REQUEST_ID, request_id.encode()) + outcome_field(served, call, outcome, _TAGS)

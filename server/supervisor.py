@@ -23,7 +23,7 @@ from server.access.limits import shared_memory
 from server.address import address_of, reserved
 from server.exposition import Fleet
 from server.front import Front, shown
-from server.link import Failed, Orders, Report, Word
+from server.link import Failed, Orders, Report, give_orders, hear
 from server.metrics import Counts
 from server.settings import ServerSettings
 
@@ -149,7 +149,7 @@ class Supervisor:
         slot.link = ours
         sound = next((s.report.snapshot.version for s in self._slots if s.report), None)
         with contextlib.suppress(OSError):  # it died at once: its end is read like any other
-            ours.send(Orders(slot.number, self._settings, sound, self._ledger))
+            give_orders(ours, Orders(slot.number, self._settings, sound, self._ledger))
 
     def _wait(self, signals: socket.socket) -> None:
         """Wait for a signal, a word of a worker or the end of one, or until a restart is due."""
@@ -173,7 +173,7 @@ class Supervisor:
     def _listen(self, slot: Slot) -> None:
         assert slot.link is not None
         try:
-            word: Word = slot.link.recv()
+            word = hear(slot.link)
         except (EOFError, OSError):
             self._bury(slot)
             return

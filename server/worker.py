@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 
 from ilk.errors import IlkError, SettingsError
 from server import app, logs
-from server.link import Failed, Orders, Report
+from server.link import Failed, Report, take_orders, tell
 
 REPORT_INTERVAL_S = 1.0
 # How much longer than the grace a worker may live that its supervisor has left behind.
@@ -40,7 +40,7 @@ class Reporter:
 
     def begin(self, address: str, report: Callable[[], Report], stop: Callable[[], object]) -> None:
         """Report now and every second; call ``stop``, from another thread, if nobody listens."""
-        self._connection.send(report())
+        tell(self._connection, report())
         arguments = (report, stop)
         self._thread = threading.Thread(target=self._watch, args=arguments, name="reporter")
         self._thread.start()
@@ -63,8 +63,8 @@ class Reporter:
                 self._hurry.clear()
                 # Nothing is ever sent this way: what can be read is the end.
                 if self._connection.poll():
-                    self._connection.recv()
-                self._connection.send(report())
+                    self._connection.recv_bytes()
+                tell(self._connection, report())
         except (EOFError, OSError):
             stop()
             if not self._ended.wait(self._grace_s + _ORPHAN_S):
@@ -77,7 +77,7 @@ def main(descriptor: int) -> int:
     # Until there is a bundle to look after, there is none to look for.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     connection = Connection(descriptor)
-    orders: Orders = connection.recv()
+    orders = take_orders(connection)
     logs.configure(orders.settings.log_format, worker=orders.number)
     try:
         app.start(
@@ -92,7 +92,7 @@ def main(descriptor: int) -> int:
         from ilk import exits
 
         code = exits.USAGE if isinstance(error, SettingsError) else exits.FAILURE
-        connection.send(Failed(code, str(error)))
+        tell(connection, Failed(code, str(error)))
         return code
     return 0
 

@@ -1,1 +1,1 @@
-"""What Ilk does when disks fail, processes die and files lie: seeded, counted, repeatable."""
+"""What Ilk does when disks fail, processes die, files lie and callers do: seeded, counted, repeatable."""

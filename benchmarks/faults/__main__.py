@@ -172,7 +172,7 @@ def run_machine(*, seed: int = SEED, runs: int = 500, steps: int = 20) -> None:
 
 @app.default
 def run_all(*, seed: int = SEED) -> None:
-    """Run every bar at its full size; takes about an hour.
+    """Run every bar at its full size; takes about two hours.
 
     Parameters
     ----------

@@ -32,7 +32,8 @@ def main(libraries: dict[str, Library]) -> None:
     """Measure what the folder named on the command line holds, and print a list of points as JSON."""
     folder = Path(sys.argv[1])
     vectors, queries, thresholds = (
-        np.load(folder / f"{name}.npy") for name in ("vectors", "queries", "thresholds")
+        np.load(folder / f"{name}.npy", allow_pickle=False)
+        for name in ("vectors", "queries", "thresholds")
     )
     points: list[dict[str, Any]] = []
     for name, library in libraries.items():

@@ -128,7 +128,8 @@ def loaded(service: Service, vectors: Path) -> Iterator[Loaded]:
         Folder of ``items.npy``, ``queries.npy`` and ``floors.npy``.
     """
     items, queries, floors = (
-        np.load(vectors / f"{name}.npy") for name in ("items", "queries", "floors")
+        np.load(vectors / f"{name}.npy", allow_pickle=False)
+        for name in ("items", "queries", "floors")
     )
     with tempfile.TemporaryDirectory(prefix="ilk-peer-") as folder:
         # A server that will not run as root must get in.

@@ -16,6 +16,9 @@ try:
 except ImportError:  # Windows, where an open file cannot be deleted anyway
     fcntl = None  # type: ignore[assignment]
 
+# Where a version is not to be had.
+WHAT_TO_DO = "restore it, or point CURRENT at another version: python -m indexer rollback"
+
 
 class Lease:
     """A lock on one version, held until :meth:`release` or until nobody refers to it.
@@ -89,7 +92,9 @@ def _open_manifest(folder: Path, flags: int) -> int:
     try:
         return os.open(folder / MANIFEST_NAME, flags | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
-        raise BundleMissing(f"{folder} holds no {MANIFEST_NAME} that can be opened") from error
+        raise BundleMissing(
+            f"{folder} holds no {MANIFEST_NAME} that can be opened; {WHAT_TO_DO}"
+        ) from error
 
 
 def _lock(lease: Lease, *, shared: bool) -> bool:

@@ -30,18 +30,25 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class IndexRecord:
-    """One index of a space: kind, how it is called, what it takes, and its measured recall."""
+    """One index of a space: kind, how it is called, what it takes, and its measured recall.
+
+    ``costs_us`` is what a query of each row of ``recall`` costs by the table of `ilk.ann`, from what it
+    compared: the same in every build, where what it took then, ``cpu_us``, is not.
+    """
 
     kind: str
     name: str
     size_bytes: int
     build_s: float
     recall: tuple[MeasuredRecall, ...]
+    costs_us: tuple[float, ...] = ()
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "IndexRecord":
         """Return what ``asdict`` and JSON made of a record."""
-        return cls(**values | {"recall": tuple(MeasuredRecall(**row) for row in values["recall"])})
+        recall = tuple(MeasuredRecall(**row) for row in values["recall"])
+        costs_us = tuple(values.get("costs_us", ()))
+        return cls(**values | {"recall": recall, "costs_us": costs_us})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,9 @@ class Manifest:
             found = values["format_version"]
             digest = values.pop("digest", None)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BundleCorrupt(f"{MANIFEST_NAME} is not a manifest: {error}") from error
+            raise BundleCorrupt(
+                f"{MANIFEST_NAME} is not a manifest: {error}; build again"
+            ) from error
         if found not in range(1, FORMAT_VERSION + 1):
             raise BundleUnsupported(
                 f"bundle format {found}, this version reads 1 to {FORMAT_VERSION}: build the bundle "
@@ -118,7 +127,9 @@ class Manifest:
             )
         try:
             if digest is None or sealed(values) != data:
-                raise BundleCorrupt(f"{MANIFEST_NAME} is not the one that was published")
+                raise BundleCorrupt(
+                    f"{MANIFEST_NAME} is not the one that was published; build again"
+                )
             for version in range(found, FORMAT_VERSION):
                 values = _UPGRADES[version](values)
             values["indices"] = {
@@ -131,7 +142,9 @@ class Manifest:
             values["files"] = {name: FileRecord(**rec) for name, rec in values["files"].items()}
             return cls(**values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BundleCorrupt(f"{MANIFEST_NAME} lacks or mistypes a field: {error}") from error
+            raise BundleCorrupt(
+                f"{MANIFEST_NAME} lacks or mistypes a field: {error}; build again"
+            ) from error
 
 
 def _from_1(values: dict[str, Any]) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _map_arrays(folder: Path, manifest: Manifest) -> MappedArrays:
 def _map_array(path: Path) -> npt.NDArray[Any]:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
-        raise BundleCorrupt(f"{path.name} is not an array")
+        raise BundleCorrupt(f"{path.name} is not an array; build again")
     # A plain ndarray over the map: slicing np.memmap costs several times as much.
     return np.asarray(array).view(np.ndarray)
 
@@ -146,14 +146,18 @@ def _map_array(path: Path) -> npt.NDArray[Any]:
 def _check_defaults(manifest: Manifest) -> None:
     shares = (manifest.default_content_weight, manifest.default_recall)
     if not all(isinstance(share, float) and 0 <= share <= 1 for share in shares):
-        raise BundleCorrupt(f"the default blend and recall must be in [0, 1], found {shares}")
+        raise BundleCorrupt(
+            f"the default blend and recall must be in [0, 1], found {shares}; build again"
+        )
 
 
 def _content_model(manifest: Manifest, arrays: MappedArrays) -> ContentModel:
     fields = tuple(ContentField(n, tuple(terms), w) for n, terms, w in manifest.content_fields)
     n_terms = sum(len(field.terms) for field in fields)
     if not fields or n_terms != len(arrays["content.idf"]):
-        raise BundleCorrupt(f"{n_terms} terms have {len(arrays['content.idf'])} weights")
+        raise BundleCorrupt(
+            f"{n_terms} terms have {len(arrays['content.idf'])} weights; build again"
+        )
     return ContentModel(
         fields=fields,
         idf=arrays["content.idf"],

@@ -8,7 +8,7 @@ import tokenize
 from pathlib import Path
 
 from ilk.bundle import stamp
-from ilk.bundle.lease import take
+from ilk.bundle.lease import WHAT_TO_DO, take
 from ilk.bundle.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest
 from ilk.bundle.mapping import Bundle, map_bundle
 from ilk.bundle.store import Store
@@ -102,7 +102,7 @@ def _read_manifest(folder: Path) -> tuple[bytes, Manifest]:
             raise BundleCorrupt(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; build again")
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise BundleMissing(f"{folder} holds no {MANIFEST_NAME}") from error
+        raise BundleMissing(f"{folder} holds no {MANIFEST_NAME}; {WHAT_TO_DO}") from error
     except OSError as error:
         raise BundleCorrupt(f"{path} cannot be read: {error}") from error
     return data, Manifest.from_json(data)

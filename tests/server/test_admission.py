@@ -15,11 +15,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from ilk import SimilarityClient
+from ilk.bundle import Bundle
 from ilk.errors import DeadlineExceeded, InvalidRequest
-from ilk.types import EXACT, ItemId, Neighbors, Query
+from ilk.types import EXACT, ItemId, Neighbors, Profile, Query, Rating
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
 from server.admission import Gate, Lane, Patience, Shed
+from server.cost import Costs
 from server.health import health_port
 from server.metrics import Counts
 from server.settings import ServerSettings
@@ -284,3 +286,11 @@ def test_health_is_told_on_its_port_while_the_event_loop_is_held_up(
         assert check(asked, timeout=10).status == health_pb2.HealthCheckResponse.NOT_SERVING
         held.set()
         assert holding.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_whatever_a_profile_holds_of_items_is_part_of_its_cost(bundle: Bundle) -> None:
+    costs, ids = Costs(bundle), ("the-matrix-1999",) * 500
+    rated = Profile(ratings=tuple(Rating(item_id, 5.0) for item_id in ids))
+    for profile in (Profile(liked_item_ids=ids), Profile(disliked_item_ids=ids)):
+        assert costs.of(Query(profile)) == costs.of(Query(rated))
+    assert costs.of(Query(rated)) > costs.of(Query(Profile(favorite_genres=("Drama",))))

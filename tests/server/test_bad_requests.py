@@ -186,8 +186,6 @@ BAD_CALLS = {
             "9.0",
         ),
     ),
-    # BUG: predictions read no favorite genres, so nonsense in them is answered where FindNeighbors
-    # refuses it; `_rater` should check them (or refuse them: they have no effect on the stars).
     "rater's unknown genre": (
         "PredictRatings",
         bad(predicted_for(favorite_genres=["Opera"]), "profile.favorite_genres", "Opera"),
@@ -202,8 +200,6 @@ BAD_CALLS = {
         "PredictRatings",
         bad(prediction(item_ids=[MATRIX, "no-such-film"], **LIKING), "", "'no-such-film'"),
     ),
-    # BUG: ids to predict are the only ones asked about that are not measured. They come back in the
-    # status, and one over 8 KiB makes it larger than gRPC takes: RESOURCE_EXHAUSTED, "Stream removed".
     "long item id": (
         "PredictRatings",
         bad(prediction(item_ids=["x" * 20_000], **LIKING), "item_ids", "20000", "256"),

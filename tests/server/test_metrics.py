@@ -204,7 +204,7 @@ def test_sums_do_not_fall_when_a_worker_does(
     for pid in fallen:
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, fallen)))
-    # Until the supervisor has seen them fall, they count as two that serve.
+    # Until their fall is noticed, the fallen are counted as workers.
     wait_until(lambda: get(read(port), "ilk_worker_restarts_total") == 2)
     wait_until(lambda: get(read(port), "ilk_workers") == 2)
     assert answered() == 10
@@ -267,3 +267,14 @@ def test_what_cannot_be_wrong_or_is_ordered_otherwise_is_not_examined(sample_sto
     shadow.close()
     live.close()
     assert counts.shadowed == 0
+
+
+def test_a_silent_connection_to_the_metrics_port_is_hung_up_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.exposition._SILENCE_S", 0.05)
+    with metrics_port("127.0.0.1", 0, Fleet) as port:
+        assert port is not None
+        with socket.create_connection(("127.0.0.1", port), 30) as silent:
+            silent.sendall(b"GET /metr")
+            assert silent.recv(1) == b""
