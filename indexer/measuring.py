@@ -23,7 +23,7 @@ from ilk.ann import (
 )
 from ilk.bundle.manifest import IndexRecord
 from ilk.space import Space, SpaceKey
-from ilk.types import MeasuredRecall
+from ilk.types import MIN_RECALL, MeasuredRecall
 from ilk.vectors import Float32Matrix, concatenate
 from indexer.settings import BuildSettings
 
@@ -52,7 +52,7 @@ class Measured:
     Attributes
     ----------
     cost_us
-        Of a usual query; infinity if a promise is broken.
+        Of a usual query; infinity if the index cannot be relied on.
     recall
         The worst that it finds at its greatest effort.
     """
@@ -160,14 +160,23 @@ class Bench:
         return Measured(index, record, self._cost_us(rows, usual), hardest)
 
     def _cost_us(self, rows: list[_CostedRow], usual: float) -> float:
-        """Return what a query costs at the least effort that holds; infinity if a promise is broken."""
-        holding: dict[float, float] = {}
-        for row, cost_us in rows:
-            if _worst(row) >= self.settings.recall_target:
-                holding.setdefault(row.content_weight, cost_us)
-        if not holding.keys() >= set(BLENDS[:-1]):
+        """Return what a usual query costs at the least effort that holds; infinity if none does.
+
+        Nor may any blend fall below the least recall that a query may name. In between, queries of a
+        blend that the index does not serve well enough are answered by comparing with all rows.
+        """
+        most: dict[float, float] = {}
+        for row, _ in rows:
+            most[row.content_weight] = max(_worst(row), most.get(row.content_weight, 0.0))
+        # Items of equal content are found without an index: what it does at 1 decides nothing.
+        if min(most.get(w, 0.0) for w in BLENDS[:-1]) < MIN_RECALL:
             return np.inf
-        return holding[usual]
+        held = (
+            cost_us
+            for row, cost_us in rows
+            if row.content_weight == usual and _worst(row) >= self.settings.recall_target
+        )
+        return next(held, np.inf)
 
     def _row(self, space: Space, spec: IndexSpec, effort: int, weight: float) -> _CostedRow:
         queries, truth = self.queries[weight], self.truths[weight]

@@ -138,7 +138,7 @@ class IndexSpec:
             return (*sorted(n for n in steps if least <= n < most), most)
         return {
             IndexKind.FLAT: (0,),
-            IndexKind.PQ: (4, 6, 8, 12, 16, 32, 64),
+            IndexKind.PQ: (4, 6, 8, 12, 16, 32, 64, 128, 256),
             IndexKind.HNSW: (16, 32, 64, 128, 256, 512),
         }[self.kind]
 
