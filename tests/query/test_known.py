@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.query.conftest import World
     from tests.query.oracle import Oracle
 
-WORLDS = ("sample-Flat", "crowd-PQ", "crowd-IVF", "sample-IVFSQ", "crowd-HNSW")
+WORLDS = ("sample-Flat", "crowd-PQ", "crowd-IVF", "sample-IVFSQ", "sample-HNSW")
 unhurried = settings(deadline=None, max_examples=20)
 # The whole of an empty filter, but another one than the default: it is planned.
 PLANNED = Filter()
