@@ -138,7 +138,10 @@ class IndexSpec:
             return (*sorted(n for n in steps if least <= n < most), most)
         return {
             IndexKind.FLAT: (0,),
-            IndexKind.PQ: (4, 6, 8, 12, 16, 32, 64, 128, 256),
+            # More candidates than an eighth of few rows cost what comparing with all does.
+            IndexKind.PQ: tuple(
+                e for e in (4, 6, 8, 12, 16, 32, 64, 128, 256) if e <= max(64, n_rows // 80)
+            ),
             IndexKind.HNSW: (16, 32, 64, 128, 256, 512),
         }[self.kind]
 
