@@ -139,7 +139,7 @@ def test_usual_questions_are_phrased_as_queries(ask: "Ask", service: "ScriptedSe
 
 
 def test_convenient_options_are_the_fields_of_a_query() -> None:
-    fields = {field.name for field in dataclasses.fields(Query)}
+    fields = {field.name for field in dataclasses.fields(Query) if field.init}
     assert set(QueryOptions.__annotations__) == fields - {"whom", "target", "neighbor_count"}
 
 
