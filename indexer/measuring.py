@@ -84,10 +84,14 @@ class Bench:
         asking: tuple[Float32Matrix, Float32Matrix],
         settings: BuildSettings,
     ) -> "Bench":
-        """Return a bench with queries drawn from those that ask, and their exact answers."""
+        """Return a bench with queries drawn from those that ask, and their exact answers.
+
+        Whoever has no factors is answered without the index, and tells nothing of it.
+        """
         rng = np.random.default_rng(settings.seed)
-        n_asking = len(asking[0])
-        drawn = np.sort(rng.choice(n_asking, min(_N_QUERIES, n_asking), replace=False))
+        told_apart = np.flatnonzero(asking[0].any(axis=1))
+        able = told_apart if len(told_apart) else np.arange(len(asking[0]))
+        drawn = np.sort(rng.choice(able, min(_N_QUERIES, len(able)), replace=False))
         queries = {
             w: concatenate(np.float32(1 - w) * asking[0][drawn], np.float32(w) * asking[1][drawn])
             for w in BLENDS

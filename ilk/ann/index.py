@@ -210,9 +210,11 @@ def inner_products(
         Shape ``(n_queries, k)``, float32. A product does not depend on what else is asked.
     """
     products = np.empty(rows.shape, dtype=np.float32)
+    # A pointer keeps nothing alive: the copy, if there is one, needs a name until faiss has read it.
+    queries, rows = np.ascontiguousarray(queries), np.ascontiguousarray(rows)
     faiss.fvec_inner_products_by_idx(
         faiss.swig_ptr(products),
-        faiss.swig_ptr(np.ascontiguousarray(queries)),
+        faiss.swig_ptr(queries),
         faiss.swig_ptr(vectors),
         faiss.swig_ptr(rows),
         vectors.shape[1],

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilk.ann import Index, IndexKind, IndexSpec, RowNeighbors, recall, top_rows
+from ilk.ann import (
+    Index,
+    IndexKind,
+    IndexSpec,
+    RowNeighbors,
+    inner_products,
+    recall,
+    top_rows,
+)
 from ilk.errors import BundleCorrupt, SettingsError
 
 N_ROWS, DIM, SEED = 500, 12, 7
@@ -326,3 +334,14 @@ def test_recall_counts_scores_that_reach_the_last_true_one(
     assert recall([neighbors(*found)], [neighbors(*true)], k) == pytest.approx(expected)
     batched = [neighbors(row) for row in found], [neighbors(row) for row in true]
     assert recall(*batched, k) == pytest.approx(expected)
+
+
+def test_inner_products_with_chosen_rows_are_those_of_queries_that_lie_apart_in_memory() -> None:
+    rng = np.random.default_rng(7)
+    vectors = rng.standard_normal((500, 64)).astype(np.float32)
+    # So many that a copy of them, once let go, is no longer memory of this process.
+    wide = rng.standard_normal((8192, 80)).astype(np.float32)
+    rows = rng.integers(-1, 500, (8192, 3))
+    found = inner_products(vectors, wide[:, :64], rows)
+    expected = np.einsum("qd,qkd->qk", wide[:, :64], vectors[rows])
+    np.testing.assert_allclose(found, np.where(rows < 0, -np.inf, expected), rtol=0, atol=1e-4)
