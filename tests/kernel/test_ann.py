@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import weakref
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -339,9 +341,27 @@ def test_recall_counts_scores_that_reach_the_last_true_one(
 def test_inner_products_with_chosen_rows_are_those_of_queries_that_lie_apart_in_memory() -> None:
     rng = np.random.default_rng(7)
     vectors = rng.standard_normal((500, 64)).astype(np.float32)
-    # So many that a copy of them, once let go, is no longer memory of this process.
-    wide = rng.standard_normal((8192, 80)).astype(np.float32)
-    rows = rng.integers(-1, 500, (8192, 3))
+    wide = rng.standard_normal((200, 80)).astype(np.float32)
+    rows = rng.integers(-1, 500, (200, 3))
     found = inner_products(vectors, wide[:, :64], rows)
     expected = np.einsum("qd,qkd->qk", wide[:, :64], vectors[rows])
     np.testing.assert_allclose(found, np.where(rows < 0, -np.inf, expected), rtol=0, atol=1e-4)
+
+
+def test_what_faiss_is_pointed_to_is_there_when_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    pointed_to: list[weakref.ref[npt.NDArray[Any]]] = []
+    point_to, look = faiss.swig_ptr, faiss.fvec_inner_products_by_idx
+
+    def pointed(array: npt.NDArray[Any]) -> object:
+        pointed_to.append(weakref.ref(array))
+        return point_to(array)
+
+    def looked(*told: object) -> None:
+        assert len(pointed_to) == 4
+        assert all(array() is not None for array in pointed_to)
+        look(*told)
+
+    monkeypatch.setattr(faiss, "swig_ptr", pointed)
+    monkeypatch.setattr(faiss, "fvec_inner_products_by_idx", looked)
+    wide, rows = np.ones((3, 8), dtype=np.float32), np.zeros((3, 2), dtype=np.int64)
+    inner_products(np.ones((4, 5), dtype=np.float32), wide[:, :5], rows)
