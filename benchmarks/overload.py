@@ -82,7 +82,9 @@ def measure(store: Path, plan: Plan) -> tuple[float, list[Offered]]:
     """Return the capacity in calls per second, and what became of each multiple of it."""
     requests = requests_of(open_bundle(store), plan.workload)
     health, metrics = free_port(), free_port()
-    flags = ("--workers", "1", "--health-port", str(health), "--metrics-port", str(metrics))
+    # What is remembered costs no search, and is no load.
+    ports = ("--health-port", str(health), "--metrics-port", str(metrics))
+    flags = ("--workers", "1", "--answer-memory-mb", "0", *ports)
     context = multiprocessing.get_context("spawn")
     with (
         running("server", ("--store", str(store), *flags), core=0) as server,

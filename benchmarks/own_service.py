@@ -25,6 +25,9 @@ from indexer.progress import Progress
 from indexer.publishing import assemble_and_publish
 from indexer.settings import BuildSettings
 
+# Every query is searched for, as the others do, though the same are asked again.
+_NO_MEMORY = ("--answer-memory-mb", "0")
+
 
 class OwnService:
     """One worker of ``python -m server``, asked for users' nearest items by factors alone.
@@ -70,7 +73,9 @@ class OwnService:
             for u in user_ids
         ]
         self._running.enter_context(mock.patch.dict(os.environ, {"ILK_SERVER_WORKERS": "1"}))
-        self._server = self._running.enter_context(running("server", ("--store", str(self._store))))
+        self._server = self._running.enter_context(
+            running("server", ("--store", str(self._store), *_NO_MEMORY))
+        )
         self._client = self._running.enter_context(
             SimilarityClient(self._server.address, timeout_s=60)
         )

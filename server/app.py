@@ -94,7 +94,8 @@ async def serving(
     # One thread a search: faiss would give every calling thread a pool of its own.
     ann.use_threads(1)
     counts, gate = Counts(), Gate(settings.max_in_flight)
-    live = Live(settings.store, settings.poll_interval_s, counts)
+    memory_bytes = 1e6 * settings.answer_memory_mb
+    live = Live(settings.store, settings.poll_interval_s, counts, memory_bytes)
     live.start(fallback_version)
     with (
         contextlib.closing(live),

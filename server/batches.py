@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 from google.rpc import code_pb2
 
 from ilk.errors import IlkError, InvalidRequest
-from ilk.query import answer_many
-from ilk.types import Neighbors, Query
+from ilk.types import Query
 from ilk.v1 import similarity_pb2 as pb
 from server import requests, status
+from server.answers import Answered
 from server.encoding import delimited
 from server.guard import KINDS, Call, log_failure
 from server.live import Served
@@ -77,29 +77,28 @@ def _answer(
 
 def answers_to(
     served: Served, shadow: Shadow, call: Call, queries: Sequence[Query]
-) -> list[Neighbors | IlkError]:
+) -> list[Answered | IlkError]:
     """Return the outcome of each query, counted as the call's."""
     started_s = perf_counter()
-    ask = answer_many if call.terms is None else call.terms.answer_many
-    outcomes = ask(served.bundle, queries)
+    outcomes = served.answers.to_many(queries, call.privacy)
     call.search_s += perf_counter() - started_s
     kinds = [KINDS[type(query.whom)] for query in queries]
     codes = [status.name_of(o) if isinstance(o, IlkError) else "OK" for o in outcomes]
     for (kind, code), n in Counter(zip(kinds, codes, strict=True)).items():
         call.by_kind[kind].queries[code] += n
     for query, outcome in zip(queries, outcomes, strict=True):
-        if isinstance(outcome, Neighbors):
+        if isinstance(outcome, Answered):
             call.requested += query.neighbor_count
-            call.returned += len(outcome.neighbors)
-    if call.terms is None or call.terms.privacy is None:
+            call.returned += len(outcome.found.neighbors)
+    if call.privacy is None:
         shadow.look_at_all(served, queries, outcomes)
     return outcomes
 
 
-def outcome_field(served: Served, call: Call, outcome: Neighbors | IlkError, tags: Tags) -> bytes:
+def outcome_field(served: Served, call: Call, outcome: Answered | IlkError, tags: Tags) -> bytes:
     """Return one query's outcome as a field; what is our fault goes to the log."""
     if not isinstance(outcome, IlkError):
-        return delimited(tags.response, served.encoder.response(outcome))
+        return delimited(tags.response, served.answers.written(outcome))
     if status.code_of(outcome) == code_pb2.INTERNAL:
         log_failure(call.request_id, outcome)
     return delimited(

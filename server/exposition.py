@@ -135,6 +135,7 @@ def _of_totals(counts: Counts, restarts: int) -> Iterator[Metric]:
     for name, text, total in (
         ("bundle_swaps", "Bundles swapped in after the first, by all workers.", counts.swaps),
         ("bundle_refusals", "Bundles refused, by all workers.", counts.refusals),
+        ("answers_remembered", "Queries answered with no search.", counts.remembered),
         ("shadow_queries", "Queries asked again exactly.", counts.shadowed),
         ("shadow_places", "Places in the answers to those.", counts.shadow_places),
         ("shadow_hits", "Places of those that were right: live recall.", counts.shadow_hits),

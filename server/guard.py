@@ -20,6 +20,7 @@ from server.access.terms import Terms
 from server.admission import Gate, Lane, Patience, Shed
 from server.logs import cause_of
 from server.metrics import NO_KIND, Calls, Counts
+from server.privacy.users import UserPrivacy
 
 log = logging.getLogger("ilk.server")
 
@@ -104,6 +105,11 @@ class Call:
     def patience(self) -> Patience:
         """Return how long the caller will wait from now on."""
         return Patience(self.context.time_remaining())
+
+    @property
+    def privacy(self) -> UserPrivacy | None:
+        """What is kept from the caller; None: nothing."""
+        return None if self.terms is None else self.terms.privacy
 
     @property
     def metadata(self) -> dict[str, str]:

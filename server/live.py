@@ -15,6 +15,7 @@ from ilk.bundle import Bundle, Store, open_bundle
 from ilk.errors import BundleCorrupt, BundleError, BundleMissing, BundleUnsupported
 from ilk.query import answer
 from ilk.types import ItemId, Query, RefusedBundle, UserId
+from server.answers import Answers
 from server.cost import Costs
 from server.encoding import Encoder
 from server.logs import cause_of
@@ -39,7 +40,7 @@ class Served:
     bundle: Bundle
     titles: TitleIndex
     costs: Costs
-    encoder: Encoder
+    answers: Answers
     since_s: float
 
 
@@ -54,10 +55,19 @@ class Live:
         How often ``CURRENT`` is looked at.
     counts
         Where swaps and refusals are counted.
+    memory_bytes
+        What answers may take that are remembered (`answers`).
     """
 
-    def __init__(self, store: Path, poll_interval_s: float, counts: Counts | None = None) -> None:
+    def __init__(
+        self,
+        store: Path,
+        poll_interval_s: float,
+        counts: Counts | None = None,
+        memory_bytes: float = 0,
+    ) -> None:
         self._counts = counts or Counts()
+        self._memory_bytes = memory_bytes
         self._store = Store(store)
         self._poll_interval_s = poll_interval_s
         self._served: Served | None = None
@@ -155,5 +165,6 @@ class Live:
         # The first searches touch the pages that every search touches.
         answer(bundle, Query(ItemId(bundle.items.vocabulary.id_of(0))))
         answer(bundle, Query(UserId(bundle.users.vocabulary.id_of(0))))
-        self._served = Served(bundle, titles, Costs(bundle), Encoder(bundle), time.time())
+        answers = Answers(bundle, Encoder(bundle), self._memory_bytes, self._counts)
+        self._served = Served(bundle, titles, Costs(bundle), answers, time.time())
         log.info("serving bundle %s", version, extra={"version": version})

@@ -18,6 +18,7 @@ BOUNDS_S = (
 )
 # Of a call that failed before its query was read, and of rpcs without a query.
 NO_KIND = ""
+_TOTALS = ("swaps", "refusals", "remembered", "shadowed", "shadow_hits", "shadow_places")
 
 
 @dataclass(slots=True)
@@ -107,6 +108,8 @@ class Counts:
         Calls dropped because their caller was gone or out of time, by where they were found.
     swaps, refusals
         Bundles swapped in after the first, and bundles refused.
+    remembered
+        Queries answered as they were before, with no search.
     shadowed, shadow_hits, shadow_places
         Queries asked again exactly; of how many places in their answers how many were right.
     """
@@ -116,6 +119,7 @@ class Counts:
     expired: Counter[str] = field(default_factory=Counter)
     swaps: int = 0
     refusals: int = 0
+    remembered: int = 0
     shadowed: int = 0
     shadow_hits: int = 0
     shadow_places: int = 0
@@ -136,7 +140,7 @@ class Counts:
             self.of(method, kind).add(calls)
         self.shed.update(other.shed)
         self.expired.update(other.expired)
-        for name in ("swaps", "refusals", "shadowed", "shadow_hits", "shadow_places"):
+        for name in _TOTALS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 

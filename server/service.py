@@ -13,11 +13,11 @@ import grpc
 from ilk import catalogue
 from ilk.errors import InvalidRequest
 from ilk.predict import predict
-from ilk.query import answer
-from ilk.types import MAX_ID_BYTES, Neighbors, PredictionMethod, Query, TitleMatch
+from ilk.types import MAX_ID_BYTES, PredictionMethod, Query, TitleMatch
 from ilk.v1 import similarity_pb2 as pb
 from server import batches, requests, responses
 from server.admission import Lane
+from server.answers import Answered
 from server.guard import KINDS, SHEDDING, Call, Guard, failing
 from server.live import Live, Served
 from server.shadow import Shadow
@@ -90,16 +90,16 @@ class SimilarityService:
         if call.terms is not None:
             call.terms.admit(query, cost)
         # Nearly every call: what it goes through is counted in fractions of a microsecond.
-        if cost <= SHORT:
-            found = _answer(served, query, call)
+        if cost <= SHORT or (call.privacy is None and served.answers.has(query)):
+            answered = _answer(served, query, call)
         else:
             lane = self._work.lane(cost)
             self._work.check("accuracy" if query.accuracy else "neighbor_count", cost)
             work = functools.partial(_answer, served, query, call)
-            found = await lane.do("search", cost, call.patience(), work)
-        if call.terms is None or call.terms.privacy is None:
-            self._shadow.look(served, query, found)
-        return served.encoder.response(found)
+            answered = await lane.do("search", cost, call.patience(), work)
+        if call.privacy is None:
+            self._shadow.look(served, query, answered.found)
+        return served.answers.written(answered)
 
     async def batch_find_neighbors(self, data: bytes, call: Call) -> bytes:
         """Answer many queries; each fails alone."""
@@ -213,13 +213,12 @@ class _Handlers(grpc.GenericRpcHandler):
         return {f"/{SERVICE.full_name}/{name}": lane for name, lane in of.items()}
 
 
-def _answer(served: Served, query: Query, call: Call) -> Neighbors:
+def _answer(served: Served, query: Query, call: Call) -> Answered:
     started_s = perf_counter()
-    ask = answer if call.terms is None else call.terms.answer
-    found = ask(served.bundle, query)
+    answered = served.answers.to(query, call.privacy)
     call.search_s = perf_counter() - started_s
-    call.requested, call.returned = query.neighbor_count, len(found.neighbors)
-    return found
+    call.requested, call.returned = query.neighbor_count, len(answered.found.neighbors)
+    return answered
 
 
 def _search(served: Served, text: str, n_matches: int) -> list[TitleMatch]:

@@ -88,6 +88,9 @@ class ServerSettings:
         Calls that one connection may have under way; its client holds the others back.
     max_cost
         Multiplications that one request may take, about: neighbors, queries and effort together.
+    answer_memory_mb
+        Megabytes that each worker may take, about, to remember answers to plain queries: what is asked
+        again is answered without a search. 0 is off.
     shadow_share
         Share of queries that are asked again, exactly and after their answer was sent, to measure live
         recall. 0 is off.
@@ -129,6 +132,7 @@ class ServerSettings:
     max_queued: int = 200
     max_calls_per_connection: int = 100
     max_cost: float = 5e10
+    answer_memory_mb: float = 32.0
     shadow_share: float = 0.001
     ready_file: Path | None = None
     log_format: LogFormat = "text"
@@ -152,6 +156,10 @@ class ServerSettings:
                 raise SettingsError(
                     f"--{flag} must be positive and finite, got {getattr(self, name)}"
                 )
+        if not 0 <= self.answer_memory_mb < math.inf:
+            raise SettingsError(
+                f"--answer-memory-mb must be finite, and not negative, got {self.answer_memory_mb}"
+            )
         if not 0 <= self.shadow_share <= 1:
             raise SettingsError(f"--shadow-share must be in [0, 1], got {self.shadow_share}")
         if not 0 <= self.users_score_step <= 1:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ilk.errors import IlkError
 from ilk.query import answer
 from ilk.types import EXACT, Neighbors, Query
+from server.answers import Answered
 from server.logs import cause_of
 from server.metrics import Counts
 
@@ -68,15 +69,15 @@ class Shadow:
             self._pool.submit(self._compare, served, query, found)
 
     def look_at_all(
-        self, served: "Served", queries: Sequence[Query], outcomes: Sequence[Neighbors | IlkError]
+        self, served: "Served", queries: Sequence[Query], outcomes: Sequence[Answered | IlkError]
     ) -> None:
         """Do as :meth:`look` for each query that has an answer."""
         if self._until > len(queries) or self._until < 0:
-            self._until -= sum(isinstance(outcome, Neighbors) for outcome in outcomes)
+            self._until -= sum(isinstance(outcome, Answered) for outcome in outcomes)
             return
         for query, outcome in zip(queries, outcomes, strict=True):
-            if isinstance(outcome, Neighbors):
-                self.look(served, query, outcome)
+            if isinstance(outcome, Answered):
+                self.look(served, query, outcome.found)
 
     def close(self) -> None:
         """Finish the comparison under way, if any."""

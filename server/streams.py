@@ -11,8 +11,9 @@ from typing import Any, Final
 import grpc
 
 from ilk.errors import DeadlineExceeded, IlkError, InvalidRequest, Unavailable
-from ilk.types import Neighbors, Query
+from ilk.types import Query
 from server import requests
+from server.answers import Answered
 from server.batches import Tags, answers_to, outcome_field
 from server.encoding import delimited
 from server.guard import Call, Context
@@ -100,7 +101,7 @@ class Streams:
 
     async def _in_threads(
         self, served: Served, call: Call, queries: list[Query], cost: int
-    ) -> list[Neighbors | IlkError]:
+    ) -> list[Answered | IlkError]:
         """Answer long queries; where they are turned away, each is told so."""
         work = functools.partial(answers_to, served, self._shadow, call, queries)
         try:
@@ -185,5 +186,5 @@ def _parse(data: bytes) -> tuple[str, Query | InvalidRequest]:
         return "", error
 
 
-def _response(served: Served, call: Call, request_id: str, outcome: Neighbors | IlkError) -> bytes:
+def _response(served: Served, call: Call, request_id: str, outcome: Answered | IlkError) -> bytes:
     return delimited(_REQUEST_ID, request_id.encode()) + outcome_field(served, call, outcome, _TAGS)

@@ -9,8 +9,7 @@ from typing import Final, TypeVar
 
 from ilk.bundle import Bundle
 from ilk.errors import IlkError, PermissionDenied, Unauthenticated
-from ilk.query import answer, answer_many
-from ilk.types import Neighbors, Profile, Query, Target, UserId
+from ilk.types import Profile, Query, Target, UserId
 from server.access.callers import Scope
 from server.access.limits import Limit, RateLimited
 from server.cost import PER_QUERY
@@ -93,18 +92,6 @@ class Terms:
         except RateLimited as error:
             return [error if isinstance(query, Query) else query for query in queries]
         return self.screen(queries)
-
-    def answer(self, bundle: Bundle, query: Query) -> Neighbors:
-        """Return the answer to a query as this caller may have it; errors as :func:`ilk.query.answer`."""
-        if self.privacy is None:
-            return answer(bundle, query)
-        return self.privacy.answer(bundle, query)
-
-    def answer_many(self, bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | IlkError]:
-        """Return the answer to each query as this caller may have it, or its error."""
-        if self.privacy is None:
-            return answer_many(bundle, queries)
-        return self.privacy.answer_many(bundle, queries)
 
     def rater(self, bundle: Bundle, rater: UserId | Profile) -> UserId | Profile:
         """Return whom the caller means.

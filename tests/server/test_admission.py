@@ -183,10 +183,10 @@ def test_a_request_that_costs_too_much_is_refused(serve: "Serve", sample_store: 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Make each query a long one that takes 20 ms; return the ids of those that were begun."""
-    from server import service, work
+    from server import answers, service, work
 
     begun: list[str] = []
-    quick: Callable[[Any, Query], Neighbors] = vars(service)["answer"]
+    quick: Callable[[Any, Query], Neighbors] = vars(answers)["answer"]
 
     def slowed(bundle: Any, query: Query) -> Neighbors:
         assert isinstance(query.whom, ItemId)
@@ -194,7 +194,9 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         time.sleep(0.02)
         return quick(bundle, query)
 
-    monkeypatch.setattr(service, "answer", slowed)
+    monkeypatch.setattr(answers, "answer", slowed)
+    for look_up, nothing in (("has", False), ("_remembered", None)):
+        monkeypatch.setattr(answers.Answers, look_up, lambda *_, nothing=nothing: nothing)
     for module in (service, work):
         monkeypatch.setattr(module, "SHORT", 0)
     return begun

@@ -144,7 +144,8 @@ def test_the_longest_text_leaves_a_status_that_grpc_delivers(error: errors.IlkEr
     assert len(quote(told.details, safe=PRINTABLE)) + len(details) + 256 < 8192
 
 
-QUERY = pb.FindNeighborsRequest(item_id="the-matrix-1999")
+# Nobody has asked it before: its answer is looked for, not remembered.
+QUERY = pb.FindNeighborsRequest(item_id="the-matrix-1999", neighbor_count=17)
 CALLS = {
     "FindNeighbors": ("ilk.query.answer_known", QUERY),
     "BatchFindNeighbors": ("ilk.query.answer_known", pb.BatchFindNeighborsRequest(queries=[QUERY])),
