@@ -1,7 +1,9 @@
 """What serving costs over its limits: an empty handler for single calls, bare faiss for batches.
 
 The server is a process of its own; this one calls it with prepared bytes and reads the server's CPU
-seconds. Queries are for items like films drawn by popularity.
+seconds. Queries are for items like items that are drawn as often as people rate them, each round's anew.
+Calls are measured on a server that remembers no answers and on one that does, as servers do by default:
+how often it meets a query again is told too.
 """
 
 import asyncio
@@ -19,11 +21,12 @@ from ilk import ann
 from ilk.bundle import Bundle, open_bundle
 from ilk.plan import make_plan
 from ilk.search import fetch_count
-from ilk.types import ItemId, Query
 from ilk.v1 import similarity_pb2 as pb
 from ilk.vectors import blend
+from server.requests import parse_query
 
 _BATCH = 64
+_LEAST_BATCHES = 50
 _CONCURRENCY = 32
 # More would wait longer than a server lets them.
 _BATCHES_AT_ONCE = 4
@@ -39,34 +42,43 @@ class Spent:
     calls_per_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """One round's requests, as bytes: alone, in batches of 64, and in a stream."""
+
+    unary: list[bytes]
+    batches: list[bytes]
+    streamed: list[bytes]
+
+
 def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
     """Return figures of unary calls and of batches of 64; medians of ``n_rounds`` interleaved rounds."""
     ann.use_threads(1)
     bundle = open_bundle(store)
-    unary, batches, queries = _requests(bundle)
-    kinds = ("empty", "unary", "batch", "stream", "two")
+    rounds = _rounds(bundle, n_calls, n_rounds)
+    kinds = ("empty", "unary", "batch", "stream", "two", "unary again", "batch again")
     spent: dict[str, list[Spent]] = {kind: [] for kind in kinds}
     bare: list[float] = []
-    messages = [pb.FindNeighborsRequest.FromString(body) for body in unary]
-    streamed = [pb.StreamFindNeighborsRequest(query=m).SerializeToString() for m in messages]
-    arguments = ("--store", str(store), "--workers")
+    stored, forgetful = ("--store", str(store)), ("--answer-memory-mb", "0")
     with (
-        running("benchmarks.empty_server", (*arguments, "1")) as empty,
-        running("server", (*arguments, "1")) as real,
-        running("server", (*arguments, "2")) as two,
+        running("benchmarks.empty_server", (*stored, "--workers", "1")) as empty,
+        running("server", (*stored, "--workers", "1", *forgetful)) as real,
+        running("server", (*stored, "--workers", "2", *forgetful)) as two,
+        running("server", (*stored, "--workers", "1")) as remembering,
     ):
-        for _ in range(n_rounds):
-            spent["empty"].append(_call(empty, "FindNeighbors", unary, n_calls))
-            spent["unary"].append(_call(real, "FindNeighbors", unary, n_calls))
-            n_batches = max(n_calls // _BATCH, 50)
-            spent["batch"].append(_call(real, "BatchFindNeighbors", batches, n_batches))
-            spent["stream"].append(asyncio.run(_stream(real, streamed, n_calls)))
-            spent["two"].append(_call(two, "FindNeighbors", unary, n_calls))
-            bare.append(_bare_search_us(bundle, queries))
+        for asked in rounds:
+            spent["empty"].append(_call(empty, "FindNeighbors", asked.unary))
+            spent["unary"].append(_call(real, "FindNeighbors", asked.unary))
+            spent["batch"].append(_call(real, "BatchFindNeighbors", asked.batches))
+            spent["stream"].append(asyncio.run(_stream(real, asked.streamed)))
+            spent["two"].append(_call(two, "FindNeighbors", asked.unary))
+            spent["unary again"].append(_call(remembering, "FindNeighbors", asked.unary))
+            spent["batch again"].append(_call(remembering, "BatchFindNeighbors", asked.batches))
+            bare.append(_bare_search_us(bundle, asked.unary))
     cpu_us = {name: float(np.median([s.cpu_us_per_call for s in of])) for name, of in spent.items()}
     rate = {name: float(np.median([s.calls_per_s for s in of])) for name, of in spent.items()}
     bare_us = float(np.median(bare))
-    batch_us = cpu_us["batch"] / _BATCH
+    batch_us, again_us = cpu_us["batch"] / _BATCH, cpu_us["batch again"] / _BATCH
     return {
         "empty handler: server CPU, us per call": cpu_us["empty"],
         "FindNeighbors: server CPU, us per call": cpu_us["unary"],
@@ -79,30 +91,53 @@ def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
         "streaming: server CPU, us per query": cpu_us["stream"],
         "streamed queries per CPU-second / unary's": cpu_us["unary"] / cpu_us["stream"],
         "2 workers' calls per CPU / 1 worker's, times 2": 2 * cpu_us["unary"] / cpu_us["two"],
+        "remembering: calls asked before, last round": _asked_before([r.unary for r in rounds]),
+        "remembering: server CPU, us per call": cpu_us["unary again"],
+        "remembering: over empty handler, us": cpu_us["unary again"] - cpu_us["empty"],
+        "remembering: capacity / empty handler's (CPU)": cpu_us["empty"] / cpu_us["unary again"],
+        "remembering: throughput / empty handler's (clock)": rate["unary again"] / rate["empty"],
+        "remembering: batch, us per query": again_us,
+        "remembering: batch queries per CPU-second / bare": bare_us / again_us,
     }
 
 
-def _requests(bundle: Bundle) -> tuple[list[bytes], list[bytes], list[Query]]:
+def _rounds(bundle: Bundle, n_calls: int, n_rounds: int) -> list[Requests]:
     rng = np.random.default_rng(0)
-    rated = bundle.manifest.n_items // 4
-    rows = np.minimum(rng.zipf(1.3, 4096) - 1, rated - 1)
-    ids = [bundle.items.vocabulary.id_of(int(row)) for row in rows]
-    messages = [pb.FindNeighborsRequest(item_id=i, target=pb.TARGET_ITEMS) for i in ids]
+    return [_requests(bundle, rng, max(n_calls, _LEAST_BATCHES * _BATCH)) for _ in range(n_rounds)]
+
+
+def _requests(bundle: Bundle, rng: np.random.Generator, n: int) -> Requests:
+    # Batches are drawn for themselves: a server that remembers has not just answered all of them.
+    messages, of_batches = _messages(bundle, rng, n), _messages(bundle, rng, n - n % _BATCH)
     batches = [
-        pb.BatchFindNeighborsRequest(queries=messages[at : at + _BATCH]).SerializeToString()
-        for at in range(0, len(messages), _BATCH)
+        pb.BatchFindNeighborsRequest(queries=of_batches[at : at + _BATCH]).SerializeToString()
+        for at in range(0, len(of_batches), _BATCH)
     ]
-    return [m.SerializeToString() for m in messages], batches, [Query(ItemId(i)) for i in ids]
+    streamed = [pb.StreamFindNeighborsRequest(query=m).SerializeToString() for m in messages]
+    return Requests([m.SerializeToString() for m in messages], batches, streamed)
 
 
-def _call(server: ServerProcess, method: str, bodies: Sequence[bytes], n_calls: int) -> Spent:
-    return asyncio.run(_call_many(server, method, bodies, n_calls))
+def _messages(bundle: Bundle, rng: np.random.Generator, n: int) -> list[pb.FindNeighborsRequest]:
+    rows = rng.choice(bundle.ratings_by_user.others, n).tolist()
+    ids = map(bundle.items.vocabulary.id_of, rows)
+    return [pb.FindNeighborsRequest(item_id=i, target=pb.TARGET_ITEMS) for i in ids]
 
 
-async def _call_many(
-    server: ServerProcess, method: str, bodies: Sequence[bytes], n_calls: int
-) -> Spent:
-    """Keep ``_CONCURRENCY`` calls under way until ``n_calls`` have been answered."""
+def _asked_before(rounds: Sequence[Sequence[bytes]]) -> float:
+    """Return the share of the last round's requests that were sent before."""
+    met, n_again = {body for earlier in rounds[:-1] for body in earlier}, 0
+    for body in rounds[-1]:
+        n_again += body in met
+        met.add(body)
+    return n_again / len(rounds[-1])
+
+
+def _call(server: ServerProcess, method: str, bodies: Sequence[bytes]) -> Spent:
+    return asyncio.run(_call_many(server, method, bodies))
+
+
+async def _call_many(server: ServerProcess, method: str, bodies: Sequence[bytes]) -> Spent:
+    """Keep ``_CONCURRENCY`` calls under way until each of ``bodies`` has been answered."""
     async with contextlib.AsyncExitStack() as stack:
         # Connections of their own, or all would be one, and reach one worker.
         channels = [
@@ -112,42 +147,41 @@ async def _call_many(
         asks: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = [
             channel.unary_unary(f"/ilk.v1.SimilarityService/{method}") for channel in channels
         ]
-        left = iter(range(n_calls))
+        left = iter(range(len(bodies)))
 
         async def caller() -> None:
             for at in left:
-                await asks[at % len(asks)](bodies[at % len(bodies)])
+                await asks[at % len(asks)](bodies[at])
 
-        for at in range(_CONCURRENCY):
-            await asks[at % len(asks)](bodies[at % len(bodies)])
+        for ask in asks:
+            await ask(bodies[0])
         cpu_s, clock_s = server.cpu_s(), time.perf_counter()
         at_once = _BATCHES_AT_ONCE if method.startswith("Batch") else _CONCURRENCY
         await asyncio.gather(*(caller() for _ in range(at_once)))
         spent_s = server.cpu_s() - cpu_s
-        return Spent(1e6 * spent_s / n_calls, n_calls / (time.perf_counter() - clock_s))
+        took_s = time.perf_counter() - clock_s
+        return Spent(1e6 * spent_s / len(bodies), len(bodies) / took_s)
 
 
-async def _stream(server: ServerProcess, bodies: Sequence[bytes], n_queries: int) -> Spent:
-    """Send ``n_queries`` over ``_CONNECTIONS`` streams, each as fast as the server takes them."""
-    each = n_queries // _CONNECTIONS
+async def _stream(server: ServerProcess, bodies: Sequence[bytes]) -> Spent:
+    """Send ``bodies`` over ``_CONNECTIONS`` streams, each as fast as the server takes them."""
     async with grpc.aio.insecure_channel(server.address) as channel:
         ask: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
             "/ilk.v1.SimilarityService/StreamFindNeighbors"
         )
 
-        async def caller() -> int:
-            asked = (bodies[at % len(bodies)] for at in range(each))
-            return len([answer async for answer in ask(asked)])
+        async def caller(first: int) -> int:
+            return len([answer async for answer in ask(iter(bodies[first::_CONNECTIONS]))])
 
         cpu_s, clock_s = server.cpu_s(), time.perf_counter()
-        n_answers = sum(await asyncio.gather(*(caller() for _ in range(_CONNECTIONS))))
+        n_answers = sum(await asyncio.gather(*map(caller, range(_CONNECTIONS))))
         spent_s = server.cpu_s() - cpu_s
         return Spent(1e6 * spent_s / n_answers, n_answers / (time.perf_counter() - clock_s))
 
 
-def _bare_search_us(bundle: Bundle, queries: Sequence[Query]) -> float:
+def _bare_search_us(bundle: Bundle, bodies: Sequence[bytes]) -> float:
     """Return CPU microseconds per query of ``index.search`` alone, 64 at a time, as served queries do."""
-    plans = [make_plan(bundle, q) for q in queries[:_BATCH]]
+    plans = [make_plan(bundle, parse_query(body)) for body in bodies[:_BATCH]]
     vectors = np.concatenate(
         [blend(p.seeker.collaborative, p.seeker.content, p.content_weight) for p in plans]
     )
