@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from google.rpc import code_pb2
 
-from ilk.errors import IlkError, InvalidRequest
+from ilk.errors import IlkError
 from ilk.types import Query
 from ilk.v1 import similarity_pb2 as pb
 from server import requests, status
@@ -43,9 +43,7 @@ async def answer_batch(
     served: Served, work: Work, shadow: Shadow, call: Call, data: bytes
 ) -> bytes:
     """Return the bytes of a BatchFindNeighborsResponse to those of a BatchFindNeighborsRequest."""
-    queries: Sequence[Query | IlkError] = requests.parse_batch(data)
-    if not 1 <= len(queries) <= MAX_BATCH:
-        raise InvalidRequest("queries", f"needs 1 to {MAX_BATCH} queries, got {len(queries)}")
+    queries: Sequence[Query | IlkError] = requests.parse_batch(data, MAX_BATCH)
     cost = served.costs.of_many(queries)
     work.check("queries", cost)
     if call.terms is not None:

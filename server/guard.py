@@ -197,6 +197,8 @@ class Guard:
                 call.code = "CANCELLED"
                 raise
             except Exception as error:  # noqa: BLE001 - the last door: nothing passes it unlogged
+                # gRPC keeps how a call was ended, with the frames up to here, until a collection.
+                data = b""
                 await self._end(context, call, error)
             finally:
                 gate.in_flight -= 1
@@ -239,6 +241,7 @@ class Guard:
         """End a call with the status of ``error``; what is a fault of ours goes to the log."""
         if isinstance(error, IlkError) and not status.is_ours(error):
             call.code = status.name_of(error)
+            _let_go(error)
             told = (
                 status.to_shed_status(error.retry_after_s, str(error))
                 if isinstance(error, Shed)
@@ -247,10 +250,16 @@ class Guard:
             await context.abort_with_status(told)
         call.code = "INTERNAL"
         log_failure(call.request_id, error)
+        _let_go(error)
         metadata = ((REQUEST_ID, call.request_id),)
         text = status.internal(call.request_id)
         await context.abort(grpc.StatusCode.INTERNAL, text, metadata)
         raise AssertionError  # abort raises
+
+
+def _let_go(error: BaseException) -> None:
+    """Forget where an error came from: the frames on the way hold what the caller sent."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 def behind_last_door(
@@ -262,6 +271,7 @@ def behind_last_door(
         try:
             return await handle(request, context)
         except grpc.aio.AbortError:  # the call was ended on purpose
+            del request
             raise
         except Exception as error:  # noqa: BLE001 - a fault of what guards the others
             await fail(context, error)

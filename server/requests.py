@@ -61,10 +61,18 @@ def parse_query(data: bytes) -> Query:
     return _remembered_query(data) if len(data) <= _SHORT_BYTES else _query_of(data)
 
 
-def parse_batch(data: bytes) -> list[Query | InvalidRequest]:
-    """Return each query in the bytes of a BatchFindNeighborsRequest, or what is wrong with it."""
+def parse_batch(data: bytes, most: int) -> list[Query | InvalidRequest]:
+    """Return each query in the bytes of a BatchFindNeighborsRequest, or what is wrong with it.
+
+    Raises
+    ------
+    InvalidRequest
+        If there is none, or if there are more than ``most``: before any is looked at.
+    """
     # Parsing checks the whole, and is quick as long as nobody looks at its parts.
-    parse(pb.BatchFindNeighborsRequest, data)
+    n_queries = len(parse(pb.BatchFindNeighborsRequest, data).queries)
+    if not 1 <= n_queries <= most:
+        raise InvalidRequest("queries", f"needs 1 to {most} queries, got {n_queries}")
     return [_query_or_error(body) for number, body in _bodies(data) if number == 1]
 
 
@@ -80,7 +88,8 @@ def _query_or_error(data: bytes) -> Query | InvalidRequest:
     try:
         return parse_query(data)
     except InvalidRequest as error:
-        return error
+        # Its traceback would keep what was sent for as long as the error is kept.
+        return error.with_traceback(None)
 
 
 def _query_of(data: bytes) -> Query:

@@ -128,7 +128,7 @@ def read_alone(query: bytes) -> Query | InvalidRequest:
 
 
 def read_in_batch(query: bytes) -> Query | InvalidRequest:
-    before, read, after = parse_batch(b"".join(delimited(1, q) for q in (ALIEN, query, ALIEN)))
+    before, read, after = parse_batch(b"".join(delimited(1, q) for q in (ALIEN, query, ALIEN)), 9)
     assert before == after == Query(ItemId("alien"))
     return read
 
@@ -159,7 +159,7 @@ def test_batches_and_streams_read_queries_as_they_were_written(
 ) -> None:
     messages = [query_request(query) for query in asked]
     batch = pb.BatchFindNeighborsRequest(queries=messages)
-    assert parse_batch(batch.SerializeToString()) == asked
+    assert parse_batch(batch.SerializeToString(), 1000) == asked
     for query, message in zip(asked, messages, strict=True):
         wrapped = pb.StreamFindNeighborsRequest(request_id=request_id, query=message)
         assert parse_stream_message(wrapped.SerializeToString()) == (request_id, query)
@@ -239,7 +239,7 @@ def test_two_items_to_whom_are_refused(read: Callable[[bytes], Any]) -> None:
     "stray", [UNKNOWN_FIELDS["a group"], varint(1 << 3) + b"\x00"], ids=["a group", "a varint"]
 )
 def test_a_stray_field_of_a_batch_fails_no_query(stray: bytes) -> None:
-    good, bad = parse_batch(stray + delimited(1, ALIEN) + delimited(1, TWO))
+    good, bad = parse_batch(stray + delimited(1, ALIEN) + delimited(1, TWO), 9)
     assert good == Query(ItemId("alien"))
     assert isinstance(bad, InvalidRequest)
 

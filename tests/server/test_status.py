@@ -1,6 +1,9 @@
 """Which status each error becomes, and that nothing but documented text leaves the server."""
 
 import asyncio
+import contextlib
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +19,7 @@ from ilk.v1 import similarity_pb2 as pb
 from ilk.wire.refusals import error_from_query, error_from_status
 from server import status
 from server.admission import Gate
-from server.guard import Guard
+from server.guard import Call, Guard
 from server.metrics import Counts
 from server.service import SimilarityService
 from server.settings import ServerSettings
@@ -278,3 +281,49 @@ def test_repeats_wait_for_a_short_pause_and_leave_a_long_one_to_the_caller(
     rich = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
     assert rich.details[0].Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == after_ms
+
+
+@pytest.mark.parametrize(
+    "failure", [errors.InvalidRequest("x", "y"), ValueError("z")], ids=["foreseen", "unforeseen"]
+)
+def test_what_a_refused_call_sent_is_let_go_at_once(failure: Exception) -> None:
+    class Sent(bytearray):
+        """Bytes that can be watched."""
+
+    sent: list[weakref.ref[Sent]] = []
+
+    async def refuse(data: bytes, _: Call) -> bytes:
+        assert isinstance(data, Sent)
+        sent.append(weakref.ref(data))
+        try:
+            raise KeyError(len(data))
+        except KeyError as cause:
+            raise failure from cause
+
+    class Aborting:
+        """Keeps the end of a call, as gRPC does."""
+
+        def time_remaining(self) -> None:
+            return None
+
+        def invocation_metadata(self) -> tuple[()]:
+            return ()
+
+        async def abort(self, *_: object) -> None:
+            self.ended = grpc.aio.AbortError()
+            raise self.ended
+
+        abort_with_status = abort
+
+    async def call() -> None:
+        context: Any = Aborting()
+        guarded: Any = Guard(Gate(1), Counts()).unary("FindNeighbors", refuse)
+        with contextlib.suppress(grpc.aio.AbortError):
+            await guarded(Sent(), context)
+
+    gc.disable()
+    try:
+        asyncio.run(call())
+        assert sent[0]() is None
+    finally:
+        gc.enable()
