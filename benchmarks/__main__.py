@@ -150,6 +150,7 @@ def run_overload(
     movielens: Path | None = None,
     store: Path | None = None,
     workload: str = "mix",
+    throttled: bool = True,
     multiples: tuple[float, ...] = (2, 5, 10),
     duration_s: float = 60,
     timeout_s: float = 1,
@@ -164,6 +165,8 @@ def run_overload(
         Store of a bundle to serve, in place of building one.
     workload
         single, batch or mix.
+    throttled
+        Let callers hold themselves back as Ilk's clients do.
     multiples
         Of its capacity.
     duration_s
@@ -171,7 +174,7 @@ def run_overload(
     timeout_s
         The deadline of every call.
     """
-    plan = overload.Plan(workload, multiples, duration_s, timeout_s)
+    plan = overload.Plan(workload, throttled, multiples, duration_s, timeout_s)
     with tempfile.TemporaryDirectory() as folder:
         if store is None:
             store = Path(folder)
