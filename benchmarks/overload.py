@@ -93,7 +93,6 @@ def measure(store: Path, plan: Plan) -> tuple[float, list[Offered]]:
         running("server", ("--store", str(store), *flags), core=0) as server,
         ProcessPoolExecutor(1, context, keep_to_other_cores) as generator,
     ):
-
         send = functools.partial(offer, throttled=plan.throttled)
 
         def begin(rate: float, duration_s: float) -> "Future[Outcome]":

@@ -152,6 +152,8 @@ class Throttle:
         self._refused_s = self._clock()
         if self._limit == math.inf:
             self._limit = max(self._under_way - 1, 1)
+            # What it was right to send before says nothing of the limit.
+            self._begin_round()
 
     def _begin_round(self) -> None:
         self._round_began = self._n_begun
@@ -161,8 +163,7 @@ class Throttle:
     def _end_round(self, *, costly: bool) -> None:
         n_answered = self._n_ended - self._n_refused
         if self._n_refused:
-            in_use = min(self._limit, self._under_way)
-            self._limit = max(in_use * n_answered // self._n_ended, 1)
+            self._limit = max(self._limit * n_answered // self._n_ended, 1)
         if not n_answered and costly:
             pause_s = min(self._first_pause_s * 2**self._n_pauses, self._longest_pause_s)
             self._paused_until_s = self._clock() + pause_s * (0.5 + self._draw())
