@@ -1,7 +1,6 @@
 """Runs the benchmarks: ``python -m benchmarks --movielens ../ml-latest-small`` (default: the sample)."""
 
 import sys
-import tempfile
 from json import dumps
 from pathlib import Path
 
@@ -19,15 +18,13 @@ from benchmarks import (
     serving,
     stars,
 )
+from benchmarks.data import BUNDLED, SAMPLE, Bundled, Data
 from ilk import exits
 from ilk.ann import IndexKind
 from ilk.bundle import open_bundle
 from ilk.space import SPACE_KEYS
-from indexer.build import build
-from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
-from indexer.source import Source
 
 app = App(
     name="benchmarks", help="Measure Ilk beside its limits and peers, in one run.", version_flags=[]
@@ -38,8 +35,7 @@ app = App(
 @app.command(name="serving")
 def run_serving(
     *,
-    movielens: Path | None = None,
-    store: Path | None = None,
+    bundled: Bundled = BUNDLED,
     calls: int = 5000,
     rounds: int = 3,
 ) -> None:
@@ -47,62 +43,51 @@ def run_serving(
 
     Parameters
     ----------
-    movielens
-        Folder or zip of a MovieLens data set. Default: the embedded sample.
-    store
-        Store of a bundle to serve, in place of building one.
     calls
         Unary calls per round.
     rounds
         Rounds, interleaved; medians are shown.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        if store is None:
-            store = Path(folder)
-            build(_read(movielens), store, BuildSettings(evaluate=False), Progress())
+    with bundled.stored() as store:
         for name, figure in serving.measure(store, calls, rounds).items():
             print(f"{name:<46} {figure:10.2f}")
 
 
 @app.command(name="stars")
-def run_stars(*, movielens: Path | None = None, folds: int = 5) -> None:
+def run_stars(*, data: Data = SAMPLE, folds: int = 5) -> None:
     """Predict stars beside Surprise, which is installed into an environment of its own.
 
     Parameters
     ----------
-    movielens
-        Folder or zip of a MovieLens data set. Default: the embedded sample.
     folds
         Parts that the ratings are dealt into; each is predicted from the others.
     """
-    compared = stars.compare(_read(movielens), BuildSettings(), Progress(), n_folds=folds)
+    compared = stars.compare(data.read(), BuildSettings(), Progress(), n_folds=folds)
     print("\n".join(stars.table(compared)))
 
 
 @app.command(name="ranking")
-def run_ranking(*, movielens: Path | None = None, splits: int = 5, rounds: int = 3) -> None:
+def run_ranking(*, data: Data = SAMPLE, splits: int = 5, rounds: int = 3) -> None:
     """Rank for users held out beside tuned EASE, and time training beside plain implicit.
 
     Parameters
     ----------
-    movielens
-        Folder or zip of a MovieLens data set. Default: the embedded sample.
     splits
         Random splits to average over.
     rounds
         Trainings of each kind, interleaved; medians are shown.
     """
-    data, settings = _read(movielens), BuildSettings()
-    figures = ranking.compare(data, settings, Progress(), n_splits=splits)
+    interactions, settings = data.read(), BuildSettings()
+    figures = ranking.compare(interactions, settings, Progress(), n_splits=splits)
     print("\n".join(ranking.table(figures, settings.seed)))
-    for name, figure in ranking.cost(data, settings, n_rounds=rounds).items():
+    for name, figure in ranking.cost(interactions, settings, n_rounds=rounds).items():
         print(f"{name:<46} {figure:10.2f}")
 
 
 @app.command(name="services")
 def run_services(
     *,
-    movielens: Path | None = None,
+    data: Data = SAMPLE,
     factors: bool = True,
     rows: int = 100_000,
     dim: int = 128,
@@ -115,8 +100,6 @@ def run_services(
 
     Parameters
     ----------
-    movielens
-        Folder or zip of a MovieLens data set, for its factors. Default: the embedded sample.
     factors
         Compare on the factors of that data.
     rows, dim
@@ -132,8 +115,7 @@ def run_services(
     """
     found = {}
     if factors:
-        data = _read(movielens)
-        found["factors"] = services.compare_on_factors(data, recall, index, peers)
+        found["factors"] = services.compare_on_factors(data.read(), recall, index, peers)
     if rows:
         name = f"{rows} x {dim}"
         found[name] = services.compare_on_clusters(rows, dim, recall, index, peers)
@@ -147,9 +129,9 @@ def run_services(
 @app.command(name="overload")
 def run_overload(
     *,
-    movielens: Path | None = None,
-    store: Path | None = None,
+    bundled: Bundled = BUNDLED,
     workload: str = "mix",
+    throttled: bool = True,
     multiples: tuple[float, ...] = (2, 5, 10),
     duration_s: float = 60,
     timeout_s: float = 1,
@@ -158,12 +140,10 @@ def run_overload(
 
     Parameters
     ----------
-    movielens
-        Folder or zip of a MovieLens data set. Default: the embedded sample.
-    store
-        Store of a bundle to serve, in place of building one.
     workload
         single, batch or mix.
+    throttled
+        Let callers hold themselves back as Ilk's clients do.
     multiples
         Of its capacity.
     duration_s
@@ -171,19 +151,15 @@ def run_overload(
     timeout_s
         The deadline of every call.
     """
-    plan = overload.Plan(workload, multiples, duration_s, timeout_s)
-    with tempfile.TemporaryDirectory() as folder:
-        if store is None:
-            store = Path(folder)
-            build(_read(movielens), store, BuildSettings(evaluate=False), Progress())
+    plan = overload.Plan(workload, throttled, multiples, duration_s, timeout_s)
+    with bundled.stored() as store:
         print("\n".join(overload.table(*overload.measure(store, plan))))
 
 
 @app.command(name="promise")
 def run_promise(
     *,
-    movielens: Path | None = None,
-    store: Path | None = None,
+    bundled: Bundled = BUNDLED,
     index: IndexKind | None = None,
     cases: int = 10_000,
     seed: int = 1,
@@ -192,10 +168,6 @@ def run_promise(
 
     Parameters
     ----------
-    movielens
-        Folder or zip of a MovieLens data set. Default: the embedded sample.
-    store
-        Store of a bundle to ask, in place of building one.
     index
         Kind of index to build. Default: what the indexer chooses.
     cases
@@ -203,35 +175,29 @@ def run_promise(
     seed
         Of the cases.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        if store is None:
-            store, settings = Path(folder), BuildSettings(evaluate=False, index=index)
-            build(_read(movielens), store, settings, Progress())
+    with bundled.stored(index) as store:
         print(f"seed {seed}")
         print("\n".join(promise.table(promise.measure(store, cases, seed))))
 
 
 @app.command(name="habits")
-def run_habits(*, movielens: Path | None = None, splits: int = 5) -> None:
+def run_habits(*, data: Data = SAMPLE, splits: int = 5) -> None:
     """Rank with stars read by everybody's bar and by each user's own, for real and for stern users.
 
     Parameters
     ----------
-    movielens
-        Folder or zip of a MovieLens data set. Default: the embedded sample.
     splits
         Random splits to average over.
     """
     settings = BuildSettings()
-    compared = habits.compare(_read(movielens), settings, Progress(), n_splits=splits)
+    compared = habits.compare(data.read(), settings, Progress(), n_splits=splits)
     print("\n".join(habits.table(compared, settings.seed)))
 
 
 @app.command(name="libraries")
 def run_libraries(
     *,
-    movielens: Path | None = None,
-    store: Path | None = None,
+    bundled: Bundled = BUNDLED,
     spaces: tuple[str, ...] = tuple(key.name for key in SPACE_KEYS),
     content_weight: float = 0.1,
     queries: int = 200,
@@ -242,10 +208,6 @@ def run_libraries(
 
     Parameters
     ----------
-    movielens
-        Folder or zip of a MovieLens data set to build a bundle of. Default: the embedded sample.
-    store
-        Search the live bundle of this folder instead.
     spaces
         Which of the four.
     content_weight
@@ -257,12 +219,9 @@ def run_libraries(
     plots
         Folder for curves of queries per second against recall.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        if store is None:
-            build(_read(movielens), Path(folder), BuildSettings(evaluate=False), Progress())
-        searched = store or Path(folder)
-        found = libraries.compare(searched, spaces, content_weight, queries, peers)
-        name = open_bundle(searched).manifest
+    with bundled.stored() as store:
+        found = libraries.compare(store, spaces, content_weight, queries, peers)
+        name = open_bundle(store).manifest
     print("\n".join(libraries.table(found)))
     if plots is not None:
         title = f"{name.n_users} users x {name.n_items} items"
@@ -273,8 +232,7 @@ def run_libraries(
 @app.command(name="reidentification")
 def run_reidentification(
     *,
-    movielens: Path | None = None,
-    store: Path | None = None,
+    bundled: Bundled = BUNDLED,
     known: int = 8,
     tries: int = 2,
     patient: int = 200,
@@ -285,10 +243,6 @@ def run_reidentification(
 
     Parameters
     ----------
-    movielens
-        Folder or zip of a MovieLens data set. Default: the embedded sample.
-    store
-        Store of a bundle to ask, in place of building one.
     known
         Films known of each user.
     tries
@@ -300,10 +254,7 @@ def run_reidentification(
     seed
         Of what is drawn.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        if store is None:
-            store = Path(folder)
-            build(_read(movielens), store, BuildSettings(evaluate=False), Progress())
+    with bundled.stored() as store:
         plan = reidentification.Plan(known, tries, patient, liked)
         found = reidentification.measure(open_bundle(store), plan, seed)
         print("\n".join(reidentification.table(found, plan, seed)))
@@ -312,8 +263,7 @@ def run_reidentification(
 @app.command(name="limits")
 def run_limits(
     *,
-    movielens: Path | None = None,
-    store: Path | None = None,
+    bundled: Bundled = BUNDLED,
     rate: float = 200,
     limit: float = 50,
     multiple: float = 10,
@@ -324,10 +274,6 @@ def run_limits(
 
     Parameters
     ----------
-    movielens
-        Folder or zip of a MovieLens data set. Default: the embedded sample.
-    store
-        Store of a bundle to serve, in place of building one.
     rate
         Calls a second of the quiet caller.
     limit
@@ -339,17 +285,10 @@ def run_limits(
     duration_s
         Of each part of a round.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        if store is None:
-            store = Path(folder)
-            build(_read(movielens), store, BuildSettings(evaluate=False), Progress())
+    with bundled.stored() as store:
         plan = limits.Plan(rate, limit, multiple, rounds, duration_s)
         cost, measured = limits.measure(store, plan)
         print("\n".join(limits.table(cost, plan, measured)))
-
-
-def _read(movielens: Path | None) -> Interactions:
-    return Source(movielens=movielens, sample=movielens is None).read()
 
 
 if __name__ == "__main__":

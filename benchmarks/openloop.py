@@ -3,7 +3,9 @@
 It refuses to know what is sent. A gRPC client in Python takes more CPU than the server it loads; this
 one writes HTTP/2 frames by hand at a tenth of that, so that one core can offer ten times what another
 can serve. Latency is counted from the moment a call was due, so that a stall hides nothing. Like any
-client it heeds the server's limit of calls per connection, and lets go of calls past their deadline.
+client it heeds the server's limit of calls per connection, and lets go of calls past their deadline; and
+where it is told to, each connection holds itself back by the throttle of Ilk's own clients. It repeats
+nothing.
 """
 
 import contextlib
@@ -16,6 +18,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import grpc
+
+from ilk.throttle import NotSent, Throttle, Turn, Unthrottled
+
 # Frame types and flags of RFC 9113.
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 _ACK, _END_STREAM, _END_HEADERS = 1, 1, 4
@@ -25,6 +31,7 @@ _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _BIG_WINDOW: Final = 2**30
 _FIRST_WINDOW: Final = 65_535
 
+NOT_SENT: Final = "RESOURCE_EXHAUSTED (not sent)"
 STATUSES: Final = {
     b"0": "OK",
     b"1": "CANCELLED",
@@ -62,15 +69,19 @@ class Outcome:
     duration_s
         Of the schedule.
     statuses
-        By name; DEADLINE_EXCEEDED are also those that this end gave up on.
+        By name; DEADLINE_EXCEEDED are also those that this end gave up on, and :data:`NOT_SENT` those
+        that its throttle refused.
     latencies_s
         Of calls that were answered in time, from when they were due; rising.
+    lags_s
+        How late this end came to a call that was due, each time it came to any; rising.
     """
 
     n_due: int
     duration_s: float
     statuses: Counter[str] = field(default_factory=Counter)
     latencies_s: list[float] = field(default_factory=list)
+    lags_s: list[float] = field(default_factory=list)
 
     @property
     def goodput(self) -> float:
@@ -79,9 +90,11 @@ class Outcome:
 
     def quantile_s(self, share: float) -> float:
         """Return the latency that ``share`` of the answered calls stayed within."""
-        return (
-            self.latencies_s[int(share * (len(self.latencies_s) - 1))] if self.latencies_s else 0.0
-        )
+        return _quantile(self.latencies_s, share)
+
+    def lag_s(self, share: float) -> float:
+        """Return the lag that this end stayed within in ``share`` of the times it came to calls."""
+        return _quantile(self.lags_s, share)
 
 
 def offer(
@@ -91,13 +104,24 @@ def offer(
     duration_s: float,
     timeout_s: float,
     n_connections: int = 8,
+    *,
+    throttled: bool = False,
 ) -> Outcome:
-    """Send ``rate`` calls a second, ``requests`` over and over, and return how they ended."""
+    """Send ``rate`` calls a second, ``requests`` over and over, and return how they ended.
+
+    With ``throttled`` every connection is one of Ilk's clients in what it holds back.
+    """
     outcome = Outcome(int(rate * duration_s), duration_s)
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
         ended = _Tally(outcome, timeout_s)
         connections = [
-            stack.enter_context(contextlib.closing(_Connection(address, timeout_s, ended)))
+            stack.enter_context(
+                contextlib.closing(
+                    _Connection(
+                        address, timeout_s, ended, Throttle() if throttled else Unthrottled()
+                    )
+                )
+            )
             for _ in range(n_connections)
         ]
         for connection in connections:
@@ -107,6 +131,8 @@ def offer(
         n_sent = 0
         while (now_s := time.perf_counter() - started_s) < duration_s + 1.5 * timeout_s:
             n_due = min(int(now_s * rate), outcome.n_due)
+            if n_due > n_sent:
+                outcome.lags_s.append(now_s - n_sent / rate)
             for n in range(n_sent, n_due):
                 request = requests[n % len(requests)]
                 connections[n % n_connections].call(frames[request], started_s + n / rate)
@@ -117,7 +143,12 @@ def offer(
             for key, _ in selector.select(0.0005):
                 key.data.read()
     outcome.latencies_s.sort()
+    outcome.lags_s.sort()
     return outcome
+
+
+def _quantile(rising: Sequence[float], share: float) -> float:
+    return rising[int(share * (len(rising) - 1))] if rising else 0.0
 
 
 class _Tally:
@@ -148,13 +179,20 @@ class _Frames:
 class _Connection:
     """One connection, its calls in flight, and those it holds back."""
 
-    def __init__(self, address: str, timeout_s: float, ended: Callable[[float, str], None]) -> None:
+    def __init__(
+        self,
+        address: str,
+        timeout_s: float,
+        ended: Callable[[float, str], None],
+        throttle: Throttle,
+    ) -> None:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self._timeout_s = timeout_s
         self._ended = ended
+        self._throttle = throttle
         settings = struct.pack(">HIHI", _HEADER_TABLE_SIZE, 0, _INITIAL_WINDOW_SIZE, 2**31 - 1)
         self._out = bytearray(_PREFACE + _frame(_SETTINGS, 0, 0, settings))
         self._out += _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _BIG_WINDOW))
@@ -163,20 +201,25 @@ class _Connection:
         self._window = _FIRST_WINDOW
         self._max_calls = 2**31
         self._next_stream = 1
-        self._in_flight: dict[int, float] = {}
-        self._held: deque[tuple[_Frames, float]] = deque()
+        self._in_flight: dict[int, tuple[float, Turn]] = {}
+        self._held: deque[tuple[_Frames, float, Turn]] = deque()
 
     def close(self) -> None:
         self.socket.close()
 
     def call(self, frames: _Frames, due_s: float) -> None:
-        """Begin a call that was due at ``due_s``, or hold it back."""
-        self._held.append((frames, due_s))
+        """Begin a call that was due at ``due_s``, hold it back, or refuse it."""
+        try:
+            turn = self._throttle.begin()
+        except NotSent:
+            self._ended(due_s, NOT_SENT)
+            return
+        self._held.append((frames, due_s, turn))
         self._begin_held()
 
     def _begin_held(self) -> None:
         while self._held and len(self._in_flight) < self._max_calls:
-            frames, due_s = self._held[0]
+            frames, due_s, turn = self._held[0]
             if self._window < frames.n_bytes:
                 return
             self._held.popleft()
@@ -184,15 +227,18 @@ class _Connection:
             self._out += frames.headers[0] + stream + frames.headers[1]
             self._out += frames.data[0] + stream + frames.data[1]
             self._window -= frames.n_bytes
-            self._in_flight[self._next_stream] = due_s
+            self._in_flight[self._next_stream] = due_s, turn
             self._next_stream += 2
 
     def give_up(self) -> None:
         """Let go of the calls whose deadline has passed, as every gRPC client does."""
         expired_s = time.perf_counter() - self._timeout_s
         while self._held and self._held[0][1] < expired_s:
-            self._ended(self._held.popleft()[1], "DEADLINE_EXCEEDED")
-        for stream, due_s in list(self._in_flight.items()):
+            _, due_s, turn = self._held.popleft()
+            turn.end(grpc.StatusCode.DEADLINE_EXCEEDED)
+            self._ended(due_s, "DEADLINE_EXCEEDED")
+        while self._in_flight:
+            stream, (due_s, _) = next(iter(self._in_flight.items()))
             if due_s >= expired_s:
                 break
             self._out += _frame(_RST_STREAM, 0, stream, struct.pack(">I", _CANCEL))
@@ -248,8 +294,10 @@ class _Connection:
             raise ConnectionError("the server is going away")
 
     def _end(self, stream: int, status: str) -> None:
-        due_s = self._in_flight.pop(stream, None)
-        if due_s is not None:
+        if stream in self._in_flight:
+            due_s, turn = self._in_flight.pop(stream)
+            # A reset without a status is how a call is let go; clients are told CANCELLED.
+            turn.end(getattr(grpc.StatusCode, status, grpc.StatusCode.CANCELLED))
             self._ended(due_s, status)
 
 

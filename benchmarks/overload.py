@@ -5,6 +5,7 @@ multiples of it are offered, on schedule, by a process of its own; health is che
 port, and afterwards half of capacity is offered until latency is what it was before.
 """
 
+import functools
 import multiprocessing
 import os
 import sys
@@ -43,6 +44,8 @@ class Plan:
     ----------
     workload
         ``single`` queries, ``batch`` of 64, or a ``mix`` of every kind of call.
+    throttled
+        Whether callers hold themselves back as Ilk's clients do; else they send whatever is due.
     multiples
         Of capacity.
     probe_s
@@ -50,6 +53,7 @@ class Plan:
     """
 
     workload: str = "mix"
+    throttled: bool = True
     multiples: tuple[float, ...] = (2, 5, 10)
     duration_s: float = 60.0
     timeout_s: float = 1.0
@@ -73,6 +77,7 @@ class Offered:
         return (
             f"{self.multiple:4g} x  goodput {100 * of.goodput / capacity:5.1f}% of C   "
             f"p50 {1e3 * of.quantile_s(0.5):4.0f} ms  p99 {1e3 * of.quantile_s(0.99):4.0f} ms   "
+            f"generator late p99 {1e3 * of.lag_s(0.99):.0f} ms   "
             f"health p99 {1e3 * self.health_p99_s:4.0f} ms   normal after {self.recovered_s:.0f} s   "
             f"expired that reached a search {100 * self.reached_search:.1f}%   {told}"
         )
@@ -90,10 +95,11 @@ def measure(store: Path, plan: Plan) -> tuple[float, list[Offered]]:
         running("server", ("--store", str(store), *flags), core=0) as server,
         ProcessPoolExecutor(1, context, keep_to_other_cores) as generator,
     ):
+        send = functools.partial(offer, throttled=plan.throttled)
 
         def begin(rate: float, duration_s: float) -> "Future[Outcome]":
             return generator.submit(
-                offer, server.address, requests, rate, duration_s, plan.timeout_s
+                send, server.address, requests, rate, duration_s, plan.timeout_s
             )
 
         capacity = _capacity(lambda rate: begin(rate, plan.probe_s).result())

@@ -28,6 +28,7 @@ from ilk.client import (
 )
 from ilk.errors import IlkError
 from ilk.questions import Questions
+from ilk.throttle import Throttle, Unthrottled
 from ilk.types import (
     BundleInfo,
     Item,
@@ -65,6 +66,7 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
         metadata: Sequence[tuple[str, str]] = (),
+        throttled: bool = True,
     ) -> None:
         check_settings(timeout_s, channel, credentials)
         self._opened: grpc.aio.Channel | None = None
@@ -77,6 +79,7 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         self._stub = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s
         self._metadata = call_metadata(token, metadata)
+        self._throttle = Throttle() if throttled else Unthrottled()
 
     async def __aenter__(self) -> "Self":
         return self
@@ -124,16 +127,19 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
             Deadline of the stream as a whole, in seconds; ``None`` lets it run.
         """
         order = StreamOrder()
-        call = self._stub.StreamFindNeighbors(
-            _ask_in_order(queries, order), timeout=timeout_s, metadata=self._metadata
-        )
         try:
-            async for response in call:
-                yield order.answer(response)
+            with self._throttle.begin() as turn:
+                call = self._stub.StreamFindNeighbors(
+                    _ask_in_order(queries, order), timeout=timeout_s, metadata=self._metadata
+                )
+                try:
+                    async for response in call:
+                        turn.end(grpc.StatusCode.OK)
+                        yield order.answer(response)
+                finally:
+                    call.cancel()
         except grpc.RpcError as error:
             raise error_from_rpc(error) from error
-        finally:
-            call.cancel()
         order.finish()
 
     async def predict_ratings(
@@ -165,7 +171,8 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
 
     async def _call(self, method: Callable[..., Awaitable[Any]], request: object) -> Any:
         try:
-            return await method(request, timeout=self._timeout_s, metadata=self._metadata)
+            with self._throttle.begin():
+                return await method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_from_rpc(error) from error
 

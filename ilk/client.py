@@ -14,6 +14,7 @@ import grpc
 
 from ilk.errors import IlkError, SettingsError
 from ilk.questions import Questions
+from ilk.throttle import Throttle, Unthrottled
 from ilk.types import (
     BundleInfo,
     Item,
@@ -92,6 +93,9 @@ class SimilarityClient(Questions[Neighbors]):
         Sent with each call as ``authorization: Bearer``. Plaintext shows it to the network.
     metadata
         Further pairs sent with each call.
+    throttled
+        While the server turns calls away, send no more at a time than it takes, and raise
+        :class:`ilk.errors.Overloaded` for the rest at once; :mod:`ilk.throttle` says how.
 
     Raises
     ------
@@ -113,6 +117,7 @@ class SimilarityClient(Questions[Neighbors]):
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
         metadata: Sequence[tuple[str, str]] = (),
+        throttled: bool = True,
     ) -> None:
         check_settings(timeout_s, channel, credentials)
         self._opened: grpc.Channel | None = None
@@ -125,6 +130,7 @@ class SimilarityClient(Questions[Neighbors]):
         self._stub = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s
         self._metadata = call_metadata(token, metadata)
+        self._throttle = Throttle() if throttled else Unthrottled()
 
     def __enter__(self) -> "Self":
         return self
@@ -174,16 +180,19 @@ class SimilarityClient(Questions[Neighbors]):
         is not repeated once the first answer has come.
         """
         order = StreamOrder()
-        call = self._stub.StreamFindNeighbors(
-            _ask_in_order(queries, order), timeout=timeout_s, metadata=self._metadata
-        )
         try:
-            for response in call:
-                yield order.answer(response)
+            with self._throttle.begin() as turn:
+                call = self._stub.StreamFindNeighbors(
+                    _ask_in_order(queries, order), timeout=timeout_s, metadata=self._metadata
+                )
+                try:
+                    for response in call:
+                        turn.end(grpc.StatusCode.OK)
+                        yield order.answer(response)
+                finally:
+                    call.cancel()
         except grpc.RpcError as error:
             raise error_from_rpc(error) from error
-        finally:
-            call.cancel()
         order.finish()
 
     def predict_ratings(
@@ -213,7 +222,8 @@ class SimilarityClient(Questions[Neighbors]):
 
     def _call(self, method: Callable[..., Any], request: object) -> Any:
         try:
-            return method(request, timeout=self._timeout_s, metadata=self._metadata)
+            with self._throttle.begin():
+                return method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_from_rpc(error) from error
 

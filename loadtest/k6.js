@@ -3,6 +3,9 @@
 //   python -m loadtest learn --output ids.json
 //   k6 run -e TARGET=127.0.0.1:50051 -e IDS=$PWD/ids.json -e RATE=200 -e DURATION=30s loadtest/k6.js
 //
+// A server that asks who calls: -e TLS_CA=ca.pem -e TOKEN_FILE=token, and where it wants certificates
+// -e TLS_CERT=cert.pem -e TLS_KEY=key.pem; -e TLS=1 alone trusts the system's authorities.
+//
 // constant-arrival-rate begins iterations on a schedule. Those that no free VU could begin are counted
 // as dropped_iterations and appear in no latency: raise VUS until there are none.
 import grpc from 'k6/net/grpc';
@@ -17,6 +20,20 @@ const TIMEOUT = __ENV.TIMEOUT || '1s';
 const P99_MS = Number(__ENV.P99_MS || 0);
 const STREAM_MESSAGES = 20;
 const SERVICE = 'ilk.v1.SimilarityService';
+
+const TLS_FILES = ['TLS_CA', 'TLS_CERT', 'TLS_KEY'];
+const tls = Object.fromEntries(TLS_FILES.filter((n) => __ENV[n]).map((n) => [n, open(__ENV[n])]));
+const entry =
+  __ENV.TLS || Object.keys(tls).length
+    ? {
+        tls: Object.assign(
+          {},
+          tls.TLS_CA && { cacerts: [tls.TLS_CA] },
+          tls.TLS_CERT && { cert: tls.TLS_CERT, key: tls.TLS_KEY },
+        ),
+      }
+    : { plaintext: true };
+const metadata = __ENV.TOKEN_FILE ? { authorization: `Bearer ${open(__ENV.TOKEN_FILE).trim()}` } : {};
 
 const world = JSON.parse(open(__ENV.IDS || `${__ENV.PWD}/ids.json`));
 const client = new grpc.Client();
@@ -113,7 +130,7 @@ function drawnKind() {
 let connected = false;
 function connect() {
   if (connected) return;
-  client.connect(TARGET, { plaintext: true });
+  client.connect(TARGET, entry);
   connected = true;
 }
 
@@ -124,6 +141,7 @@ export function unary() {
   const answer = client.invoke(`${SERVICE}/${method}`, body(), {
     timeout: TIMEOUT,
     discardResponseMessage: true,
+    metadata,
     tags: { kind },
   });
   const ok = check(answer, { 'status is OK': (a) => a && a.status === grpc.StatusOK }, { kind });
@@ -136,7 +154,10 @@ export function stream() {
   return new Promise((resolve) => {
     const sent = [];
     let left = STREAM_MESSAGES;
-    const open = new grpc.Stream(client, `${SERVICE}/StreamFindNeighbors`, { tags: { kind: 'stream' } });
+    const open = new grpc.Stream(client, `${SERVICE}/StreamFindNeighbors`, {
+      metadata,
+      tags: { kind: 'stream' },
+    });
     const ask = () => {
       sent.push(Date.now());
       open.write({ requestId: String(left), query: query.item() });

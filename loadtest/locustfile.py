@@ -3,6 +3,9 @@
     python -m loadtest learn --output ids.json
     ILK_IDS=ids.json python -m locust -f loadtest/locustfile.py --host 127.0.0.1:50051
 
+A server that asks who calls is entered with ``ILK_TLS_CA`` and ``ILK_TOKEN_FILE``, and where it wants
+certificates ``ILK_TLS_CERT`` and ``ILK_TLS_KEY``: names of files.
+
 It refuses to import what needs numerics: beside Locust it wants grpcio and protobuf. A Locust user
 waits for its answer before it asks again, so a server that stalls is asked less: for latencies under
 a given load, use ``python -m loadtest``.
@@ -22,6 +25,8 @@ import grpc.experimental.gevent
 from locust import User, constant_throughput, task
 from locust.exception import LocustError
 
+from ilk.client import call_metadata
+from ilk.credentials import tls_credentials, token_in
 from ilk.errors import IlkError
 from ilk.types import Examples, Filter, ItemId, Profile, Query, Rating, Target, Text, UserId
 from ilk.v1 import similarity_pb2 as pb
@@ -72,7 +77,15 @@ class World:
         return random.choices(ids, cum_weights=self._weights[id(ids)], k=n)  # noqa: S311
 
 
+def _file(variable: str) -> Path | None:
+    name = os.environ.get(variable)
+    return Path(name) if name else None
+
+
 WORLD = World(IDS)
+_TLS = [_file(f"ILK_TLS_{part}") for part in ("CA", "CERT", "KEY")]
+_TOKEN = _file("ILK_TOKEN_FILE")
+METADATA = call_metadata(token_in(_TOKEN) if _TOKEN else None, ())
 
 
 class Caller(User):
@@ -83,7 +96,11 @@ class Caller(User):
     def on_start(self) -> None:
         """Connect; a connection each, as separate services have."""
         options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
-        self._channel = grpc.insecure_channel(self.host, options=options)
+        self._channel = (
+            grpc.secure_channel(self.host, tls_credentials(*_TLS), options=options)
+            if any(_TLS)
+            else grpc.insecure_channel(self.host, options=options)
+        )
         self._stub: Any = SimilarityServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def on_stop(self) -> None:
@@ -182,7 +199,9 @@ class Caller(User):
 
         try:
             for at, answer in enumerate(
-                self._stub.StreamFindNeighbors(messages(), timeout=10 * TIMEOUT_S)
+                self._stub.StreamFindNeighbors(
+                    messages(), timeout=10 * TIMEOUT_S, metadata=METADATA
+                )
             ):
                 failed = IlkError(answer.error.message) if answer.HasField("error") else None
                 self._tell("stream", sent[at], answer.ByteSize(), failed)
@@ -195,7 +214,7 @@ class Caller(User):
     def _call(self, kind: str, method: Callable[..., Any], request: object) -> None:
         started_s = time.perf_counter()
         try:
-            size_bytes = method(request, timeout=TIMEOUT_S).ByteSize()
+            size_bytes = method(request, timeout=TIMEOUT_S, metadata=METADATA).ByteSize()
         except grpc.RpcError as error:
             self._tell(kind, started_s, 0, error)
         else:

@@ -31,8 +31,8 @@ log = logging.getLogger("ilk.server")
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 30.0
-# A worker that served this long has earned a restart without a pause.
-_PROVEN_S = 10.0
+# A worker that served this long, more than it takes to start, is restarted after the shortest pause.
+_PROVEN_S = 1.0
 # So many deaths in a row before any worker has served mean that none will.
 _MAX_STILLBORN = 5
 # How much longer than the grace a worker may take to end before it is killed.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from cyclopts import App
 
+from benchmarks.data import SAMPLE, Data
 from benchmarks.steadiness import agreement, changes, ends, soak
 from ilk import exits
-from indexer.source import Source
 
 app = App(
     name="steadiness",
@@ -21,7 +21,7 @@ app = App(
 @app.default
 def run(
     *,
-    movielens: Path | None = None,
+    data: Data = SAMPLE,
     swaps: int = 200,
     rollbacks: int = 20,
     stops: int = 20,
@@ -33,8 +33,6 @@ def run(
 
     Parameters
     ----------
-    movielens
-        Folder or zip of a MovieLens data set. Default: the embedded sample.
     swaps
         Changes of the live bundle.
     rollbacks
@@ -48,10 +46,10 @@ def run(
     calls
         Of the soak; the first fifth settles the server.
     """
-    data = Source(movielens=movielens, sample=movielens is None).read()
+    interactions = data.read()
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder)
-        changes.publish_versions(data, store)
+        changes.publish_versions(interactions, store)
         if swaps:
             _show("changes", changes.measure(store, swaps, rollbacks))
         if stops:
@@ -59,7 +57,7 @@ def run(
         if kills:
             _show("kills", ends.measure_kills(store, kills))
         if queries:
-            _show("agreement", agreement.measure(data, queries))
+            _show("agreement", agreement.measure(interactions, queries))
         if calls:
             _show("soak", soak.measure(store, calls, calls // 5))
 

