@@ -33,7 +33,7 @@ from server.service import SERVICE, SimilarityService
 from server.settings import ServerSettings
 from server.shadow import Shadow
 from server.tracing import tracing
-from server.wire.loop import CompletionLoop
+from server.wire.loop import CompletionLoop, run_loop
 from server.wire.transport import Server
 from server.work import Work
 
@@ -159,7 +159,7 @@ def _server(
 def _listen(
     server: "grpc.aio.Server | Server",
     settings: ServerSettings,
-    credentials: grpc.ServerCredentials | None
+    credentials: grpc.ServerCredentials | None,
 ) -> int:
     address = address_of(settings.host, settings.port)
     try:
@@ -240,7 +240,7 @@ def start(
     shared_port: bool = False,
     ledger: int | None = None,
 ) -> None:
-    """Run :func:`run` in the event loop that gRPC wakes most cheaply."""
+    """Run :func:`run` in the event loop that the transport wants."""
     serve = run(
         settings,
         reporter,
@@ -249,11 +249,12 @@ def start(
         shared_port=shared_port,
         ledger=ledger,
     )
-    loop = CompletionLoop()
+    if settings.transport == "core":
+        run_loop(serve)
+        return
     try:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(serve)
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        asyncio.set_event_loop(None)
-        loop.close()
+        import uvloop
+    except ImportError:  # Windows has none
+        asyncio.run(serve)
+    else:
+        uvloop.run(serve)

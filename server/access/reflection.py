@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from ilk.errors import PermissionDenied
 from server import status
 from server.access.control import Access
+from server.wire.transport import Server
 
 
 class _Guarded(ReflectionServicer):  # type: ignore[misc]
@@ -33,7 +34,7 @@ class _Guarded(ReflectionServicer):  # type: ignore[misc]
 
 
 def offer_reflection(
-    server: grpc.aio.Server, services: Sequence[str], access: Access | None
+    server: "grpc.aio.Server | Server", services: Sequence[str], access: Access | None
 ) -> None:
     """Let a server tell of ``services``; to administrators alone, where callers are known."""
     names = (*services, reflection.SERVICE_NAME)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Seque
 from typing import Any, Final, NoReturn
 
 import grpc
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 _NO_FLAGS: Final = 0
 # Of deadlines, which are Unix times, the core's "never" is above this.
@@ -194,9 +194,7 @@ class _Wish:
 
 
 @types.coroutine
-def _resumed(
-    coroutine: Coroutine[Any, Any, None], waited: Any
-) -> Generator[Any, Any, None]:
+def _resumed(coroutine: Coroutine[Any, Any, None], waited: Any) -> Generator[Any, Any, None]:
     """Go on with a coroutine that waits for ``waited``."""
     while True:
         try:

@@ -9,11 +9,10 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextvars import Context
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final, Protocol
 
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 # So many completions in a row are taken before the loop's own work has a turn.
 _MOST_AT_ONCE: Final = 32
@@ -77,9 +76,7 @@ class CompletionSelector(selectors.BaseSelector):
                 until_s = _PAST
         return []
 
-    def register(
-        self, fileobj: Any, events: int, data: Any = None
-    ) -> selectors.SelectorKey:  # noqa: D102
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:  # noqa: D102
         return self._files.register(fileobj, events, data)
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:  # noqa: D102
@@ -139,16 +136,24 @@ class CompletionLoop(asyncio.SelectorEventLoop):
         self.completions = CompletionSelector()
         super().__init__(self.completions)
 
-    def call_soon(
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
+    def call_soon(self, *args: Any, **context: Any) -> asyncio.Handle:  # type: ignore[override]
         """Take note that the loop is wanted."""
         self.completions.idle = False
-        return super().call_soon(callback, *args, context=context)
+        return super().call_soon(*args, **context)
 
-    def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    def call_at(self, *args: Any, **context: Any) -> asyncio.TimerHandle:  # type: ignore[override]
         """Take note that the loop is wanted: how long it may sleep is to be worked out anew."""
         self.completions.idle = False
-        return super().call_at(when, callback, *args, context=context)
+        return super().call_at(*args, **context)
+
+
+def run_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` to its end in a loop of its own."""
+    loop = CompletionLoop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(work)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import grpc
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from server.wire.calls import Call, messages
 from server.wire.loop import CompletionLoop
@@ -64,7 +64,8 @@ class Server:
 
     def add_secure_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
         """Listen with TLS; return the port. RuntimeError if that cannot be."""
-        told = self._core.add_http2_port(address.encode(), credentials._credentials)  # noqa: SLF001
+        core: Any = credentials
+        told = self._core.add_http2_port(address.encode(), core._credentials)
         return self._listening(told, address)
 
     async def start(self) -> None:
@@ -94,7 +95,7 @@ class Server:
         self._calls.add(call)
         try:
             self._begin(call, event)
-        except Exception as error:  # noqa: BLE001 - one call must not end the others
+        except Exception as error:
             log.exception("a call could not be taken up")
             call.fail(error)
 
@@ -109,7 +110,7 @@ class Server:
         else:
             call.receive(_Unary(call, handler))
 
-    def _find(self, asked: _Asked) -> "grpc.RpcMethodHandler[Any, Any] | None":
+    def _find(self, asked: _Asked) -> Any:
         for handlers in self._handlers:
             found = handlers.service(asked)
             if found is not None:
@@ -136,7 +137,7 @@ class _Unary:
 
     __slots__ = ("_call", "_handler")
 
-    def __init__(self, call: Call, handler: "grpc.RpcMethodHandler[Any, Any]") -> None:
+    def __init__(self, call: Call, handler: Any) -> None:
         self._call = call
         self._handler = handler
 
@@ -166,7 +167,7 @@ async def _answer(call: Call, handler: Any, message: Any) -> None:
         call.answer(answer if serialize is None else serialize(answer))
     except grpc.aio.AbortError:
         pass
-    except Exception as error:  # noqa: BLE001 - as grpc.aio does
+    except Exception as error:
         log.exception("a handler failed")
         call.fail(error)
 
@@ -181,7 +182,7 @@ async def _converse(call: Call, handler: Any) -> None:
         call.end()
     except grpc.aio.AbortError:
         pass
-    except Exception as error:  # noqa: BLE001 - as grpc.aio does
+    except Exception as error:
         log.exception("a handler failed")
         call.fail(error)
 
@@ -198,6 +199,6 @@ async def _tell(call: Call, handler: Any, answers: Any) -> None:
         call.end()
     except grpc.aio.AbortError:
         pass
-    except Exception as error:  # noqa: BLE001 - as grpc.aio does
+    except Exception as error:
         log.exception("a handler failed")
         call.fail(error)
