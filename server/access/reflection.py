@@ -38,7 +38,6 @@ def offer_reflection(
 ) -> None:
     """Let a server tell of ``services``; to administrators alone, where callers are known."""
     names = (*services, reflection.SERVICE_NAME)
-    if access is None:
-        reflection.enable_server_reflection(names, server)
-    else:
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_Guarded(names, access), server)
+    # Not with `reflection.enable_server_reflection`: it knows servers of gRPC's own by their types.
+    servicer = ReflectionServicer(names) if access is None else _Guarded(names, access)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)

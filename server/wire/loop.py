@@ -47,15 +47,18 @@ class CompletionSelector(selectors.BaseSelector):
         self._files = selectors.DefaultSelector()
         self._heard = threading.Semaphore(0)
         self._rung = False
-        self._closed = False
+        self._closed = self._watching = False
         self._bell = _Bell(self.queue)
         self._ending, self._end = socket.socketpair()
         self._files.register(self._ending, selectors.EVENT_READ)
         self._watcher = threading.Thread(target=self._watch, name="files", daemon=True)
-        self._watcher.start()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Go on from what completes, until the loop is wanted; return the files that are ready."""
+        if not self._watching:
+            # Not before: a watcher may not see what is registered while it waits.
+            self._watching = True
+            self._watcher.start()
         if self._rung:
             self._rung = False
             self._heard.release()
@@ -90,7 +93,8 @@ class CompletionSelector(selectors.BaseSelector):
         self._closed = True
         self._end.close()
         self._heard.release()
-        self._watcher.join()
+        if self._watching:
+            self._watcher.join()
         self._files.close()
         self._ending.close()
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
+from server.logs import cause_of
 from server.wire.calls import Call, messages
 from server.wire.loop import CompletionLoop
 
@@ -96,8 +97,7 @@ class Server:
         try:
             self._begin(call, event)
         except Exception as error:
-            log.exception("a call could not be taken up")
-            call.fail(error)
+            _fail(call, error)
 
     def _begin(self, call: Call, event: Any) -> None:
         name = event.call_details.method
@@ -168,8 +168,7 @@ async def _answer(call: Call, handler: Any, message: Any) -> None:
     except grpc.aio.AbortError:
         pass
     except Exception as error:
-        log.exception("a handler failed")
-        call.fail(error)
+        _fail(call, error)
 
 
 async def _converse(call: Call, handler: Any) -> None:
@@ -183,8 +182,7 @@ async def _converse(call: Call, handler: Any) -> None:
     except grpc.aio.AbortError:
         pass
     except Exception as error:
-        log.exception("a handler failed")
-        call.fail(error)
+        _fail(call, error)
 
 
 async def _parsed(call: Call, handler: Any) -> Any:
@@ -200,5 +198,10 @@ async def _tell(call: Call, handler: Any, answers: Any) -> None:
     except grpc.aio.AbortError:
         pass
     except Exception as error:
-        log.exception("a handler failed")
-        call.fail(error)
+        _fail(call, error)
+
+
+def _fail(call: Call, error: Exception) -> None:
+    """End a call that met an error which nobody handled; the log gets its place, not its text."""
+    log.error("a handler failed\n%s", cause_of(error))
+    call.fail(error)
