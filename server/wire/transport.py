@@ -96,7 +96,7 @@ class Server:
         self._calls.add(call)
         try:
             self._begin(call, event)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one call must not end the others
             _fail(call, error)
 
     def _begin(self, call: Call, event: Any) -> None:
@@ -167,7 +167,7 @@ async def _answer(call: Call, handler: Any, message: Any) -> None:
         call.answer(answer if serialize is None else serialize(answer))
     except grpc.aio.AbortError:
         pass
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - as grpc.aio does
         _fail(call, error)
 
 
@@ -181,7 +181,7 @@ async def _converse(call: Call, handler: Any) -> None:
         call.end()
     except grpc.aio.AbortError:
         pass
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - as grpc.aio does
         _fail(call, error)
 
 
@@ -197,7 +197,7 @@ async def _tell(call: Call, handler: Any, answers: Any) -> None:
         call.end()
     except grpc.aio.AbortError:
         pass
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - as grpc.aio does
         _fail(call, error)
 
 
