@@ -33,6 +33,8 @@ from server.service import SERVICE, SimilarityService
 from server.settings import ServerSettings
 from server.shadow import Shadow
 from server.tracing import tracing
+from server.wire.loop import CompletionLoop, run_loop
+from server.wire.transport import Server
 from server.work import Work
 
 log = logging.getLogger("ilk.server")
@@ -138,15 +140,15 @@ def _server(
     access: Access | None,
     *,
     shared_port: bool,
-) -> grpc.aio.Server:
-    server = grpc.aio.server(
-        options=[
-            ("grpc.so_reuseport", int(shared_port)),
-            ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
-            ("grpc.server.max_pending_requests", settings.max_queued),
-            ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_queued),
-        ]
-    )
+) -> "grpc.aio.Server | Server":
+    options = [
+        ("grpc.so_reuseport", int(shared_port)),
+        ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
+        ("grpc.server.max_pending_requests", settings.max_queued),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_queued),
+    ]
+    own = isinstance(asyncio.get_running_loop(), CompletionLoop)
+    server = Server(options) if own else grpc.aio.server(options=options)
     server.add_generic_rpc_handlers((service.handlers(),))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     if settings.reflection:
@@ -156,7 +158,9 @@ def _server(
 
 
 def _listen(
-    server: grpc.aio.Server, settings: ServerSettings, credentials: grpc.ServerCredentials | None
+    server: "grpc.aio.Server | Server",
+    settings: ServerSettings,
+    credentials: grpc.ServerCredentials | None,
 ) -> int:
     address = address_of(settings.host, settings.port)
     try:
@@ -237,7 +241,7 @@ def start(
     shared_port: bool = False,
     ledger: int | None = None,
 ) -> None:
-    """Run :func:`run` in the quickest event loop there is."""
+    """Run :func:`run` in the event loop that the transport wants."""
     serve = run(
         settings,
         reporter,
@@ -246,6 +250,9 @@ def start(
         shared_port=shared_port,
         ledger=ledger,
     )
+    if settings.transport == "core":
+        run_loop(serve)
+        return
     try:
         import uvloop
     except ImportError:  # Windows has none

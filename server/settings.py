@@ -15,6 +15,7 @@ from server.cores import can_share_port, default_workers
 
 LOOPBACK = "127.0.0.1"
 LogFormat: TypeAlias = Literal["text", "json"]
+Transport: TypeAlias = Literal["core", "aio"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,9 @@ class ServerSettings:
         ``text`` for people, ``json`` (an object a line) for machines.
     log_calls
         A line of log for each call: its id, rpc, kind, status and time, and nothing it holds.
+    transport
+        ``core`` takes calls from gRPC's core on the event loop's own thread; ``aio`` leaves that to
+        ``grpc.aio``, at some four times the CPU. Answers are the same.
     tracing
         A span of OpenTelemetry for each call, sent where the variables ``OTEL_...`` say. Needs the
         extra ``otel``.
@@ -137,6 +141,7 @@ class ServerSettings:
     ready_file: Path | None = None
     log_format: LogFormat = "text"
     log_calls: bool = False
+    transport: Transport = "core"
     tracing: bool = False
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from ilk.errors import PermissionDenied
 from server import status
 from server.access.control import Access
+from server.wire.transport import Server
 
 
 class _Guarded(ReflectionServicer):  # type: ignore[misc]
@@ -33,11 +34,10 @@ class _Guarded(ReflectionServicer):  # type: ignore[misc]
 
 
 def offer_reflection(
-    server: grpc.aio.Server, services: Sequence[str], access: Access | None
+    server: "grpc.aio.Server | Server", services: Sequence[str], access: Access | None
 ) -> None:
     """Let a server tell of ``services``; to administrators alone, where callers are known."""
     names = (*services, reflection.SERVICE_NAME)
-    if access is None:
-        reflection.enable_server_reflection(names, server)
-    else:
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_Guarded(names, access), server)
+    # Not with `reflection.enable_server_reflection`: it knows servers of gRPC's own by their types.
+    servicer = ReflectionServicer(names) if access is None else _Guarded(names, access)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)

@@ -26,6 +26,7 @@ from indexer.publishing import assemble_and_publish
 from indexer.settings import BuildSettings
 from server.app import serving
 from server.settings import ServerSettings
+from server.wire.loop import CompletionLoop
 
 SERVICE = "ilk.v1.SimilarityService"
 REPOSITORY = Path(__file__).parents[2]
@@ -49,7 +50,7 @@ Stream: TypeAlias = Callable[[list[bytes]], list[Answer]]
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Serve]:
     """Run servers in a thread with an event loop of its own, each as long as its context lasts."""
-    loop = asyncio.new_event_loop()
+    loop = CompletionLoop()
     thread = threading.Thread(target=loop.run_forever, name="servers")
     thread.start()
 

@@ -1,0 +1,1 @@
+"""How calls come in from gRPC's core, and answers go out, on one thread."""

@@ -1,0 +1,216 @@
+"""Knows one call: what its handler may ask of it, and how it ends.
+
+It refuses to know how handlers are found, and what they do.
+"""
+
+import asyncio
+import time
+import types
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from typing import Any, Final, NoReturn
+
+import grpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
+_NO_FLAGS: Final = 0
+# Of deadlines, which are Unix times, the core's "never" is above this.
+_NEVER_S: Final = 1e15
+_OK: Final = 0
+_UNKNOWN: Final = grpc.StatusCode.UNKNOWN.value[0]
+_INTERNAL: Final = grpc.StatusCode.INTERNAL.value[0]
+_UNIMPLEMENTED: Final = grpc.StatusCode.UNIMPLEMENTED.value[0]
+_RECEIVE: Final = cygrpc.ReceiveMessageOperation
+_CLOSE: Final = cygrpc.ReceiveCloseOnServerOperation
+_SEND: Final = cygrpc.SendMessageOperation
+# They own nothing that a second batch under way would overwrite, and so serve all calls.
+_BEGIN: Final = cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)
+_END: Final = cygrpc.SendStatusFromServerOperation((), _OK, b"", _NO_FLAGS)
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+class Nobody:
+    """Asked for what nobody waits for."""
+
+    def complete(self, event: Any) -> None:
+        """Do nothing."""
+
+
+NOBODY: Final = Nobody()
+
+
+class Call:
+    """One call, and the context that its handler is given: as much of ``grpc.aio``'s as handlers use.
+
+    Parameters
+    ----------
+    event
+        With which the core told of it.
+    loop
+        Where its handler runs if it has to wait.
+    ended
+        Called once nothing more will happen to it.
+    """
+
+    __slots__ = ("_begun", "_call", "_ended", "_event", "_loop", "_over", "_task", "cancelled")
+
+    def __init__(
+        self, event: Any, loop: asyncio.AbstractEventLoop, ended: Callable[["Call"], object]
+    ) -> None:
+        self._event = event
+        self._call = event.call
+        self._loop = loop
+        self._ended = ended
+        self._task: asyncio.Task[None] | None = None
+        self._begun = False
+        self._over = False
+        self.cancelled = False
+        self._call.start_server_batch((_CLOSE(_NO_FLAGS),), self)
+
+    # What handlers ask.
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the deadline, at least 0; None if there is none."""
+        deadline_s: float = self._event.call_details.deadline
+        return None if deadline_s > _NEVER_S else max(deadline_s - time.time(), 0.0)
+
+    def invocation_metadata(self) -> Any:
+        """Return what came with the call, as pairs."""
+        return self._event.invocation_metadata
+
+    def peer(self) -> str:
+        """Return who calls."""
+        told: str | bytes = self._call.peer()
+        return told.decode() if isinstance(told, bytes) else told
+
+    def auth_context(self) -> dict[str, Sequence[bytes]]:
+        """Return what is known of who calls from the connection."""
+        told = cygrpc.auth_context(self._call)
+        return {} if told is None else {key.decode(): of for key, of in told.items()}
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
+    ) -> NoReturn:
+        """End the call with a status; raises AbortError."""
+        self.end(code.value[0], details, trailing_metadata)
+        raise grpc.aio.AbortError(f"{code.name}: {details}")
+
+    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        """End the call with a status; raises AbortError."""
+        await self.abort(status.code, status.details, status.trailing_metadata or ())
+
+    async def read(self) -> Any:
+        """Return the next message of the caller's stream; ``grpc.aio.EOF`` after the last."""
+        message = await self._asked((_RECEIVE(_NO_FLAGS),))
+        return grpc.aio.EOF if message is None else message
+
+    async def write(self, message: bytes) -> None:
+        """Send a message of the answering stream, once the one before is on its way."""
+        await self._asked((*self._beginning(), _SEND(message, _NO_FLAGS)))
+
+    # What becomes of it.
+
+    def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run the handler: at once as far as it gets, as most answers need not wait for anything."""
+        try:
+            waited = coroutine.send(None)
+        except StopIteration:
+            return
+        self.go_on(_resumed(coroutine, waited))
+
+    def go_on(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run the rest of the handler as a task."""
+        self._task = self._loop.create_task(coroutine)
+        if self.cancelled:
+            self._task.cancel()
+
+    def receive(self, tag: object) -> None:
+        """Ask for the one message of a caller that sends one."""
+        self._call.start_server_batch((_RECEIVE(_NO_FLAGS),), tag)
+
+    def answer(self, message: bytes) -> None:
+        """End the call with the one message that answers it."""
+        if not self._over:
+            self._over = True
+            self._call.start_server_batch((_BEGIN, _SEND(message, _NO_FLAGS), _END), NOBODY)
+
+    def end(self, code: int = _OK, details: str = "", metadata: Metadata = ()) -> None:
+        """End the call with a status, unless it has ended."""
+        if self._over:
+            return
+        self._over = True
+        # The core takes names and texts; binary values have names that say so.
+        pairs = tuple((key, value) for key, value in metadata)
+        status = cygrpc.SendStatusFromServerOperation(pairs, code, details.encode(), _NO_FLAGS)
+        self._call.start_server_batch((*self._beginning(), status), NOBODY)
+
+    def fail(self, error: Exception) -> None:
+        """End the call that met an error which nobody handled."""
+        self.end(_UNKNOWN, f"Unexpected {type(error)}")
+
+    def refuse_bytes(self) -> None:
+        """End a call whose message is none."""
+        self.end(_INTERNAL, "Exception deserializing request!")
+
+    def refuse_silence(self) -> None:
+        """End a call that had no message, where one is needed."""
+        self.end(_UNIMPLEMENTED, "requires exactly one request message")
+
+    def complete(self, event: Any) -> None:
+        """Take note that the caller has gone, or has been told all."""
+        self._over = True
+        if event.batch_operations[0].cancelled():
+            self.cancelled = True
+            if self._task is not None:
+                self._task.cancel()
+        self._ended(self)
+
+    def _beginning(self) -> tuple[Any, ...]:
+        if self._begun:
+            return ()
+        self._begun = True
+        return (_BEGIN,)
+
+    async def _asked(self, operations: tuple[Any, ...]) -> bytes | None:
+        """Ask the core for something; return what was received, if that was asked."""
+        if self._over:
+            raise asyncio.CancelledError
+        wish = _Wish(self._loop)
+        self._call.start_server_batch(operations, wish)
+        return await wish.future
+
+
+class _Wish:
+    __slots__ = ("future",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[bytes | None] = loop.create_future()
+
+    def complete(self, event: Any) -> None:
+        if not self.future.done():
+            received = event.batch_operations[0]
+            is_message = received.type() == cygrpc.OperationType.receive_message
+            self.future.set_result(received.message() if is_message else None)
+
+
+@types.coroutine
+def _resumed(coroutine: Coroutine[Any, Any, None], waited: Any) -> Generator[Any, Any, None]:
+    """Go on with a coroutine that waits for ``waited``."""
+    while True:
+        try:
+            sent = yield waited
+        except BaseException as error:  # noqa: BLE001 - it is the coroutine's
+            step: Callable[[Any], Any] = coroutine.throw
+            sent = error
+        else:
+            step = coroutine.send
+        try:
+            waited = step(sent)
+        except StopIteration:
+            return
+
+
+async def messages(call: Call) -> AsyncIterator[bytes]:
+    """Yield what the caller sends."""
+    while (message := await call.read()) is not grpc.aio.EOF:
+        yield message

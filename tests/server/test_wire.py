@@ -1,0 +1,321 @@
+"""The transport of our own does as ``grpc.aio`` does, and the loop under it sleeps and wakes."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from server.wire.loop import CompletionLoop
+from server.wire.transport import Server
+
+OPTIONS = (("grpc.so_reuseport", 0),)
+TIMEOUT_S = 20.0
+# Either `Server` or `grpc.aio.server`.
+Made = Any
+
+
+class Servicer:
+    """Handlers that do what handlers can do."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+        self.begun = threading.Event()
+
+    async def echo(self, data: bytes, context: Any) -> bytes:
+        return data
+
+    async def late(self, data: bytes, context: Any) -> bytes:
+        await asyncio.sleep(0.05)
+        return data
+
+    async def thread(self, data: bytes, context: Any) -> bytes:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, lambda: data * 2)
+
+    async def forever(self, data: bytes, context: Any) -> bytes:
+        self.begun.set()
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return b""
+
+    async def left(self, data: bytes, context: Any) -> bytes:
+        left_s = context.time_remaining()
+        return b"none" if left_s is None else str(left_s).encode()
+
+    async def told(self, data: bytes, context: Any) -> bytes:
+        return str(dict(context.invocation_metadata())["x-name"]).encode()
+
+    async def abort(self, data: bytes, context: Any) -> bytes:
+        metadata = (("x-why", "because"), ("x-raw-bin", b"\x00\xff"))
+        await context.abort(grpc.StatusCode.NOT_FOUND, "nothing", metadata)
+        raise AssertionError
+
+    async def late_abort(self, data: bytes, context: Any) -> bytes:
+        await asyncio.sleep(0.01)
+        return await self.abort(data, context)
+
+    async def fail(self, data: bytes, context: Any) -> bytes:
+        raise KeyError("secret")
+
+    async def count(self, data: bytes, context: Any) -> AsyncIterator[bytes]:
+        for n in range(int(data)):
+            yield str(n).encode()
+
+    async def both(self, _: object, context: Any) -> None:
+        while (message := await context.read()) is not grpc.aio.EOF:
+            await context.write(message + b"!")
+
+    async def echoes(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for message in messages:
+            yield message
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        one, many = grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
+        names = ("echo", "late", "thread", "forever", "left", "told", "abort", "late_abort", "fail")
+        methods: dict[str, Any] = {name: one(getattr(self, name)) for name in names}
+        methods["number"] = one(self.echo, int, str.encode)
+        methods["count"] = grpc.unary_stream_rpc_method_handler(self.count, bytes, bytes)
+        methods["both"] = many(self.both)
+        methods["echoes"] = many(self.echoes, bytes, bytes)
+        return grpc.method_handlers_generic_handler("t", methods)
+
+
+class Running:
+    """A server in a thread with a loop of its own."""
+
+    def __init__(self, made: Made) -> None:
+        self.servicer = Servicer()
+        self.loop = CompletionLoop() if made is Server else asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self.server, port = self.run(self._started(made))
+        self.channel: Any = grpc.insecure_channel(f"127.0.0.1:{port}")
+
+    async def _started(self, made: Made) -> tuple[Any, int]:
+        server = Server(OPTIONS) if made is Server else grpc.aio.server(options=OPTIONS)
+        server.add_generic_rpc_handlers((self.servicer.handlers(),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        return server, port
+
+    def run(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(TIMEOUT_S)
+
+    def ask(self, name: str, data: bytes = b"hello", **more: Any) -> bytes:
+        answer: bytes = self.channel.unary_unary(f"/t/{name}")(data, timeout=TIMEOUT_S, **more)
+        return answer
+
+    def close(self) -> None:
+        self.channel.close()
+        self.run(self.server.stop(None))
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(TIMEOUT_S)
+        self.loop.close()
+
+
+def _code(error: Any) -> Any:
+    return error.code()
+
+
+@pytest.fixture(scope="module", params=[Server, grpc.aio.server], ids=["core", "aio"])
+def running(request: Any) -> Iterator[Running]:
+    with contextlib.closing(Running(request.param)) as served:
+        yield served
+
+
+@pytest.fixture
+def own() -> Iterator[Running]:
+    with contextlib.closing(Running(Server)) as served:
+        yield served
+
+
+@pytest.mark.parametrize("name", ["echo", "late"])
+def test_a_call_is_answered(running: Running, name: str) -> None:
+    assert running.ask(name) == b"hello"
+
+
+def test_an_empty_message_is_one(running: Running) -> None:
+    assert running.ask("echo", b"") == b""
+
+
+def test_a_large_message_is_whole(running: Running) -> None:
+    body = os.urandom(3_000_000)
+    assert running.ask("echo", body) == body
+
+
+def test_a_thread_answers(running: Running) -> None:
+    assert running.ask("thread") == b"hellohello"
+
+
+def test_many_calls_at_once_each_get_their_own_answer(running: Running) -> None:
+    ask = running.channel.unary_unary("/t/late")
+    asked = [ask.future(str(n).encode(), timeout=TIMEOUT_S) for n in range(300)]
+    assert [call.result() for call in asked] == [str(n).encode() for n in range(300)]
+
+
+def test_a_deadline_is_told(running: Running) -> None:
+    # On the wire deadlines are rounded up.
+    assert TIMEOUT_S / 2 < float(running.ask("left")) < TIMEOUT_S * 1.1
+
+
+def test_no_deadline_is_none(running: Running) -> None:
+    assert running.channel.unary_unary("/t/left")(b"") == b"none"
+
+
+def test_metadata_is_told(running: Running) -> None:
+    assert running.ask("told", metadata=(("x-name", "me"),)) == b"me"
+
+
+@pytest.mark.parametrize("name", ["abort", "late_abort"])
+def test_an_abort_is_a_status_with_metadata(running: Running, name: str) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        running.ask(name)
+    error: Any = raised.value
+    assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "nothing")
+    metadata = dict(error.trailing_metadata())
+    assert (metadata["x-why"], metadata["x-raw-bin"]) == ("because", b"\x00\xff")
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("fail", grpc.StatusCode.UNKNOWN), ("missing", grpc.StatusCode.UNIMPLEMENTED)],
+)
+def test_what_cannot_be_answered_has_a_status(
+    running: Running, name: str, code: grpc.StatusCode
+) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        running.ask(name)
+    assert _code(raised.value) is code
+
+
+def test_a_message_that_cannot_be_read_fails_alone(running: Running) -> None:
+    with pytest.raises(grpc.RpcError):
+        running.ask("number", b"none")
+    assert running.ask("echo") == b"hello"
+
+
+def test_a_stream_of_answers_is_whole(running: Running) -> None:
+    answers = running.channel.unary_stream("/t/count")(b"500", timeout=TIMEOUT_S)
+    assert [int(answer) for answer in answers] == list(range(500))
+
+
+@pytest.mark.parametrize(("name", "mark"), [("both", b"!"), ("echoes", b"")])
+def test_two_streams_are_whole(running: Running, name: str, mark: bytes) -> None:
+    sent = [str(n).encode() for n in range(500)]
+    answers = running.channel.stream_stream(f"/t/{name}")(iter(sent), timeout=TIMEOUT_S)
+    assert list(answers) == [message + mark for message in sent]
+
+
+def test_a_stream_without_messages_ends(running: Running) -> None:
+    assert list(running.channel.stream_stream("/t/both")(iter(()), timeout=TIMEOUT_S)) == []
+
+
+def test_a_call_whose_caller_goes_is_cancelled(running: Running) -> None:
+    running.servicer.begun.clear()
+    running.servicer.cancelled.clear()
+    call = running.channel.unary_unary("/t/forever").future(b"")
+    assert running.servicer.begun.wait(TIMEOUT_S)
+    call.cancel()
+    assert running.servicer.cancelled.wait(TIMEOUT_S)
+
+
+def test_a_call_is_cancelled_at_its_deadline(running: Running) -> None:
+    running.servicer.cancelled.clear()
+    with pytest.raises(grpc.RpcError) as raised:
+        running.channel.unary_unary("/t/forever")(b"", timeout=0.2)
+    assert _code(raised.value) is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert running.servicer.cancelled.wait(TIMEOUT_S)
+
+
+@pytest.mark.parametrize("made", [Server, grpc.aio.server], ids=["core", "aio"])
+def test_a_stop_lets_calls_finish(made: Made) -> None:
+    running = Running(made)
+    call = running.channel.unary_unary("/t/late").future(b"last", timeout=TIMEOUT_S)
+    while running.run(_calls_begun(running)) == 0 and not call.done():
+        time.sleep(0.001)
+    running.run(running.server.stop(5))
+    assert call.result() == b"last"
+    running.close()
+
+
+async def _calls_begun(running: Running) -> int:
+    return len(getattr(running.server, "_calls", [None]))
+
+
+@pytest.mark.parametrize("made", [Server, grpc.aio.server], ids=["core", "aio"])
+def test_a_stop_cancels_what_outlasts_the_grace(made: Made) -> None:
+    running = Running(made)
+    call = running.channel.unary_unary("/t/forever").future(b"")
+    assert running.servicer.begun.wait(TIMEOUT_S)
+    running.run(running.server.stop(0.1))
+    assert call.exception().code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+    assert running.servicer.cancelled.wait(TIMEOUT_S)
+    running.close()
+
+
+def test_an_ended_call_is_forgotten(own: Running) -> None:
+    for _ in range(20):
+        own.ask("echo")
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while own.server._calls and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert own.server._calls == set()
+
+
+def test_a_loop_that_sleeps_is_woken_from_another_thread(own: Running) -> None:
+    took_s = []
+    for _ in range(20):
+        time.sleep(0.01)
+        began_s = time.perf_counter()
+        own.run(asyncio.sleep(0))
+        took_s.append(time.perf_counter() - began_s)
+    # Without the bell it would sleep on until a call came.
+    assert min(took_s) < 0.1
+
+
+def test_timers_fire_while_calls_keep_coming(own: Running) -> None:
+    fired = threading.Event()
+    own.loop.call_soon_threadsafe(own.loop.call_later, 0.05, fired.set)
+    ask = own.channel.unary_unary("/t/echo")
+    began_s = time.monotonic()
+    while not fired.is_set() and time.monotonic() - began_s < TIMEOUT_S:
+        for call in [ask.future(b"x") for _ in range(32)]:
+            call.result()
+    assert fired.is_set()
+
+
+def test_an_address_that_is_taken_is_refused(own: Running) -> None:
+    async def listen(address: str) -> None:
+        Server(OPTIONS).add_insecure_port(address)
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(RuntimeError, match="bind"):
+            own.run(listen(f"127.0.0.1:{taken.getsockname()[1]}"))
+
+
+def test_a_loop_starts_and_ends_in_a_process_that_serves_nothing() -> None:
+    program = (
+        "import asyncio\n"
+        "from server.wire.loop import run_loop\n"
+        "run_loop(asyncio.sleep(0.05))\n"
+        "print('done')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n")
+    assert done.stderr == ""
