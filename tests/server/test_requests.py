@@ -153,7 +153,7 @@ def test_a_query_is_read_as_it_was_written(query: Query) -> None:
 
 
 @unhurried
-@given(asked=st.lists(queries(), max_size=3), request_id=WORDS)
+@given(asked=st.lists(queries(), min_size=1, max_size=3), request_id=WORDS)
 def test_batches_and_streams_read_queries_as_they_were_written(
     asked: list[Query], request_id: str
 ) -> None:
