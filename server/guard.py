@@ -37,6 +37,8 @@ KINDS: Final[dict[type, str]] = {
     Text: "text",
 }
 _MAX_REQUEST_ID = 128
+# What has less time left is not begun: its answer would not be there in time.
+_TOO_LATE_S = 1e-3
 # What is told to a call that is turned away unread.
 _RETRY_S = 0.1
 
@@ -189,7 +191,7 @@ class Guard:
             gate.passed += 1
             call = Call(context, by_kind)
             try:
-                if call.left_s is not None and call.left_s <= 0:
+                if call.left_s is not None and call.left_s <= _TOO_LATE_S:
                     self._counts.expired["arrival"] += 1
                     raise DeadlineExceeded("the deadline passed before the work began")
                 return await handler(data, call)

@@ -1,12 +1,14 @@
 """Which work is begun, in which order, and what is turned away: never what nobody waits for."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import grpc
 import pytest
@@ -22,6 +24,7 @@ from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
 from server.admission import Gate, Lane, Patience, Shed
 from server.cost import Costs
+from server.guard import Guard
 from server.health import health_port
 from server.metrics import Counts
 from server.settings import ServerSettings
@@ -129,6 +132,20 @@ async def test_pieces_of_two_callers_take_turns(lane: Callable[[], Lane]) -> Non
 
     await asyncio.gather(in_pieces("a"), in_pieces("b"))
     assert done == ["a", "b"] * 3
+
+
+@pytest.mark.parametrize(("left_s", "begun"), [(-1.0, 0), (0.001, 0), (0.1, 1), (None, 1)])
+async def test_a_call_that_cannot_be_answered_in_time_is_not_begun(
+    counts: Counts, left_s: float | None, begun: int
+) -> None:
+    context = AsyncMock(grpc.aio.ServicerContext)
+    context.time_remaining = lambda: left_s
+    context.abort_with_status.side_effect = grpc.aio.AbortError
+    handler = AsyncMock(return_value=b"answer")
+    with contextlib.suppress(grpc.aio.AbortError):
+        await Guard(Gate(9), counts).unary("FindNeighbors", handler)(b"", context)
+    assert handler.await_count == begun
+    assert counts.expired["arrival"] == 1 - begun
 
 
 def test_patience_is_endless_without_a_deadline_and_none_for_a_caller_who_is_gone() -> None:
