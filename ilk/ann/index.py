@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from ilk.ann.spec import MOST_COMPARED_LISTS, IndexKind, IndexSpec
 from ilk.ann.training import learning_rows, ready, trained
 from ilk.errors import BundleCorrupt
-from ilk.index_file import check_layout
+from ilk.index_file import LISTS_BY_QUERY, check_layout
 from ilk.vectors import Float32Matrix, Rows
 
 _WRITE_BYTES: Final = 1 << 20
@@ -46,7 +46,7 @@ class Index:
         Length of the vectors and queries.
     """
 
-    __slots__ = ("_inner", "_is_without_effort", "dim", "kind", "n_rows", "width")
+    __slots__ = ("_inner", "_plain", "dim", "kind", "n_rows", "width")
 
     def __init__(self, kind: IndexKind, inner: Any, dim: int) -> None:
         self.kind = kind
@@ -54,7 +54,10 @@ class Index:
         self.n_rows: int = inner.ntotal
         self.width: int = inner.d
         self.dim = dim
-        self._is_without_effort = kind in _WITHOUT_EFFORT
+        if kind is IndexKind.IVF_PQ:
+            inner.implem = LISTS_BY_QUERY
+        # What faiss is told of an effort: made once, for making it takes longer than reading it.
+        self._plain: dict[int, Any] = {}
 
     @classmethod
     def build(cls, vectors: Float32Matrix, spec: IndexSpec, seed: int) -> "Index":
@@ -153,8 +156,12 @@ class Index:
             raise ValueError(f"{self.kind.value} takes no bitmap")
         if self.width != dim:
             queries = _widened(queries, self.width)
-        plain = allowed is None and self._is_without_effort
-        parameters = None if plain else self._parameters(effort, allowed)
+        if allowed is None:
+            if effort not in self._plain:
+                self._plain[effort] = self._parameters(effort, None)
+            parameters = self._plain[effort]
+        else:
+            parameters = self._parameters(effort, allowed)
         # faiss's own wrapper checks and copies what is known to be right here, at 8 us a call.
         self._inner.search_c(
             n_queries,
@@ -170,6 +177,8 @@ class Index:
         return RowNeighbors(rows, scores)
 
     def _parameters(self, effort: int, allowed: npt.NDArray[np.uint8] | None) -> Any:
+        if allowed is None and self.kind in _WITHOUT_EFFORT:
+            return None
         options: dict[str, Any] = {}
         if allowed is not None:
             options["sel"] = faiss.IDSelectorBitmap(allowed)
