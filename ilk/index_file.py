@@ -20,7 +20,7 @@ _INNER_PRODUCT: Final = 0
 _MAX_LEVELS: Final = 64
 # faiss's name for codes of eight bits with a range for each dimension.
 _EIGHT_BITS: Final = 0
-# faiss's way through lists of 4-bit codes: list after list for one query, best candidates sorted out late.
+# faiss's way through lists of 4-bit codes: list after list for one query, the best sorted out late.
 # Its own choice sorts lists by how they are searched, for whole batches: a quarter dearer for one query.
 LISTS_BY_QUERY: Final = 11
 # Arrays are looked through in parts of so many elements, so that a large file costs little memory.

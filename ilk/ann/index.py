@@ -240,7 +240,7 @@ def use_threads(n_threads: int) -> None:
 
 
 def _centroids(inner: Any) -> Float32Matrix | None:
-    """Return the centroids of lists, shape ``(width, n_lists)``; None if lists are found through lists."""
+    """Return the centroids, shape ``(width, n_lists)``; None where lists are found through lists."""
     finding = faiss.downcast_index(inner.quantizer)
     if not isinstance(finding, faiss.IndexFlat):
         return None
