@@ -68,7 +68,7 @@ class IndexKind(str, enum.Enum):
             return max(effort * n_wanted, 4 * effort)
         if self is IndexKind.IVF_PQ:
             # What more lists hold is found only if more candidates are looked at.
-            return max(8 * n_wanted, 120, 4 * effort)
+            return max(8 * n_wanted, 120, 2 * effort - 8)
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
 
 
