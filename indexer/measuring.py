@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from ilk.ann import (
     Index,
-    IndexKind,
     IndexSpec,
     RowNeighbors,
     careful_recall,
@@ -139,16 +138,12 @@ class Bench:
         return n_rows * spec.bytes_per_row(dim)
 
     def measure(self, spec: IndexSpec, most_us: float) -> Measured:
-        """Build a candidate and measure it, up to the effort that finds enough or costs too much.
-
-        What costs more than comparing with all does is too much for any.
-        """
+        """Build a candidate and measure it, up to the effort that finds enough or costs too much."""
         n_rows, dim = self.shape
         began = time.perf_counter()
         index = Index.build(self.vectors, spec, self.settings.seed)
         build_s = time.perf_counter() - began
         space = Space(self.key, self.factors, self.content, index)
-        most_us = min(most_us, self.least_us(IndexSpec(IndexKind.FLAT)))
         usual = min(BLENDS, key=lambda w: abs(w - self.settings.content_weight))
         rows = self._rows(space, spec, usual, most_us)
         record = IndexRecord(
