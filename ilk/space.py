@@ -167,11 +167,14 @@ def likeness_vectors(
 
 
 def _by_effort(recall: Sequence[MeasuredRecall]) -> Efforts:
-    by_effort: dict[int, list[tuple[float, float, float]]] = {}
-    for row in recall:
+    """Return what was measured by effort; a blend that more was not measured of keeps what it had."""
+    by_effort: dict[int, dict[float, tuple[float, float, float]]] = {}
+    known: dict[float, tuple[float, float, float]] = {}
+    for row in sorted(recall, key=lambda row: row.effort):
         worst = min(row.recall_at_10, row.recall_at_100)
-        by_effort.setdefault(row.effort, []).append((row.content_weight, row.recall_at_10, worst))
-    return tuple((effort, tuple(sorted(rows))) for effort, rows in sorted(by_effort.items()))
+        known[row.content_weight] = (row.content_weight, row.recall_at_10, worst)
+        by_effort[row.effort] = dict(known)
+    return tuple((effort, tuple(sorted(of.values()))) for effort, of in by_effort.items())
 
 
 def _holds(

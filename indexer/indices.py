@@ -30,6 +30,8 @@ _TRIED = {
     IndexKind.IVF_SQ: (50_000, 1 << 62),
     IndexKind.HNSW: (20_000, 100_000),
 }
+# Of so many rows and more, true scores are read from far away, and a code for each dimension is worth it.
+_FINE_CODES_FROM = 500_000
 # Kinds that take long to build are first tried on a part of the rows: all cost no less.
 _SLOW_TO_BUILD = frozenset({IndexKind.HNSW})
 
@@ -58,9 +60,7 @@ def build_index(
     built, or not measured further. Candidates above ``settings.index_memory_mb`` are not built.
     """
     bench = Bench.of(key, factors, content, asking, settings)
-    specs = [
-        IndexSpec(kind, by_direction=key.by_likeness) for kind in _candidates(bench.shape, settings)
-    ]
+    specs = [_spec(kind, key, bench.shape[0]) for kind in _candidates(bench.shape, settings)]
     measured: dict[IndexSpec, Measured] = {}
     unbuilt: list[IndexRecord] = []
     for spec in sorted(specs, key=bench.likely_us):
@@ -75,6 +75,12 @@ def build_index(
         best.record,
         [m.record for m in measured.values() if m is not best] + unbuilt,
     )
+
+
+def _spec(kind: IndexKind, key: SpaceKey, n_rows: int) -> IndexSpec:
+    if kind is IndexKind.IVF_PQ and n_rows >= _FINE_CODES_FROM:
+        return IndexSpec(kind, by_direction=key.by_likeness, dims_per_code=1)
+    return IndexSpec(kind, by_direction=key.by_likeness)
 
 
 def _candidates(shape: tuple[int, int], settings: BuildSettings) -> list[IndexKind]:

@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ilk.ann import (
     Index,
     IndexSpec,
     RowNeighbors,
     careful_recall,
-    compare_with_all,
     counting,
     least_us,
     likely_us,
+    one_thread,
     query_us,
 )
 from ilk.bundle.manifest import IndexRecord
@@ -26,18 +27,21 @@ from ilk.space import Space, SpaceKey
 from ilk.types import MIN_RECALL, MeasuredRecall
 from ilk.vectors import Float32Matrix, concatenate
 from indexer.settings import BuildSettings
+from indexer.truth import best_scores
 
 BLENDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 DEPTHS = (10, 100)
 # So many of the rows, evenly spread, are a part.
 PART_ROWS = 4_096
-# So many queries tell recall at 10, and so many recall at 100, each with ten times as much to find.
-_N_QUERIES, _N_DEEP = 200, 50
+# So many queries tell recall at 10, half of them of the well known, and every so manieth of them recall
+# at 100, with ten times as much to find.
+_N_QUERIES, _DEEP_STEP = 200, 4
 _N_TIMED = 5
 _N_ROUNDS = 2
 # More effort is not measured past the highest recall that a query may name.
 _ENOUGH = 0.999
-# Effort that finds less at the usual blend is not measured at others, nor more of it that gains nothing.
+# Effort that finds less at the usual blend is not measured at others, nor more of it at a blend where
+# it gained nothing.
 _USEFUL = 0.8
 _NO_GAIN = 0.001
 
@@ -71,8 +75,8 @@ class Bench:
     factors: Float32Matrix
     content: Float32Matrix
     vectors: Float32Matrix
-    queries: dict[float, Float32Matrix]
-    truths: dict[float, RowNeighbors]
+    asking: tuple[Float32Matrix, Float32Matrix]
+    truths: dict[float, Float32Matrix]
     settings: BuildSettings
 
     @classmethod
@@ -86,30 +90,33 @@ class Bench:
     ) -> "Bench":
         """Return a bench with queries drawn from those that ask, and their exact answers.
 
-        Whoever has no factors is answered without the index, and tells nothing of it.
+        Whoever has no factors is answered without the index, and tells nothing of it. The well known
+        come first, and ask most; what serves others well may serve them badly.
         """
-        rng = np.random.default_rng(settings.seed)
         told_apart = np.flatnonzero(asking[0].any(axis=1))
         able = told_apart if len(told_apart) else np.arange(len(asking[0]))
-        drawn = np.sort(rng.choice(able, min(_N_QUERIES, len(able)), replace=False))
-        queries = {
-            w: concatenate(np.float32(1 - w) * asking[0][drawn], np.float32(w) * asking[1][drawn])
-            for w in BLENDS
-        }
+        drawn = able[_drawn(len(able), np.random.default_rng(settings.seed))]
+        queries = (asking[0][drawn], asking[1][drawn])
         vectors = concatenate(factors, content)
-        return cls(key, factors, content, vectors, queries, _truths(vectors, queries), settings)
+        truths = _truths((factors, content), queries)
+        return cls(key, factors, content, vectors, queries, truths, settings)
 
     def part(self) -> "Bench":
         """Return the same bench over a few of the rows, evenly spread."""
         rows = np.linspace(0, len(self.vectors) - 1, PART_ROWS).astype(np.int64)
-        vectors = self.vectors[rows]
+        factors, content = self.factors[rows], self.content[rows]
         return replace(
             self,
-            factors=self.factors[rows],
-            content=self.content[rows],
-            vectors=vectors,
-            truths=_truths(vectors, self.queries),
+            factors=factors,
+            content=content,
+            vectors=self.vectors[rows],
+            truths=_truths((factors, content), self.asking),
         )
+
+    def queries(self, weight: float) -> Float32Matrix:
+        """Return the query vectors at a blend."""
+        by_factors, by_content = np.float32(1 - weight), np.float32(weight)
+        return concatenate(by_factors * self.asking[0], by_content * self.asking[1])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -138,21 +145,7 @@ class Bench:
         build_s = time.perf_counter() - began
         space = Space(self.key, self.factors, self.content, index)
         usual = min(BLENDS, key=lambda w: abs(w - self.settings.content_weight))
-        rows: list[_CostedRow] = []
-        before, hardest = 0.0, 0.0
-        for effort in spec.efforts(n_rows):
-            rows.append(at_usual := self._row(space, spec, effort, usual))
-            if at_usual[0].recall_at_10 >= _USEFUL:
-                others = [self._row(space, spec, effort, w) for w in BLENDS if w != usual]
-                rows += others
-                # Items of equal content are found without an index: what it does at 1 decides nothing.
-                found = [_worst(row) for row, _ in (at_usual, *others) if row.content_weight < 1]
-                hardest = min(found)
-                if min(hardest, _worst(others[-1][0])) >= _ENOUGH or sum(found) - before < _NO_GAIN:
-                    break
-                before = sum(found)
-            if at_usual[1] > most_us:
-                break
+        rows = self._rows(space, spec, usual, most_us)
         record = IndexRecord(
             spec.kind.value,
             spec.describe(n_rows, dim),
@@ -161,7 +154,29 @@ class Bench:
             tuple(row for row, _ in rows),
             tuple(cost_us for _, cost_us in rows),
         )
+        hardest = min(_best(rows).get(w, 0.0) for w in BLENDS[:-1])
         return Measured(index, record, self._cost_us(rows, usual), hardest)
+
+    def _rows(
+        self, space: Space, spec: IndexSpec, usual: float, most_us: float
+    ) -> list[_CostedRow]:
+        """Return what each effort finds at each blend, until more of it gains nothing there."""
+        rows: list[_CostedRow] = []
+        before: dict[float, float] = dict.fromkeys(BLENDS, -np.inf)
+        for effort in spec.efforts(len(space)):
+            here = [self._row(space, spec, effort, usual)] if usual in before else []
+            if not here or here[0][0].recall_at_10 >= _USEFUL:
+                here += [self._row(space, spec, effort, w) for w in before if w != usual]
+            rows += here
+            for row, _ in here if len(here) > 1 or usual not in before else ():
+                found = row.recall_at_10 + row.recall_at_100
+                if _worst(row) >= _ENOUGH or found - before[row.content_weight] < _NO_GAIN:
+                    del before[row.content_weight]
+                else:
+                    before[row.content_weight] = found
+            if not before or min(cost_us for _, cost_us in here) > most_us:
+                break
+        return rows
 
     def _cost_us(self, rows: list[_CostedRow], usual: float) -> float:
         """Return what a usual query costs at the least effort that holds; infinity if none does.
@@ -169,9 +184,7 @@ class Bench:
         Nor may any blend fall below the least recall that a query may name. In between, queries of a
         blend that the index does not serve well enough are answered by comparing with all rows.
         """
-        most: dict[float, float] = {}
-        for row, _ in rows:
-            most[row.content_weight] = max(_worst(row), most.get(row.content_weight, 0.0))
+        most = _best(rows)
         # Items of equal content are found without an index: what it does at 1 decides nothing.
         if min(most.get(w, 0.0) for w in BLENDS[:-1]) < MIN_RECALL:
             return np.inf
@@ -183,14 +196,20 @@ class Bench:
         return next(held, np.inf)
 
     def _row(self, space: Space, spec: IndexSpec, effort: int, weight: float) -> _CostedRow:
-        queries, truth = self.queries[weight], self.truths[weight]
+        queries, truth = self.queries(weight), self.truths[weight]
         shallow, deep = (min(depth, len(space)) for depth in DEPTHS)
         found, n_compared = counting(lambda: space.nearest(queries, shallow, effort))
-        at_10 = _recall(found, truth, shallow)
-        few = RowNeighbors(truth.rows[:_N_DEEP], truth.scores[:_N_DEEP])
-        at_100 = _recall(space.nearest(queries[:_N_DEEP], deep, effort), few, deep)
+        # Whoever asks, well known or not, is promised what is told.
+        at_10 = min(
+            _recall(found.scores[half], truth[half], shallow)
+            for half in np.array_split(np.arange(len(queries)), 2)
+            if len(half)
+        )
+        few = np.ascontiguousarray(queries[::_DEEP_STEP])
+        at_100 = _recall(space.nearest(few, deep, effort).scores, truth[::_DEEP_STEP], deep)
         timed = queries[:_N_TIMED, None]
-        spent_s = _cpu_s(lambda: [space.nearest(q, shallow, effort) for q in timed])
+        with one_thread():
+            spent_s = _cpu_s(lambda: [space.nearest(q, shallow, effort) for q in timed])
         n_rows, dim = self.shape
         row = MeasuredRecall(
             self.key.name,
@@ -204,11 +223,29 @@ class Bench:
         return row, query_us(spec, self.shape, shallow, effort, n_compared / len(queries))
 
 
+def _drawn(n_able: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return who asks: half drawn evenly, half by how well they are known, or all if they are few."""
+    if n_able <= _N_QUERIES:
+        return np.arange(n_able)
+    half = _N_QUERIES // 2
+    evenly = np.sort(rng.choice(n_able, half, replace=False))
+    # Falls like the ranks of what is rated do: a tenth of the rows gets a third.
+    known = np.sort((n_able * rng.random(half) * rng.random(half)).astype(np.int64))
+    return np.concatenate((evenly, known))
+
+
 def _truths(
-    vectors: Float32Matrix, queries: dict[float, Float32Matrix]
-) -> dict[float, RowNeighbors]:
-    k = min(DEPTHS[-1], len(vectors))
-    return {w: compare_with_all(vectors, q, k) for w, q in queries.items()}
+    vectors: tuple[Float32Matrix, Float32Matrix], asking: tuple[Float32Matrix, Float32Matrix]
+) -> dict[float, Float32Matrix]:
+    return best_scores(vectors, asking, BLENDS, min(DEPTHS[-1], len(vectors[0])))
+
+
+def _best(rows: list[_CostedRow]) -> dict[float, float]:
+    """Return the most that any effort finds, by blend."""
+    most: dict[float, float] = {}
+    for row, _ in rows:
+        most[row.content_weight] = max(_worst(row), most.get(row.content_weight, 0.0))
+    return most
 
 
 def _worst(row: MeasuredRecall) -> float:
@@ -225,5 +262,7 @@ def _cpu_s(work: Callable[[], object]) -> float:
     return min(spent)
 
 
-def _recall(found: RowNeighbors, truth: RowNeighbors, k: int) -> float:
-    return round(careful_recall([found], [truth], k), 6)
+def _recall(found: Float32Matrix, truth: Float32Matrix, k: int) -> float:
+    unknown = np.empty((len(found), 0), dtype=np.int64)
+    scores = [RowNeighbors(unknown, found)], [RowNeighbors(unknown, truth)]
+    return round(careful_recall(*scores, k), 6)

@@ -5,7 +5,7 @@ order they were given.
 """
 
 from ilk.ann.cost import counting, least_us, likely_us, query_us
-from ilk.ann.index import Index, RowNeighbors, inner_products, use_threads
+from ilk.ann.index import Index, RowNeighbors, inner_products, one_thread, use_threads
 from ilk.ann.measure import careful_recall, compare_with_all, recall, top_rows
 from ilk.ann.spec import IndexKind, IndexSpec
 
@@ -20,6 +20,7 @@ __all__ = [
     "inner_products",
     "least_us",
     "likely_us",
+    "one_thread",
     "query_us",
     "recall",
     "top_rows",

@@ -62,14 +62,18 @@ def query_us(
     if kind is IndexKind.FLAT:
         spent = _CALL + n_rows * dim * _VALUE
     elif kind is IndexKind.PQ:
-        spent = _CALL + n_rows * dim / 2 * _PART_OF_ROW + n_fetched * _FETCHED
+        spent = _CALL + n_rows * dim / spec.dims_per_code * _PART_OF_ROW + n_fetched * _FETCHED
     elif kind is IndexKind.HNSW:
         spent = _CALL + n_compared * (_LINK + dim * _SCATTERED_VALUE)
     else:
         to_lists = spec.centroids_compared(n_rows) * dim * _VALUE + effort * _LIST
         spent = _LISTS_CALL + to_lists
         if kind.has_nibbles:
-            spent += _TABLES + n_compared * dim / 2 * _PART_OF_ROW + n_fetched * _FETCHED
+            spent += (
+                _TABLES
+                + n_compared * dim / spec.dims_per_code * _PART_OF_ROW
+                + n_fetched * _FETCHED
+            )
         else:
             spent += n_compared * kind.width(dim) * _LISTED_VALUE
     if kind.has_codes:

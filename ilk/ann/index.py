@@ -3,7 +3,10 @@
 It refuses to know which kind is worth having, and what was missed.
 """
 
+import contextlib
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from ilk.ann.spec import MOST_COMPARED_LISTS, IndexKind, IndexSpec
+from ilk.ann.spec import LISTS_OF_LISTS, MOST_COMPARED_LISTS, IndexKind, IndexSpec
 from ilk.ann.training import learning_rows, ready, trained
 from ilk.errors import BundleCorrupt
 from ilk.index_file import LISTS_BY_QUERY, check_layout
@@ -21,6 +24,8 @@ from ilk.vectors import Float32Matrix, Rows
 _WRITE_BYTES: Final = 1 << 20
 # Rows are put in their places a part at a time: wide copies of all would not fit.
 _CHUNK_ROWS: Final = 1 << 18
+# So many times as many lists as are searched are compared with, of those that are found through lists.
+_LOOKED_THROUGH: Final = 6
 
 
 class RowNeighbors(NamedTuple):
@@ -46,7 +51,7 @@ class Index:
         Length of the vectors and queries.
     """
 
-    __slots__ = ("_centroids", "_inner", "_plain", "dim", "kind", "n_rows", "width")
+    __slots__ = ("_centroids", "_inner", "_n_above", "_plain", "dim", "kind", "n_rows", "width")
 
     def __init__(self, kind: IndexKind, inner: Any, dim: int) -> None:
         self.kind = kind
@@ -60,6 +65,8 @@ class Index:
             self._centroids = _centroids(inner)
         # What faiss is told of an effort: made once, for making it takes longer than reading it.
         self._plain: dict[int, Any] = {}
+        above = faiss.downcast_index(inner.quantizer) if kind.has_lists else None
+        self._n_above: int = above.nlist if isinstance(above, faiss.IndexIVF) else 0
 
     @classmethod
     def build(cls, vectors: Float32Matrix, spec: IndexSpec, seed: int) -> "Index":
@@ -72,15 +79,13 @@ class Index:
         """
         n_rows, dim = vectors.shape
         width = spec.kind.width(dim)
-        n_threads = faiss.omp_get_max_threads()
-        # The small clusterings of PQ take many times as long where threads wait for each other.
-        if spec.kind is IndexKind.HNSW or spec.kind.has_nibbles:
-            faiss.omp_set_num_threads(1)
         learning = _widened(learning_rows(vectors, spec, seed), width)
-        inner = trained(learning, n_rows, spec, seed)
-        for start in range(0, n_rows, _CHUNK_ROWS):
-            inner.add(_widened(vectors[start : start + _CHUNK_ROWS], width))
-        faiss.omp_set_num_threads(n_threads)
+        # The small clusterings of PQ take many times as long where threads wait for each other.
+        alone = spec.kind is IndexKind.HNSW or spec.kind.has_nibbles
+        with one_thread() if alone else contextlib.nullcontext():
+            inner = trained(learning, n_rows, spec, seed)
+            for start in range(0, n_rows, _CHUNK_ROWS):
+                inner.add(_widened(vectors[start : start + _CHUNK_ROWS], width))
         return cls(spec.kind, ready(inner, spec, seed), dim)
 
     def save(self, path: Path) -> None:
@@ -184,10 +189,18 @@ class Index:
         if allowed is not None:
             options["sel"] = faiss.IDSelectorBitmap(allowed)
         if self.kind.has_lists:
+            if self._n_above:
+                options["quantizer_params"] = faiss.SearchParametersIVF(nprobe=self._reach(effort))
             return faiss.SearchParametersIVF(nprobe=max(effort, 1), **options)
         if self.kind is IndexKind.HNSW:
             return faiss.SearchParametersHNSW(efSearch=max(effort, 1), **options)
         return faiss.SearchParameters(**options)
+
+    def _reach(self, effort: int) -> int:
+        """Return how many lists of lists to look into for the best ``effort`` lists."""
+        lists_each = float(self._inner.nlist / self._n_above)
+        reach = max(LISTS_OF_LISTS, math.ceil(_LOOKED_THROUGH * effort / lists_each))
+        return int(min(reach, self._n_above))
 
     @property
     def exhaustive_effort(self) -> int | None:
@@ -257,6 +270,17 @@ def _lists_near(
     scores = query @ centroids
     lists = np.ascontiguousarray(scores.argsort(axis=1)[:, : -n_lists - 1 : -1])
     return lists, scores.take(lists)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let one thread search meanwhile, as a server does: others would wait for each other, at work."""
+    n_threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(n_threads)
 
 
 def _widened(vectors: Float32Matrix, width: int) -> Float32Matrix:

@@ -82,11 +82,14 @@ class IndexSpec:
         Of inverted lists; 0 lets the number of rows decide.
     by_direction
         Whether rows of like directions share a list, whatever their lengths; else near ones do.
+    dims_per_code
+        Dimensions for each code of four bits: with one, half as many candidates hold as much.
     """
 
     kind: IndexKind = IndexKind.FLAT
     n_lists: int = 0
     by_direction: bool = False
+    dims_per_code: int = DIMS_PER_CODE
 
     def describe(self, n_rows: int, dim: int) -> str:
         """Return the index's name in faiss's own shorthand, such as ``IVF256,Flat``."""
@@ -95,10 +98,10 @@ class IndexSpec:
             lists += f"(IVF{n_above},Flat)"
         return {
             IndexKind.FLAT: "Flat",
-            IndexKind.PQ: f"PQ{self.kind.width(dim) // DIMS_PER_CODE}x4fs",
+            IndexKind.PQ: f"PQ{self.n_codes(dim)}x4fs",
             IndexKind.IVF: f"{lists},Flat",
             IndexKind.IVF_SQ: f"{lists},SQ8",
-            IndexKind.IVF_PQ: f"{lists},PQ{self.kind.width(dim) // DIMS_PER_CODE}x4fs",
+            IndexKind.IVF_PQ: f"{lists},PQ{self.n_codes(dim)}x4fs",
             IndexKind.HNSW: f"HNSW{HNSW_LINKS}",
         }[self.kind]
 
@@ -106,11 +109,14 @@ class IndexSpec:
         """Return the number of inverted lists, if not given: ``4 √n`` up to 2^20 rows, then ``n / 256``.
 
         The first is what faiss's guidelines say; beyond, a query would compare with ever longer lists.
-        Codes of four bits are so quick to compare that long lists, ``√n`` of them, serve better.
+        Codes of four bits are so quick to compare that long lists, ``√n`` of them, serve better; twice
+        as many where there is a code for each dimension.
         """
         if self.kind is IndexKind.IVF_PQ:
             # What tells a vector from its list is learnt from lists that are all compared.
-            usual = min(math.isqrt(n_rows), MOST_COMPARED_LISTS)
+            usual = min(
+                DIMS_PER_CODE * math.isqrt(n_rows) // self.dims_per_code, MOST_COMPARED_LISTS
+            )
         else:
             usual = max(1, int(4 * n_rows**0.5), n_rows // _ROWS_PER_LIST)
         usual = min(usual, _MOST_LISTS)
@@ -131,7 +137,7 @@ class IndexSpec:
             n_lists = self.lists(n_rows)
             most = _MOST_FOUND_LISTS if self.lists_of_lists(n_rows) else n_lists
             steps = {1 << p for p in range(most.bit_length())}
-            if self.kind is IndexKind.IVF_PQ:
+            if self.kind is IndexKind.IVF_PQ or self.lists_of_lists(n_rows):
                 steps |= {3 << p for p in range(most.bit_length())}
             # From a hundredth of the lists on, or from eight: fewer find too little to promise anything.
             least = min(8, n_lists // 100)
@@ -145,15 +151,19 @@ class IndexSpec:
             IndexKind.HNSW: (16, 32, 64, 128, 256, 512),
         }[self.kind]
 
+    def n_codes(self, dim: int) -> int:
+        """Return how many codes of four bits a row has."""
+        return self.kind.width(dim) // self.dims_per_code
+
     def bytes_per_row(self, dim: int) -> int:
         """Return about how much memory a row takes."""
         width = self.kind.width(dim)
         return {
             IndexKind.FLAT: 4 * width,
-            IndexKind.PQ: width // (2 * DIMS_PER_CODE),
+            IndexKind.PQ: self.n_codes(dim) // 2,
             IndexKind.IVF: 4 * width + _ROW_ID_BYTES,
             IndexKind.IVF_SQ: width + _ROW_ID_BYTES,
-            IndexKind.IVF_PQ: width // (2 * DIMS_PER_CODE) + _ROW_ID_BYTES,
+            IndexKind.IVF_PQ: self.n_codes(dim) // 2 + _ROW_ID_BYTES,
             # Links of the lowest level are twice as many as those of the others.
             IndexKind.HNSW: 4 * width + 4 * 2 * HNSW_LINKS,
         }[self.kind]

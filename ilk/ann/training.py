@@ -11,13 +11,15 @@ from typing import Any, Final
 import faiss
 import numpy as np
 
-from ilk.ann.spec import DIMS_PER_CODE, HNSW_LINKS, LISTS_OF_LISTS, IndexKind, IndexSpec
+from ilk.ann.spec import HNSW_LINKS, LISTS_OF_LISTS, IndexKind, IndexSpec
 from ilk.errors import SettingsError
 from ilk.vectors import Float32Matrix
 
 _HNSW_BUILD_EFFORT: Final = 200
-# Rows for each centroid, and rounds, that centroids are learnt from: of few lists, of many, of codes.
-_LIST_TRAINING: Final = ((64, 10), (32, 4))
+# Rows for each centroid, and rounds, that centroids are learnt from: of few lists, of many, of those
+# that are found through others, of codes. What k-means costs grows with the square of the lists.
+_LIST_TRAINING: Final = ((64, 10), (32, 5), (32, 4))
+_MANY_LISTS: Final = 512
 _CODE_TRAINING: Final = (256, 10)
 # Lists of lists that are looked into when a row is put in its place.
 _LISTS_OF_LISTS_PLACING: Final = 4
@@ -28,7 +30,7 @@ def learning_rows(vectors: Float32Matrix, spec: IndexSpec, seed: int) -> Float32
     n_rows = len(vectors)
     n_learnt = 16 * _CODE_TRAINING[0]
     if spec.kind.has_lists:
-        n_learnt = spec.lists(n_rows) * _LIST_TRAINING[bool(spec.lists_of_lists(n_rows))][0]
+        n_learnt = spec.lists(n_rows) * _list_training(spec, n_rows)[0]
     if n_rows <= n_learnt:
         return vectors
     return vectors[np.sort(np.random.default_rng(seed).choice(n_rows, n_learnt, replace=False))]
@@ -49,7 +51,7 @@ def trained(learning: Float32Matrix, n_rows: int, spec: IndexSpec, seed: int) ->
         hnsw = faiss.IndexHNSWFlat(dim, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
         hnsw.hnsw.efConstruction = _HNSW_BUILD_EFFORT
         return hnsw
-    inner = _with_lists(dim, n_rows, spec, seed) if spec.kind.has_lists else _with_codes(dim)
+    inner = _with_lists(dim, n_rows, spec, seed) if spec.kind.has_lists else _with_codes(dim, spec)
     if spec.kind.has_nibbles:
         _learn(inner.pq.cp, _CODE_TRAINING, seed)
         learning = _enough(learning)
@@ -94,9 +96,14 @@ def _learn(
     clustering.max_points_per_centroid, clustering.niter = rows_and_rounds
 
 
-def _with_codes(dim: int) -> Any:
-    n_codes = dim // DIMS_PER_CODE
-    return faiss.IndexPQFastScan(dim, n_codes, 4, faiss.METRIC_INNER_PRODUCT)
+def _list_training(spec: IndexSpec, n_rows: int) -> tuple[int, int]:
+    if spec.lists_of_lists(n_rows):
+        return _LIST_TRAINING[2]
+    return _LIST_TRAINING[spec.lists(n_rows) > _MANY_LISTS]
+
+
+def _with_codes(dim: int, spec: IndexSpec) -> Any:
+    return faiss.IndexPQFastScan(dim, spec.n_codes(dim), 4, faiss.METRIC_INNER_PRODUCT)
 
 
 def _with_lists(dim: int, n_rows: int, spec: IndexSpec, seed: int) -> Any:
@@ -111,14 +118,14 @@ def _with_lists(dim: int, n_rows: int, spec: IndexSpec, seed: int) -> Any:
     if spec.kind is IndexKind.IVF:
         lists = faiss.IndexIVFFlat(placing, dim, n_lists, by)
     elif spec.kind is IndexKind.IVF_PQ:
-        lists = faiss.IndexIVFPQFastScan(placing, dim, n_lists, dim // DIMS_PER_CODE, 4, by)
+        lists = faiss.IndexIVFPQFastScan(placing, dim, n_lists, spec.n_codes(dim), 4, by)
         # By inner product, what a list has in common is one addition for each list that is searched.
         lists.by_residual = True
     else:
         # Codes of residuals would have to be shifted by the centroid for each list that is searched.
         bits, by_residual = faiss.ScalarQuantizer.QT_8bit, False
         lists = faiss.IndexIVFScalarQuantizer(placing, dim, n_lists, bits, by, by_residual)
-    _learn(lists.cp, _LIST_TRAINING[bool(n_above)], seed, by_direction=by_direction)
+    _learn(lists.cp, _list_training(spec, n_rows), seed, by_direction=by_direction)
     return lists
 
 

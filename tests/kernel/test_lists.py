@@ -78,6 +78,33 @@ def test_lists_of_lists_are_looked_through_too(
         check_contents(tmp_path / "index", kind.value, N_ROWS, DIM)
 
 
+@nesting_kinds
+@pytest.mark.usefixtures("nested")
+def test_at_the_most_effort_every_list_is_reached(
+    kind: IndexKind, vectors: Vectors, queries: Vectors
+) -> None:
+    index = Index.build(vectors, IndexSpec(kind), SEED)
+    _, n_compared = counting(lambda: index.nearest(queries, 10, IndexSpec(kind).lists(N_ROWS)))
+    # The centroids are compared too, which are found through lists themselves.
+    assert n_compared >= len(queries) * N_ROWS
+
+
+def test_a_code_for_each_dimension_finds_more_among_as_many_candidates(
+    vectors: Vectors, queries: Vectors, tmp_path: Path
+) -> None:
+    truth, found = compare_with_all(vectors, queries, 30), {}
+    for dims_per_code in (1, 2):
+        fine = IndexSpec(IndexKind.IVF_PQ, 20, dims_per_code=dims_per_code)
+        Index.build(vectors, fine, SEED).save(tmp_path / "index")
+        check_contents(tmp_path / "index", "IVFPQ", N_ROWS, DIM)
+        index = Index.open(tmp_path / "index", IndexKind.IVF_PQ, N_ROWS, DIM)
+        rows = index.nearest(queries, 30, 20).rows
+        scores = np.einsum("qd,qkd->qk", queries, vectors[rows])
+        found[dims_per_code] = recall([RowNeighbors(rows, scores)], [truth], 30)
+        assert fine.describe(N_ROWS, DIM) == f"IVF20,PQ{DIM // dims_per_code}x4fs"
+    assert found[1] > found[2] + 0.02
+
+
 def test_where_lengths_differ_lists_by_distance_find_the_long_ones_sooner(
     vectors: Vectors, queries: Vectors
 ) -> None:

@@ -130,3 +130,14 @@ def test_the_four_spaces_have_names_of_their_own() -> None:
         "users.affinity",
         "users.likeness",
     ]
+
+
+def test_a_blend_that_more_effort_was_not_measured_of_keeps_what_it_had(
+    parts: tuple[Matrix, Matrix],
+) -> None:
+    space = space_of(parts, IndexKind.IVF)
+    cells = ((1, 0.0, 0.9), (1, 1.0, 0.999), (2, 0.0, 0.98))
+    rows = (MeasuredRecall(KEY.name, "", e, weight, found, found) for e, weight, found in cells)
+    settled = Space(KEY, space.factors, space.content, space.index, tuple(rows))
+    assert settled.effort(0.5, 0.95) == 2
+    assert settled.effort(1.0, 0.95) == 1
