@@ -34,6 +34,7 @@ class Servicer:
         return data
 
     async def late(self, data: bytes, context: Any) -> bytes:
+        self.begun.set()
         await asyncio.sleep(0.05)
         return data
 
@@ -98,7 +99,7 @@ class Running:
     def __init__(self, made: Made) -> None:
         self.servicer = Servicer()
         self.loop = CompletionLoop() if made is Server else asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.server, port = self.run(self._started(made))
         self.channel: Any = grpc.insecure_channel(f"127.0.0.1:{port}")
@@ -243,15 +244,10 @@ def test_a_call_is_cancelled_at_its_deadline(running: Running) -> None:
 def test_a_stop_lets_calls_finish(made: Made) -> None:
     running = Running(made)
     call = running.channel.unary_unary("/t/late").future(b"last", timeout=TIMEOUT_S)
-    while running.run(_calls_begun(running)) == 0 and not call.done():
-        time.sleep(0.001)
+    assert running.servicer.begun.wait(TIMEOUT_S)
     running.run(running.server.stop(5))
     assert call.result() == b"last"
     running.close()
-
-
-async def _calls_begun(running: Running) -> int:
-    return len(getattr(running.server, "_calls", [None]))
 
 
 @pytest.mark.parametrize("made", [Server, grpc.aio.server], ids=["core", "aio"])
