@@ -1,5 +1,7 @@
 """What serving costs over its limits: an empty handler for single calls, bare faiss for batches.
 
+The empty handler is that of our own transport (ADR 20), and of ``grpc.aio``, which others would use.
+
 The server is a process of its own; this one calls it with prepared bytes and reads the server's CPU
 seconds. Queries are for items like items that are drawn as often as people rate them, each round's anew.
 Calls are measured on a server that remembers no answers and on one that does, as servers do by default:
@@ -56,18 +58,21 @@ def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
     ann.use_threads(1)
     bundle = open_bundle(store)
     rounds = _rounds(bundle, n_calls, n_rounds)
-    kinds = ("empty", "unary", "batch", "stream", "two", "unary again", "batch again")
+    kinds = ("empty", "stock", "unary", "batch", "stream", "two", "unary again", "batch again")
     spent: dict[str, list[Spent]] = {kind: [] for kind in kinds}
     bare: list[float] = []
+    stock = ("--transport", "aio")
     stored, forgetful = ("--store", str(store)), ("--answer-memory-mb", "0")
     with (
         running("benchmarks.empty_server", (*stored, "--workers", "1")) as empty,
+        running("benchmarks.empty_server", (*stored, "--workers", "1", *stock)) as grpc_aio,
         running("server", (*stored, "--workers", "1", *forgetful)) as real,
         running("server", (*stored, "--workers", "2", *forgetful)) as two,
         running("server", (*stored, "--workers", "1")) as remembering,
     ):
         for asked in rounds:
             spent["empty"].append(_call(empty, "FindNeighbors", asked.unary))
+            spent["stock"].append(_call(grpc_aio, "FindNeighbors", asked.unary))
             spent["unary"].append(_call(real, "FindNeighbors", asked.unary))
             spent["batch"].append(_call(real, "BatchFindNeighbors", asked.batches))
             spent["stream"].append(asyncio.run(_stream(real, asked.streamed)))
@@ -85,6 +90,9 @@ def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
         "FindNeighbors over empty handler, us": cpu_us["unary"] - cpu_us["empty"],
         "unary capacity / empty handler's (CPU)": cpu_us["empty"] / cpu_us["unary"],
         "unary throughput / empty handler's (clock)": rate["unary"] / rate["empty"],
+        "grpc.aio's empty handler: server CPU, us per call": cpu_us["stock"],
+        "unary capacity / grpc.aio's empty handler's (CPU)": cpu_us["stock"] / cpu_us["unary"],
+        "unary throughput / the same (clock)": rate["unary"] / rate["stock"],
         "batch of 64: server CPU, us per query": batch_us,
         "bare index.search of 64: CPU, us per query": bare_us,
         "batch queries per CPU-second / bare faiss's": bare_us / batch_us,
@@ -96,6 +104,8 @@ def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
         "remembering: over empty handler, us": cpu_us["unary again"] - cpu_us["empty"],
         "remembering: capacity / empty handler's (CPU)": cpu_us["empty"] / cpu_us["unary again"],
         "remembering: throughput / empty handler's (clock)": rate["unary again"] / rate["empty"],
+        "remembering: capacity / grpc.aio's empty handler's": cpu_us["stock"]
+        / cpu_us["unary again"],
         "remembering: batch, us per query": again_us,
         "remembering: batch queries per CPU-second / bare": bare_us / again_us,
     }
