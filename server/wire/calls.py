@@ -138,7 +138,7 @@ class Call:
         await self.write_all((message,))
 
     async def write_all(self, messages: Sequence[bytes]) -> None:
-        """Send messages of the answering stream; they need not go out before the last of them."""
+        """Send messages of the answering stream, each once the one before is on its way."""
         if self._over:
             raise asyncio.CancelledError
         outbox = Outbox(self._call, self._loop, self._beginning(), messages)

@@ -11,8 +11,6 @@ from typing import Any, Final
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 _NO_FLAGS: Final = 0
-# The core may keep a message until one comes without: several go out by one system call.
-_MORE_FOLLOW: Final = 1
 _RECEIVE: Final = cygrpc.ReceiveMessageOperation
 _SEND: Final = cygrpc.SendMessageOperation
 # What is read before anybody asks for it; beyond, the caller waits.
@@ -125,5 +123,5 @@ class Outbox:
             self._send(())
 
     def _send(self, before: tuple[Any, ...]) -> None:
-        flags = _MORE_FOLLOW if self._at + 1 < len(self._messages) else _NO_FLAGS
-        self._call.start_server_batch((*before, _SEND(self._messages[self._at], flags)), self)
+        message = _SEND(self._messages[self._at], _NO_FLAGS)
+        self._call.start_server_batch((*before, message), self)
