@@ -78,10 +78,10 @@ def _answer_together(turns: list[_Turn]) -> None:
     outcomes = _outcomes(turns[0].served, [turn.query for turn in turns])
     share_s = (perf_counter() - started_s) / len(turns)
     for turn, outcome in zip(turns, outcomes, strict=True):
-        turn.call.search_s = share_s
         if isinstance(outcome, Exception):
             turn.fail(outcome)
         else:
+            turn.call.search_s = share_s
             turn.resume(outcome)
 
 
