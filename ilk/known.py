@@ -57,8 +57,8 @@ class _Way:
         The vectors of those who may ask, by row.
     weights
         Of the columns of the index in the score.
-    space, n_rows, has_codes, side
-        Where is looked, among how many, whether what is found needs true scores, and whose rows it is.
+    space, n_rows, side
+        Where is looked, among how many, and whose rows it is.
     alike
         Whether those who ask are rows of ``side`` too, and no neighbors of themselves.
     n_fetched, n_looked_at
@@ -79,7 +79,6 @@ class _Way:
     weights: Float32Vector
     space: Space
     n_rows: int
-    has_codes: bool
     side: Side
     alike: bool
     effort: int
@@ -91,14 +90,11 @@ class _Way:
 
     def answers(self, queries: Sequence[Query]) -> list[Neighbors | None]:
         """Return what :func:`answer_known` does."""
-        space = self.space
         rows = [self.row_of(self.id_of(query.whom)) for query in queries]
         asked = self._vectors(rows)
-        found = space.index.nearest(asked, self.n_fetched, self.effort)
-        if self.has_codes:
-            found = space.rescored(asked, found)
-        best_rows = found.rows[:, : self.n_looked_at]
-        best_scores = found.scores[:, : self.n_looked_at]
+        best_rows, best_scores = self.space.best(
+            asked, self.n_fetched, self.n_looked_at, self.effort
+        )
         near = zip(rows, best_rows.tolist(), best_scores.tolist(), strict=True)
         # Who has no factors, and so none in the first place, may be equally like many.
         told_apart = zip(asked[:, 0].tolist(), _least_steps(best_scores), strict=True)
@@ -167,7 +163,6 @@ def _way_of(bundle: Bundle, query: Query) -> _Way | None:
         weights=_weights(plan),
         space=plan.space,
         n_rows=len(plan.space),
-        has_codes=plan.space.index.kind.has_codes,
         side=side,
         alike=asking is side,
         effort=plan.effort,

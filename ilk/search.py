@@ -64,12 +64,13 @@ def search_index(space: Space, plans: Sequence[Plan], wider: int = 1) -> list[Fo
     queries = [blend(p.seeker.collaborative, p.seeker.content, p.content_weight) for p in plans]
     asked = queries[0] if len(queries) == 1 else np.concatenate(queries)
     n_fetched = min(wider * fetch_count(first), len(space))
+    effort = first.effort or 0
     # Flat alone looks through a bitmap at the price of looking at all.
-    selecting = first.needs_bitmap and space.index.kind is IndexKind.FLAT
-    bitmap = first.allowed.with_bitmap(len(space)) if selecting else None
-    found = space.index.nearest(asked, n_fetched, first.effort or 0, bitmap)
-    if space.index.kind.has_codes:
-        found = space.rescored(asked, found)
+    if first.needs_bitmap and space.index.kind is IndexKind.FLAT:
+        bitmap = first.allowed.with_bitmap(len(space))
+        found = space.index.nearest(asked, n_fetched, effort, bitmap)
+    else:
+        found = space.best(asked, n_fetched, n_fetched, effort)
     return [
         _keep_allowed(rows, scores, plan)
         for rows, scores, plan in zip(found.rows, found.scores, plans, strict=True)
