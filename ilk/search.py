@@ -140,19 +140,28 @@ def _settle_tie(plan: Plan, rows: Rows, scores: Float32Vector, last: float) -> F
 
 
 def _settle(plan: Plan, rows: Rows) -> Found:
-    """Return the best of ``rows`` by scores summed in float64, equal ones by row.
+    seeker = plan.seeker
+    parts = seeker.collaborative, seeker.content
+    return settled(plan.space, rows, *parts, plan.content_weight, plan.n_wanted)
+
+
+def settled(
+    space: Space,
+    rows: Rows | list[int],
+    collaborative: Float32Vector,
+    content: Float32Vector,
+    content_weight: float,
+    n_wanted: int,
+) -> Found:
+    """Return the best ``n_wanted`` of ``rows`` by scores summed in float64, equal ones by row.
 
     Sums in float32 depend on the order of additions, which depends on what else is in the search;
     sums in float64 round to the same float32, so that every page sees the same ties.
     """
-    seeker = plan.seeker
-    scores = plan.space.scores(
-        rows,
-        seeker.collaborative.astype(np.float64),
-        seeker.content.astype(np.float64),
-        plan.content_weight,
-    )
-    order = np.lexsort((rows, -scores))[: plan.n_wanted]
+    rows = np.asarray(rows, dtype=np.int64)
+    parts = collaborative.astype(np.float64), content.astype(np.float64)
+    scores = space.scores(rows, *parts, content_weight)
+    order = np.lexsort((rows, -scores))[:n_wanted]
     return rows[order].tolist(), scores[order].tolist()
 
 

@@ -62,6 +62,8 @@ class Space:
         The same as looked up by queries, made once.
     refined
         The index with a copy of its rows' vectors, where it has codes and they are few.
+    vectors
+        ``[factors ‖ content]`` by row, as wide as the index, if they lie side by side anywhere.
     """
 
     key: SpaceKey
@@ -71,6 +73,7 @@ class Space:
     recall: tuple[MeasuredRecall, ...] = ()
     efforts: Efforts = field(init=False)
     refined: Refined | None = field(init=False)
+    vectors: Float32Matrix | None = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "efforts", _by_effort(self.recall))
@@ -79,6 +82,8 @@ class Space:
         if self.index.kind.has_codes and few:
             refined = Refined(self.index, concatenate(self.factors, self.content))
         object.__setattr__(self, "refined", refined)
+        vectors = self.index.vectors if refined is None else refined.vectors
+        object.__setattr__(self, "vectors", vectors)
 
     def __len__(self) -> int:
         return len(self.factors)

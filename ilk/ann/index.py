@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from ilk.ann.lent import vectors_of
 from ilk.ann.spec import LISTS_OF_LISTS, MOST_COMPARED_LISTS, IndexKind, IndexSpec
 from ilk.ann.training import learning_rows, ready, trained
 from ilk.errors import BundleCorrupt
@@ -201,6 +202,11 @@ class Index:
         lists_each = float(self._inner.nlist / self._n_above)
         reach = max(LISTS_OF_LISTS, math.ceil(_LOOKED_THROUGH * effort / lists_each))
         return int(min(reach, self._n_above))
+
+    @property
+    def vectors(self) -> Float32Matrix | None:
+        """The vectors of the rows, shape ``(n_rows, width)``, read-only, where the index is no more."""
+        return vectors_of(self._inner, self._inner) if self.kind is IndexKind.FLAT else None
 
     @property
     def exhaustive_effort(self) -> int | None:
