@@ -23,6 +23,10 @@ _EIGHT_BITS: Final = 0
 # faiss's way through lists of 4-bit codes: list after list for one query, the best sorted out late.
 # Its own choice sorts lists by how they are searched, for whole batches: a quarter dearer for one query.
 LISTS_BY_QUERY: Final = 11
+# Rows whose codes, of a PQ, stand together: with 64 a query compares in nine tenths of the time that 32
+# take, which bundles have that were built before.
+CODES_TOGETHER: Final = 64
+_FEWER_CODES_TOGETHER: Final = 32
 # Arrays are looked through in parts of so many elements, so that a large file costs little memory.
 _CHUNK: Final = 1 << 22
 
@@ -175,12 +179,15 @@ def _nested_flat(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) ->
 
 
 def _pq(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
-    """Codes of four bits, packed in blocks of 32 rows for an even number of parts."""
+    """Codes of four bits, packed in blocks of rows for an even number of parts."""
     _header(cursor, n_rows, dim)
     n_parts = _parts_of_vectors(cursor, contents, dim)
     # How faiss searches it: the implementation it is to choose, rows to a block, queries to a block.
-    cursor.expect("how it is searched", cursor.take("<i4", 3).tolist(), [0, 32, 0])
-    n_padded, n_even = -(-n_rows // 32) * 32, -(-n_parts // 2) * 2
+    way, block, together = cursor.take("<i4", 3).tolist()
+    cursor.expect("how it is searched", (way, together), (0, 0))
+    if block != _FEWER_CODES_TOGETHER:
+        cursor.expect("how many rows stand in a block", block, CODES_TOGETHER)
+    n_padded, n_even = -(-n_rows // block) * block, -(-n_parts // 2) * 2
     shape = (cursor.scalar("<u8"), cursor.scalar("<u8"))
     cursor.expect("the shape of its codes", shape, (n_padded, n_even))
     cursor.expect("the bytes of its codes", len(cursor.vector("u1")), n_padded * n_even // 2)

@@ -17,8 +17,8 @@ from ilk.bundle.contents import Ratings, Side
 from ilk.expectation import is_needed
 from ilk.found import FoundNeighbors
 from ilk.plan import Plan, make_plan
-from ilk.search import ROUNDING, fetch_count
-from ilk.space import Space
+from ilk.search import ROUNDING, fetch_count, settled
+from ilk.space import Space, SpaceKey
 from ilk.types import ItemId, Neighbors, Query, Target, UserId
 from ilk.vectors import Float32Matrix, Float32Vector
 
@@ -55,10 +55,12 @@ class _Way:
         From a query's whom to its id, and on to its row; -1 for an unknown id.
     factors, content
         The vectors of those who may ask, by row.
+    vectors
+        Both side by side, if they are anywhere, as wide as what is searched.
     weights
         Of the columns of the index in the score.
-    space, n_rows, has_codes, side
-        Where is looked, among how many, whether what is found needs true scores, and whose rows it is.
+    space, n_rows, side
+        Where is looked, among how many, and whose rows it is.
     alike
         Whether those who ask are rows of ``side`` too, and no neighbors of themselves.
     n_fetched, n_looked_at
@@ -75,11 +77,11 @@ class _Way:
     row_of: Callable[[str], int]
     factors: Float32Matrix
     content: Float32Matrix
+    vectors: Float32Matrix | None
     content_weight: float
     weights: Float32Vector
     space: Space
     n_rows: int
-    has_codes: bool
     side: Side
     alike: bool
     effort: int
@@ -91,35 +93,40 @@ class _Way:
 
     def answers(self, queries: Sequence[Query]) -> list[Neighbors | None]:
         """Return what :func:`answer_known` does."""
-        space = self.space
         rows = [self.row_of(self.id_of(query.whom)) for query in queries]
         asked = self._vectors(rows)
-        found = space.index.nearest(asked, self.n_fetched, self.effort)
-        if self.has_codes:
-            found = space.rescored(asked, found)
-        best_rows = found.rows[:, : self.n_looked_at]
-        best_scores = found.scores[:, : self.n_looked_at]
+        best_rows, best_scores = self.space.best(
+            asked, self.n_fetched, self.n_looked_at, self.effort
+        )
         near = zip(rows, best_rows.tolist(), best_scores.tolist(), strict=True)
         # Who has no factors, and so none in the first place, may be equally like many.
         told_apart = zip(asked[:, 0].tolist(), _least_steps(best_scores), strict=True)
         return [
-            self._answer(row, its_rows, its_scores) if first and step >= ROUNDING else None
+            self._answer(row, its_rows, its_scores, tied=step < ROUNDING) if first else None
             for (row, its_rows, its_scores), (first, step) in zip(near, told_apart, strict=True)
         ]
 
     def _vectors(self, rows: list[int]) -> Float32Matrix:
         """Return the query vectors of ``rows``, as :func:`ilk.vectors.blend` makes them; any for -1."""
+        # One vector is made in two thirds of the time that a matrix of one row takes.
+        at: int | list[int] = rows[0] if len(rows) == 1 else rows
+        if self.vectors is not None:
+            return (self.vectors[at] * self.weights).reshape(len(rows), -1)
         n_factors, index = self.factors.shape[1], self.space.index
         asked = np.zeros((len(rows), index.width), dtype=np.float32)
-        # One vector is filled in two thirds of the time that a matrix of one row takes.
-        into, at = (asked[0], max(rows[0], 0)) if len(rows) == 1 else (asked, np.array(rows))
+        into = asked[0] if len(rows) == 1 else asked
         into[..., :n_factors] = self.factors[at]
         into[..., n_factors : index.dim] = self.content[at]
         into *= self.weights
         return asked
 
-    def _answer(self, row: int, rows: list[int], scores: list[float]) -> Neighbors | None:
-        """Return the answer for who stands in ``row``; None if rows are missing or from elsewhere."""
+    def _answer(
+        self, row: int, rows: list[int], scores: list[float], *, tied: bool
+    ) -> Neighbors | None:
+        """Return the answer for who stands in ``row``; None if rows are missing or from elsewhere.
+
+        Nor is there one where the last place is ``tied`` with what may not have been found.
+        """
         if row < 0 or min(rows) < 0 or max(rows) >= self.n_rows:
             return None
         if self.ratings is not None and is_needed(self.ratings.count(row), self.content_weight):
@@ -127,8 +134,14 @@ class _Way:
         if self.alike and row in rows:
             at = rows.index(row)
             del rows[at], scores[at]
-        if len(rows) < self.n_wanted:
+        n_wanted = self.n_wanted
+        if len(rows) < n_wanted:
             return None
+        if tied:
+            if len(rows) > n_wanted and scores[n_wanted - 1] - scores[n_wanted] < ROUNDING:
+                return None
+            parts = self.factors[row], self.content[row], self.content_weight
+            rows, scores = settled(self.space, rows[:n_wanted], *parts, n_wanted)
         near = FoundNeighbors(self.side, rows[self.page], scores[self.page])
         return Neighbors(near, self.version, self.content_weight)
 
@@ -156,18 +169,22 @@ def _way_of(bundle: Bundle, query: Query) -> _Way | None:
     page = slice(query.offset, query.offset + query.neighbor_count)
     if plan.effort is None or plan.content_weight == 1 or plan.n_wanted < page.stop:
         return None
-    n_fetched = fetch_count(plan)
+    n_fetched, key = fetch_count(plan), plan.space.key
+    asking_space = bundle.spaces[
+        SpaceKey(Target.ITEMS if is_item else Target.USERS, key.by_likeness)
+    ]
+    vectors, width = asking_space.vectors, plan.space.index.width
     return _Way(
         version=bundle.version,
         id_of=attrgetter("item_id" if is_item else "user_id"),
         row_of=asking.vocabulary.row_of,
-        factors=asking.directions if plan.space.key.by_likeness else asking.factors,
+        factors=asking.directions if key.by_likeness else asking.factors,
         content=asking.content,
+        vectors=vectors if vectors is not None and vectors.shape[1] == width else None,
         content_weight=plan.content_weight,
         weights=_weights(plan),
         space=plan.space,
         n_rows=len(plan.space),
-        has_codes=plan.space.index.kind.has_codes,
         side=side,
         alike=asking is side,
         effort=plan.effort,

@@ -64,12 +64,13 @@ def search_index(space: Space, plans: Sequence[Plan], wider: int = 1) -> list[Fo
     queries = [blend(p.seeker.collaborative, p.seeker.content, p.content_weight) for p in plans]
     asked = queries[0] if len(queries) == 1 else np.concatenate(queries)
     n_fetched = min(wider * fetch_count(first), len(space))
+    effort = first.effort or 0
     # Flat alone looks through a bitmap at the price of looking at all.
-    selecting = first.needs_bitmap and space.index.kind is IndexKind.FLAT
-    bitmap = first.allowed.with_bitmap(len(space)) if selecting else None
-    found = space.index.nearest(asked, n_fetched, first.effort or 0, bitmap)
-    if space.index.kind.has_codes:
-        found = space.rescored(asked, found)
+    if first.needs_bitmap and space.index.kind is IndexKind.FLAT:
+        bitmap = first.allowed.with_bitmap(len(space))
+        found = space.index.nearest(asked, n_fetched, effort, bitmap)
+    else:
+        found = space.best(asked, n_fetched, n_fetched, effort)
     return [
         _keep_allowed(rows, scores, plan)
         for rows, scores, plan in zip(found.rows, found.scores, plans, strict=True)
@@ -139,19 +140,28 @@ def _settle_tie(plan: Plan, rows: Rows, scores: Float32Vector, last: float) -> F
 
 
 def _settle(plan: Plan, rows: Rows) -> Found:
-    """Return the best of ``rows`` by scores summed in float64, equal ones by row.
+    seeker = plan.seeker
+    parts = seeker.collaborative, seeker.content
+    return settled(plan.space, rows, *parts, plan.content_weight, plan.n_wanted)
+
+
+def settled(
+    space: Space,
+    rows: Rows | list[int],
+    collaborative: Float32Vector,
+    content: Float32Vector,
+    content_weight: float,
+    n_wanted: int,
+) -> Found:
+    """Return the best ``n_wanted`` of ``rows`` by scores summed in float64, equal ones by row.
 
     Sums in float32 depend on the order of additions, which depends on what else is in the search;
     sums in float64 round to the same float32, so that every page sees the same ties.
     """
-    seeker = plan.seeker
-    scores = plan.space.scores(
-        rows,
-        seeker.collaborative.astype(np.float64),
-        seeker.content.astype(np.float64),
-        plan.content_weight,
-    )
-    order = np.lexsort((rows, -scores))[: plan.n_wanted]
+    rows = np.asarray(rows, dtype=np.int64)
+    parts = collaborative.astype(np.float64), content.astype(np.float64)
+    scores = space.scores(rows, *parts, content_weight)
+    order = np.lexsort((rows, -scores))[:n_wanted]
     return rows[order].tolist(), scores[order].tolist()
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ilk.ann import Index, RowNeighbors, inner_products
+from ilk.ann import Index, IndexKind, Refined, RowNeighbors, best_of, inner_products
 from ilk.errors import BundleCorrupt
 from ilk.types import MeasuredRecall, Target
 from ilk.vectors import Float32Matrix, Float32Vector, Rows, concatenate, unit_rows
@@ -20,6 +20,8 @@ from ilk.vectors import Float32Matrix, Float32Vector, Rows, concatenate, unit_ro
 Efforts: TypeAlias = tuple[tuple[int, tuple[tuple[float, float, float], ...]], ...]
 
 _CHUNK_ROWS = 65_536
+# Where an index has codes, its rows' vectors are held side by side up to so many bytes a space.
+_MOST_HELD_BYTES = 40 << 20
 # The depths that recall is measured at.
 _SHALLOW, _DEEPER = 10, 100
 
@@ -58,6 +60,10 @@ class Space:
         Measured recall, by effort and content weight.
     efforts
         The same as looked up by queries, made once.
+    refined
+        The index with a copy of its rows' vectors, where it has codes and they are few.
+    vectors
+        ``[factors ‖ content]`` by row, as wide as the index, if they lie side by side anywhere.
     """
 
     key: SpaceKey
@@ -66,9 +72,18 @@ class Space:
     index: Index
     recall: tuple[MeasuredRecall, ...] = ()
     efforts: Efforts = field(init=False)
+    refined: Refined | None = field(init=False)
+    vectors: Float32Matrix | None = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "efforts", _by_effort(self.recall))
+        few = 4 * self.index.width * len(self) <= _MOST_HELD_BYTES
+        refined = None
+        if self.index.kind.has_codes and few:
+            refined = Refined(self.index, concatenate(self.factors, self.content))
+        object.__setattr__(self, "refined", refined)
+        vectors = self.index.vectors if refined is None else refined.vectors
+        object.__setattr__(self, "vectors", vectors)
 
     def __len__(self) -> int:
         return len(self.factors)
@@ -112,10 +127,24 @@ class Space:
         ``queries`` are blended, of shape ``(n_queries, n_factors + dim_content)``; ``k <= len(self)``.
         """
         n_fetched = min(self.index.kind.candidates(k, effort), len(self))
+        return self.best(queries, n_fetched, k, effort)
+
+    def best(
+        self, queries: Float32Matrix, n_fetched: int, n_best: int, effort: int
+    ) -> RowNeighbors:
+        """Return the best ``n_best`` rows by true scores among ``n_fetched`` that the index finds.
+
+        ``n_best`` is at most ``n_fetched``, which is at most ``len(self)``; queries and errors as
+        :meth:`nearest` and :meth:`rescored` have them.
+        """
+        if self.refined is not None:
+            return self.refined.nearest(queries, n_fetched, n_best, effort)
+        if self.index.kind is IndexKind.FLAT:
+            return self.index.nearest(queries, n_best)
         found = self.index.nearest(queries, n_fetched, effort)
         if self.index.kind.has_codes:
             found = self.rescored(queries, found)
-        return RowNeighbors(found.rows[:, :k], found.scores[:, :k])
+        return RowNeighbors(found.rows[:, :n_best], found.scores[:, :n_best])
 
     def rescored(self, queries: Float32Matrix, candidates: RowNeighbors) -> RowNeighbors:
         """Return candidates with their true scores, best first.
@@ -137,10 +166,7 @@ class Space:
             raise BundleCorrupt(f"{self.key.name}: the index found rows that are not there")
         scores = inner_products(self.factors, queries[:, :n_factors], rows)
         scores += inner_products(self.content, queries[:, n_factors : self.index.dim], rows)
-        order = scores.argsort(axis=1)[:, ::-1]
-        if len(order) > 1:
-            order = order + np.arange(0, scores.size, scores.shape[1])[:, None]
-        return RowNeighbors(rows.take(order), scores.take(order))
+        return best_of(rows, scores, rows.shape[1])
 
     def effort(self, content_weight: float, recall: float, n_wanted: int = _DEEPER) -> int | None:
         """Return the cheapest effort measured to reach ``recall`` at this blend; None if none does.

@@ -5,15 +5,25 @@ order they were given.
 """
 
 from ilk.ann.cost import counting, least_us, likely_us, query_us
-from ilk.ann.index import Index, RowNeighbors, inner_products, one_thread, use_threads
+from ilk.ann.index import (
+    Index,
+    RowNeighbors,
+    best_of,
+    inner_products,
+    one_thread,
+    use_threads,
+)
 from ilk.ann.measure import careful_recall, compare_with_all, recall, top_rows
+from ilk.ann.refined import Refined
 from ilk.ann.spec import IndexKind, IndexSpec
 
 __all__ = [
     "Index",
     "IndexKind",
     "IndexSpec",
+    "Refined",
     "RowNeighbors",
+    "best_of",
     "careful_recall",
     "compare_with_all",
     "counting",

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from ilk.ann.lent import vectors_of
 from ilk.ann.spec import LISTS_OF_LISTS, MOST_COMPARED_LISTS, IndexKind, IndexSpec
 from ilk.ann.training import learning_rows, ready, trained
 from ilk.errors import BundleCorrupt
@@ -79,13 +80,13 @@ class Index:
         """
         n_rows, dim = vectors.shape
         width = spec.kind.width(dim)
-        learning = _widened(learning_rows(vectors, spec, seed), width)
+        learning = widened(learning_rows(vectors, spec, seed), width)
         # The small clusterings of PQ take many times as long where threads wait for each other.
         alone = spec.kind is IndexKind.HNSW or spec.kind.has_nibbles
         with one_thread() if alone else contextlib.nullcontext():
             inner = trained(learning, n_rows, spec, seed)
             for start in range(0, n_rows, _CHUNK_ROWS):
-                inner.add(_widened(vectors[start : start + _CHUNK_ROWS], width))
+                inner.add(widened(vectors[start : start + _CHUNK_ROWS], width))
         return cls(spec.kind, ready(inner, spec, seed), dim)
 
     def save(self, path: Path) -> None:
@@ -162,7 +163,7 @@ class Index:
         if allowed is not None and self.kind.has_nibbles:
             raise ValueError(f"{self.kind.value} takes no bitmap")
         if self.width != dim:
-            queries = _widened(queries, self.width)
+            queries = widened(queries, self.width)
         if allowed is None:
             if effort not in self._plain:
                 self._plain[effort] = self._parameters(effort, None)
@@ -201,6 +202,11 @@ class Index:
         lists_each = float(self._inner.nlist / self._n_above)
         reach = max(LISTS_OF_LISTS, math.ceil(_LOOKED_THROUGH * effort / lists_each))
         return int(min(reach, self._n_above))
+
+    @property
+    def vectors(self) -> Float32Matrix | None:
+        """The vectors of the rows, shape ``(n_rows, width)``, read-only, where the index is no more."""
+        return vectors_of(self._inner, self._inner) if self.kind is IndexKind.FLAT else None
 
     @property
     def exhaustive_effort(self) -> int | None:
@@ -246,6 +252,14 @@ def inner_products(
     return products
 
 
+def best_of(rows: Rows, scores: npt.NDArray[np.float32], n_best: int) -> RowNeighbors:
+    """Return the ``n_best`` of highest score of each query, best first; both shape ``(n, k)``."""
+    order = scores.argsort(axis=1)[:, : -n_best - 1 : -1]
+    if len(order) > 1:
+        order = order + np.arange(0, scores.size, scores.shape[1])[:, None]
+    return RowNeighbors(rows.take(order), scores.take(order))
+
+
 def use_threads(n_threads: int) -> None:
     """Let each search and matrix product of this process use that many threads; a server uses one."""
     faiss.omp_set_num_threads(n_threads)
@@ -283,7 +297,8 @@ def one_thread() -> Iterator[None]:
         faiss.omp_set_num_threads(n_threads)
 
 
-def _widened(vectors: Float32Matrix, width: int) -> Float32Matrix:
+def widened(vectors: Float32Matrix, width: int) -> Float32Matrix:
+    """Return vectors of ``width`` columns, the last ones zero where they had fewer."""
     if vectors.shape[1] == width:
         return vectors
     wide = np.zeros((len(vectors), width), dtype=np.float32)

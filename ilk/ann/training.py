@@ -13,6 +13,7 @@ import numpy as np
 
 from ilk.ann.spec import HNSW_LINKS, LISTS_OF_LISTS, IndexKind, IndexSpec
 from ilk.errors import SettingsError
+from ilk.index_file import CODES_TOGETHER
 from ilk.vectors import Float32Matrix
 
 _HNSW_BUILD_EFFORT: Final = 200
@@ -103,7 +104,8 @@ def _list_training(spec: IndexSpec, n_rows: int) -> tuple[int, int]:
 
 
 def _with_codes(dim: int, spec: IndexSpec) -> Any:
-    return faiss.IndexPQFastScan(dim, spec.n_codes(dim), 4, faiss.METRIC_INNER_PRODUCT)
+    codes = spec.n_codes(dim), 4
+    return faiss.IndexPQFastScan(dim, *codes, faiss.METRIC_INNER_PRODUCT, CODES_TOGETHER)
 
 
 def _with_lists(dim: int, n_rows: int, spec: IndexSpec, seed: int) -> Any:
