@@ -52,6 +52,12 @@ class ServerProcess:
         return sum(times.user + times.system for times in spent)
 
 
+def held_to(pid: int, core: int) -> None:
+    """Hold a process to one core, where the system can and has so many."""
+    if sys.platform == "linux" and core in os.sched_getaffinity(0):
+        os.sched_setaffinity(pid, {core})
+
+
 @contextlib.contextmanager
 def running(
     module: str, arguments: Sequence[str], core: int | None = None, log: Path | None = None
@@ -65,8 +71,8 @@ def running(
         ready = Path(folder) / "ready"
         command = [sys.executable, "-m", module, *arguments, "--port", "0"]
         process = subprocess.Popen([*command, "--ready-file", str(ready)], stderr=stderr)
-        if core is not None and sys.platform == "linux":
-            os.sched_setaffinity(process.pid, {core})
+        if core is not None:
+            held_to(process.pid, core)
         try:
             deadline = time.monotonic() + _START_TIMEOUT_S
             while not (ready.exists() and ready.read_text().endswith("\n")):

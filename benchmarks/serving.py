@@ -6,6 +6,9 @@ The server is a process of its own; this one calls it with prepared bytes and re
 seconds. Queries are for items like items that are drawn as often as people rate them, each round's anew.
 Calls are measured on a server that remembers no answers and on one that does, as servers do by default:
 how often it meets a query again is told too.
+
+This client takes longer for a call than the server does, which so is never busy. Where h2load is
+installed (nghttp2), it shows what a server does that is: each on a core of its own.
 """
 
 import asyncio
@@ -18,6 +21,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 
+from benchmarks import saturation
 from benchmarks.processes import ServerProcess, running
 from ilk import ann
 from ilk.bundle import Bundle, open_bundle
@@ -76,12 +80,13 @@ def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
             spent["unary"].append(_call(real, "FindNeighbors", asked.unary))
             spent["batch"].append(_call(real, "BatchFindNeighbors", asked.batches))
             spent["stream"].append(asyncio.run(_stream(real, asked.streamed)))
-            spent["two"].append(_call(two, "FindNeighbors", asked.unary))
+            spent["two"].append(_call(two, "FindNeighbors", asked.unary, workers=2))
             spent["unary again"].append(_call(remembering, "FindNeighbors", asked.unary))
             spent["batch again"].append(_call(remembering, "BatchFindNeighbors", asked.batches))
             bare.append(_bare_search_us(bundle, asked.unary))
     cpu_us = {name: float(np.median([s.cpu_us_per_call for s in of])) for name, of in spent.items()}
     rate = {name: float(np.median([s.calls_per_s for s in of])) for name, of in spent.items()}
+    busy = _busy(store, rounds) if saturation.is_there() else {}
     bare_us = float(np.median(bare))
     batch_us, again_us = cpu_us["batch"] / _BATCH, cpu_us["batch again"] / _BATCH
     return {
@@ -108,6 +113,38 @@ def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
         / cpu_us["unary again"],
         "remembering: batch, us per query": again_us,
         "remembering: batch queries per CPU-second / bare": bare_us / again_us,
+        **busy,
+    }
+
+
+def _busy(store: Path, rounds: Sequence[Requests]) -> dict[str, float]:
+    """Return figures of servers that are never idle."""
+    stored = ("--store", str(store), "--workers", "1")
+    modules = {
+        "empty": ("benchmarks.empty_server", stored),
+        "unary": ("server", (*stored, "--answer-memory-mb", "0")),
+        "again": ("server", stored),
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in modules}
+    with contextlib.ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(running(*of, core=saturation.SERVER_CORE))
+            for name, of in modules.items()
+        }
+        for asked in rounds:
+            for name, server in servers.items():
+                found[name].append(saturation.saturate(server, asked.unary, 3 * len(asked.unary)))
+    cpu_us, rate = (
+        {name: float(np.median([pair[at] for pair in of])) for name, of in found.items()}
+        for at in (0, 1)
+    )
+    return {
+        "busy: empty handler, us per call": cpu_us["empty"],
+        "busy: FindNeighbors, us per call": cpu_us["unary"],
+        "busy: over empty handler, us": cpu_us["unary"] - cpu_us["empty"],
+        "busy: throughput / empty handler's (clock)": rate["unary"] / rate["empty"],
+        "busy, remembering: over empty handler, us": cpu_us["again"] - cpu_us["empty"],
+        "busy, remembering: throughput / empty handler's": rate["again"] / rate["empty"],
     }
 
 
@@ -142,17 +179,21 @@ def _asked_before(rounds: Sequence[Sequence[bytes]]) -> float:
     return n_again / len(rounds[-1])
 
 
-def _call(server: ServerProcess, method: str, bodies: Sequence[bytes]) -> Spent:
-    return asyncio.run(_call_many(server, method, bodies))
+def _call(
+    server: ServerProcess, method: str, bodies: Sequence[bytes], *, workers: int = 1
+) -> Spent:
+    return asyncio.run(_call_many(server, method, bodies, workers))
 
 
-async def _call_many(server: ServerProcess, method: str, bodies: Sequence[bytes]) -> Spent:
-    """Keep ``_CONCURRENCY`` calls under way until each of ``bodies`` has been answered."""
+async def _call_many(
+    server: ServerProcess, method: str, bodies: Sequence[bytes], workers: int
+) -> Spent:
+    """Keep ``_CONCURRENCY`` calls for each worker under way until ``bodies`` have been answered."""
     async with contextlib.AsyncExitStack() as stack:
         # Connections of their own, or all would be one, and reach one worker.
         channels = [
             await stack.enter_async_context(grpc.aio.insecure_channel(server.address, _OWN))
-            for _ in range(_CONNECTIONS)
+            for _ in range(workers * _CONNECTIONS)
         ]
         asks: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = [
             channel.unary_unary(f"/ilk.v1.SimilarityService/{method}") for channel in channels
@@ -167,7 +208,7 @@ async def _call_many(server: ServerProcess, method: str, bodies: Sequence[bytes]
             await ask(bodies[0])
         cpu_s, clock_s = server.cpu_s(), time.perf_counter()
         at_once = _BATCHES_AT_ONCE if method.startswith("Batch") else _CONCURRENCY
-        await asyncio.gather(*(caller() for _ in range(at_once)))
+        await asyncio.gather(*(caller() for _ in range(workers * at_once)))
         spent_s = server.cpu_s() - cpu_s
         took_s = time.perf_counter() - clock_s
         return Spent(1e6 * spent_s / len(bodies), len(bodies) / took_s)

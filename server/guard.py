@@ -155,7 +155,7 @@ class Guard:
         access: Access | None = None,
     ) -> None:
         self._gate = gate
-        self._counts = counts
+        self.counts = counts
         self._observers = observers
         self._access = access
 
@@ -170,10 +170,10 @@ class Guard:
         gate = self._gate
         gate.passed += 1
         if gate.in_flight >= gate.max_in_flight:
-            self._counts.shed["in flight"] += 1
+            self.counts.shed["in flight"] += 1
             return True
         if lane is not None and lane.is_full:
-            self._counts.shed["queue"] += 1
+            self.counts.shed["queue"] += 1
             return True
         return False
 
@@ -183,7 +183,7 @@ class Guard:
         """Return what gRPC calls for a unary rpc."""
         if self._access is not None:
             handler = self._access.admitted(method, handler)
-        gate, by_kind = self._gate, ByKind(self._counts, method)
+        gate, by_kind = self._gate, ByKind(self.counts, method)
 
         async def guarded(data: bytes, context: Context) -> bytes:
             started_s = perf_counter()
@@ -192,7 +192,7 @@ class Guard:
             call = Call(context, by_kind)
             try:
                 if call.left_s is not None and call.left_s <= _TOO_LATE_S:
-                    self._counts.expired["arrival"] += 1
+                    self.counts.expired["arrival"] += 1
                     raise DeadlineExceeded("the deadline passed before the work began")
                 return await handler(data, call)
             except asyncio.CancelledError:
@@ -218,7 +218,7 @@ class Guard:
         """Return what gRPC calls for an rpc of two streams."""
         if self._access is not None:
             converse = self._access.admitted(method, converse)
-        gate, by_kind = self._gate, ByKind(self._counts, method)
+        gate, by_kind = self._gate, ByKind(self.counts, method)
 
         async def guarded(_: object, context: Context) -> None:
             started_s = perf_counter()

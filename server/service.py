@@ -18,6 +18,7 @@ from ilk.v1 import similarity_pb2 as pb
 from server import batches, requests, responses
 from server.admission import Lane
 from server.answers import Answered
+from server.gathering import Gathering
 from server.guard import KINDS, SHEDDING, Call, Guard, failing
 from server.live import Live, Served
 from server.shadow import Shadow
@@ -57,6 +58,7 @@ class SimilarityService:
         self._shadow = shadow
         self._guard = guard
         self._streams = Streams(live, work, shadow)
+        self._gathering = Gathering(guard.counts)
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return what a server registers. Handlers take and give bytes: parsing is theirs to time."""
@@ -90,8 +92,15 @@ class SimilarityService:
         if call.terms is not None:
             call.terms.admit(query, cost)
         # Nearly every call: what it goes through is counted in fractions of a microsecond.
-        if cost <= SHORT or (call.privacy is None and served.answers.has(query)):
+        if call.privacy is None and served.answers.has(query):
             answered = _answer(served, query, call)
+        elif cost <= SHORT:
+            if self._gathering.takes(query, call):
+                answered = await self._gathering.answer(served, query, call)
+                call.requested = query.neighbor_count
+                call.returned = len(answered.found.neighbors)
+            else:
+                answered = _answer(served, query, call)
         else:
             lane = self._work.lane(cost)
             self._work.check("accuracy" if query.accuracy else "neighbor_count", cost)

@@ -5,8 +5,9 @@ It refuses to know single calls and batches.
 
 import asyncio
 import functools
+from collections.abc import Sequence
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import grpc
 
@@ -26,10 +27,37 @@ from server.work import Work
 _MOST_TOGETHER: Final = 64
 # When the server stops, a stream that is silent for this long has been answered all it asked.
 _SILENCE_S: Final = 0.1
-# So many rounds of the event loop in which no message comes show that none waits.
-_ROUNDS: Final = 2
 _REQUEST_ID: Final = b"\x0a"
 _TAGS: Final = Tags(b"\x12", b"\x1a")
+
+
+class Stream(Protocol):
+    """What a stream is read from and written to."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether :meth:`read` would return at once."""
+
+    async def read(self) -> Any:
+        """Return the next message; ``grpc.aio.EOF`` after the last."""
+
+    async def write_all(self, messages: Sequence[bytes]) -> None:
+        """Send messages."""
+
+
+class OneByOne:
+    """A stream of ``grpc.aio``, which tells nobody what waits: each message is answered for itself."""
+
+    is_ready = False
+
+    def __init__(self, context: Context) -> None:
+        self.read = context.read
+        self._write = context.write
+
+    async def write_all(self, messages: Sequence[bytes]) -> None:
+        """Send messages."""
+        for message in messages:
+            await self._write(message)
 
 
 class Streams:
@@ -63,13 +91,13 @@ class Streams:
         Unavailable
             If the server stops; all that was read is answered before.
         """
-        inbox = _Inbox(context)
+        stream: Any = context if hasattr(context, "write_all") else OneByOne(context)
+        inbox = _Inbox(stream)
         self._inboxes.add(inbox)
         try:
             while messages := await inbox.take(_SILENCE_S if self._stopping else None):
                 started_s = perf_counter()
-                for data in await self._answers(messages, call):
-                    await context.write(data)
+                await stream.write_all(await self._answers(messages, call))
                 _count(call, perf_counter() - started_s, len(messages))
         finally:
             self._inboxes.discard(inbox)
@@ -125,8 +153,8 @@ def _count(call: Call, took_s: float, n_messages: int) -> None:
 class _Inbox:
     """What the caller of one stream has sent and nobody has read yet."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
         self._reading: asyncio.Task[Any] | None = None
         self._is_waiting = False
         self._ended = False
@@ -140,32 +168,31 @@ class _Inbox:
         Unavailable
             If nothing comes for ``silence_s``, or the wait is ended from outside.
         """
-        reading = self._next()
+        stream = self._stream
+        if stream.is_ready:
+            message = await stream.read()
+        else:
+            message = await self._wait(silence_s)
+        messages: list[bytes] = []
+        while message is not grpc.aio.EOF:
+            messages.append(message)
+            if len(messages) == _MOST_TOGETHER or not stream.is_ready:
+                break
+            message = await stream.read()
+        self.n_taken += len(messages)
+        return messages
+
+    async def _wait(self, silence_s: float | None) -> Any:
+        self._reading = asyncio.ensure_future(self._stream.read())
         self._is_waiting = True
         try:
-            await (reading if silence_s is None else asyncio.wait_for(reading, silence_s))
+            return await asyncio.wait_for(self._reading, silence_s)
         except (asyncio.CancelledError, asyncio.TimeoutError):
             if silence_s is None and not self._ended:
                 raise  # the caller has cancelled
             raise Unavailable("the server is stopping; ask again") from None
         finally:
             self._is_waiting = False
-        messages: list[bytes] = []
-        while reading.done() and reading.result() is not grpc.aio.EOF:
-            messages.append(reading.result())
-            self._reading = None
-            if len(messages) == _MOST_TOGETHER:
-                break
-            reading = self._next()
-            for _ in range(_ROUNDS):
-                await asyncio.sleep(0)
-        self.n_taken += len(messages)
-        return messages
-
-    def _next(self) -> "asyncio.Task[Any]":
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(self._context.read())
-        return self._reading
 
     def end_if_waiting(self, n_taken: int) -> None:
         """End the wait for a message if none came since ``n_taken``."""

@@ -12,6 +12,9 @@ from typing import Any, Final, NoReturn
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
+from server.wire.pause import Pause
+from server.wire.stream import Inbox, Outbox
+
 _NO_FLAGS: Final = 0
 # Of deadlines, which are Unix times, the core's "never" is above this.
 _NEVER_S: Final = 1e15
@@ -52,7 +55,17 @@ class Call:
         Called once nothing more will happen to it.
     """
 
-    __slots__ = ("_begun", "_call", "_ended", "_event", "_loop", "_over", "_task", "cancelled")
+    __slots__ = (
+        "_begun",
+        "_call",
+        "_cancelled",
+        "_ended",
+        "_event",
+        "_inbox",
+        "_loop",
+        "_over",
+        "_task",
+    )
 
     def __init__(
         self, event: Any, loop: asyncio.AbstractEventLoop, ended: Callable[["Call"], object]
@@ -64,7 +77,8 @@ class Call:
         self._task: asyncio.Task[None] | None = None
         self._begun = False
         self._over = False
-        self.cancelled = False
+        self._cancelled = False
+        self._inbox: Inbox | None = None
         self._call.start_server_batch((_CLOSE(_NO_FLAGS),), self)
 
     # What handlers ask.
@@ -88,6 +102,10 @@ class Call:
         told = cygrpc.auth_context(self._call)
         return {} if told is None else {key.decode(): of for key, of in told.items()}
 
+    def cancelled(self) -> bool:
+        """Return whether the caller has gone, or the deadline is over."""
+        return self._cancelled
+
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
     ) -> NoReturn:
@@ -101,27 +119,53 @@ class Call:
 
     async def read(self) -> Any:
         """Return the next message of the caller's stream; ``grpc.aio.EOF`` after the last."""
-        message = await self._asked((_RECEIVE(_NO_FLAGS),))
+        if self._inbox is None:
+            self._inbox = Inbox(self._call, self._loop)
+        if self._over and not self._inbox.is_ready:
+            raise asyncio.CancelledError
+        message = await self._inbox.next()
+        if message is None and self._cancelled:
+            raise asyncio.CancelledError
         return grpc.aio.EOF if message is None else message
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether :meth:`read` would return at once."""
+        return self._inbox is not None and self._inbox.is_ready
 
     async def write(self, message: bytes) -> None:
         """Send a message of the answering stream, once the one before is on its way."""
-        await self._asked((*self._beginning(), _SEND(message, _NO_FLAGS)))
+        await self.write_all((message,))
+
+    async def write_all(self, messages: Sequence[bytes]) -> None:
+        """Send messages of the answering stream, each once the one before is on its way."""
+        if self._over:
+            raise asyncio.CancelledError
+        outbox = Outbox(self._call, self._loop, self._beginning(), messages)
+        await outbox.sent
 
     # What becomes of it.
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run the handler: at once as far as it gets, as most answers need not wait for anything."""
+        self._step(coroutine, coroutine.send, None)
+
+    def _step(
+        self, handler: Coroutine[Any, Any, None], step: Callable[[Any], Any], value: Any
+    ) -> None:
         try:
-            waited = coroutine.send(None)
-        except StopIteration:
+            waited = step(value)
+        except (StopIteration, asyncio.CancelledError):
             return
-        self.go_on(_resumed(coroutine, waited))
+        if isinstance(waited, Pause):
+            waited.begin(handler, self._step)
+        else:
+            self.go_on(_resumed(handler, waited))
 
     def go_on(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run the rest of the handler as a task."""
         self._task = self._loop.create_task(coroutine)
-        if self.cancelled:
+        if self._cancelled:
             self._task.cancel()
 
     def receive(self, tag: object) -> None:
@@ -160,7 +204,7 @@ class Call:
         """Take note that the caller has gone, or has been told all."""
         self._over = True
         if event.batch_operations[0].cancelled():
-            self.cancelled = True
+            self._cancelled = True
             if self._task is not None:
                 self._task.cancel()
         self._ended(self)
@@ -170,27 +214,6 @@ class Call:
             return ()
         self._begun = True
         return (_BEGIN,)
-
-    async def _asked(self, operations: tuple[Any, ...]) -> bytes | None:
-        """Ask the core for something; return what was received, if that was asked."""
-        if self._over:
-            raise asyncio.CancelledError
-        wish = _Wish(self._loop)
-        self._call.start_server_batch(operations, wish)
-        return await wish.future
-
-
-class _Wish:
-    __slots__ = ("future",)
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.future: asyncio.Future[bytes | None] = loop.create_future()
-
-    def complete(self, event: Any) -> None:
-        if not self.future.done():
-            received = event.batch_operations[0]
-            is_message = received.type() == cygrpc.OperationType.receive_message
-            self.future.set_result(received.message() if is_message else None)
 
 
 @types.coroutine

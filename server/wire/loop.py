@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 # So many completions in a row are taken before the loop's own work has a turn.
-_MOST_AT_ONCE: Final = 32
+_MOST_AT_ONCE: Final = 64
 _PAST: Final = 0.0
 
 

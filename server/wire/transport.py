@@ -145,7 +145,7 @@ class _Unary:
         call, handler = self._call, self._handler
         message = event.batch_operations[0].message()
         if message is None:
-            if not call.cancelled:
+            if not call.cancelled():
                 call.refuse_silence()
             return
         if handler.request_deserializer is not None:

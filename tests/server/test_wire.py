@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 
 from server.wire.loop import CompletionLoop
+from server.wire.stream import Inbox
 from server.wire.transport import Server
 
 OPTIONS = (("grpc.so_reuseport", 0),)
@@ -78,6 +80,14 @@ class Servicer:
         while (message := await context.read()) is not grpc.aio.EOF:
             await context.write(message + b"!")
 
+    async def burst(self, _: object, context: Any) -> None:
+        try:
+            n_messages = int(await context.read())
+            await context.write_all([str(n).encode() for n in range(n_messages)])
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
     async def echoes(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         async for message in messages:
             yield message
@@ -89,6 +99,7 @@ class Servicer:
         methods["number"] = one(self.echo, int, str.encode)
         methods["count"] = grpc.unary_stream_rpc_method_handler(self.count, bytes, bytes)
         methods["both"] = many(self.both)
+        methods["burst"] = many(self.burst)
         methods["echoes"] = many(self.echoes, bytes, bytes)
         return grpc.method_handlers_generic_handler("t", methods)
 
@@ -315,3 +326,55 @@ def test_a_loop_starts_and_ends_in_a_process_that_serves_nothing() -> None:
     )
     assert (done.returncode, done.stdout) == (0, "done\n")
     assert done.stderr == ""
+
+
+class Core:
+    """As much of the core's call as a stream uses: it remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def start_server_batch(self, operations: tuple[Any, ...], tag: object) -> None:
+        self.asked.append(operations)
+
+
+def received(message: bytes | None) -> Any:
+    return SimpleNamespace(batch_operations=[SimpleNamespace(message=lambda: message)])
+
+
+@pytest.mark.parametrize(("size", "n_ahead"), [(10, 64), (20_000, 4), (1_000_000, 1)])
+def test_a_stream_is_read_ahead_only_as_far_as_it_is_little(size: int, n_ahead: int) -> None:
+    async def read() -> tuple[int, bytes | None, int]:
+        core = Core()
+        inbox = Inbox(core, asyncio.get_running_loop())
+        n_brought = 0
+        while len(core.asked) > n_brought:
+            n_brought += 1
+            inbox.complete(received(n_brought.to_bytes(2, "big") * (size // 2)))
+        message = await inbox.next()
+        return n_brought, message, len(core.asked)
+
+    n_brought, message, n_asked = asyncio.run(read())
+    assert n_brought == n_ahead
+    assert message == b"\x00\x01" * (size // 2)
+    assert n_asked == n_ahead + 1
+
+
+@pytest.mark.parametrize("n_messages", [1, 200])
+def test_a_long_stream_keeps_its_order(running: Running, n_messages: int) -> None:
+    messages = [str(n).encode() for n in range(n_messages)]
+    told = list(running.channel.stream_stream("/t/both")(iter(messages), timeout=TIMEOUT_S))
+    assert told == [message + b"!" for message in messages]
+
+
+def test_messages_written_at_once_arrive_in_order(own: Running) -> None:
+    stream = own.channel.stream_stream("/t/burst")(iter((b"300",)), timeout=TIMEOUT_S)
+    assert list(stream) == [str(n).encode() for n in range(300)]
+
+
+def test_a_caller_who_leaves_a_burst_ends_it(own: Running) -> None:
+    stream = own.channel.stream_stream("/t/burst")(iter((b"200000",)), timeout=TIMEOUT_S)
+    next(stream)
+    stream.cancel()
+    assert own.servicer.cancelled.wait(TIMEOUT_S)
+    assert own.ask("echo") == b"hello"

@@ -1,0 +1,61 @@
+"""What a server does that is never idle: h2load on one core keeps it busy on another.
+
+A client in Python spends more on a call than the server does.
+"""
+
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.processes import ServerProcess, held_to
+
+# One connection each, and each with a request of its own.
+_PROGRAMS = 4
+_UNDER_WAY = 16
+_RATE = re.compile(r"finished in [\d.]+\w+, ([\d.]+) req/s")
+_DONE = re.compile(r"(\d+) succeeded, 0 failed, 0 errored, 0 timeout")
+SERVER_CORE, CLIENT_CORE = 0, 1
+
+
+def is_there() -> bool:
+    """Whether this machine can measure it."""
+    return shutil.which("h2load") is not None
+
+
+def saturate(server: ServerProcess, bodies: Sequence[bytes], n_calls: int) -> tuple[float, float]:
+    """Return CPU microseconds per call of ``FindNeighbors``, and calls per second.
+
+    Parameters
+    ----------
+    server
+        Held to ``SERVER_CORE``.
+    bodies
+        Requests, one for each of the programs.
+    n_calls
+        Of all programs together.
+    """
+    cpu_s = server.cpu_s()
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / str(n) for n in range(_PROGRAMS)]
+        for file, body in zip(files, bodies, strict=False):
+            file.write_bytes(b"\0" + struct.pack(">I", len(body)) + body)
+        programs = [_program(server.address, file, n_calls // _PROGRAMS) for file in files]
+        said = [program.communicate()[0] for program in programs]
+    spent_s = server.cpu_s() - cpu_s
+    rates = [_RATE.search(text) for text in said]
+    if not all(rates) or not all(map(_DONE.search, said)):
+        raise RuntimeError(f"h2load had calls that failed:\n{said[0]}")
+    return 1e6 * spent_s / n_calls, sum(float(rate.group(1)) for rate in rates if rate)
+
+
+def _program(address: str, body: Path, n_calls: int) -> "subprocess.Popen[str]":
+    command = ["h2load", "-n", str(n_calls), "-c", "1", "-m", str(_UNDER_WAY), "-d", str(body)]
+    headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+    url = f"http://{address}/ilk.v1.SimilarityService/FindNeighbors"
+    program = subprocess.Popen([*command, *headers, url], stdout=subprocess.PIPE, text=True)
+    held_to(program.pid, CLIENT_CORE)
+    return program

@@ -1,0 +1,102 @@
+"""Knows how single calls that are there at once share one search.
+
+It refuses to wait for more of them: those that gRPC's core has ready when the first is read are answered
+together, and a call that comes alone is answered alone.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from time import perf_counter
+
+from ilk.types import Query
+from server.answers import Answered
+from server.guard import Call
+from server.live import Served
+from server.metrics import Counts
+from server.wire.pause import Pause, may_pause
+
+
+class _Turn(Pause):
+    """One call's place in the next search."""
+
+    __slots__ = ("call", "query", "served")
+
+    def __init__(self, served: Served, query: Query, call: Call) -> None:
+        self.served = served
+        self.query = query
+        self.call = call
+
+
+class Gathering:
+    """Answers plain queries of callers who are told everything.
+
+    Parameters
+    ----------
+    counts
+        Where calls are counted that were dropped because their callers had gone.
+    """
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._turns: list[_Turn] = []
+
+    def takes(self, query: Query, call: Call) -> bool:
+        """Whether a query may be answered here, and gains by it."""
+        return query.shape is not None and call.privacy is None and may_pause()
+
+    async def answer(self, served: Served, query: Query, call: Call) -> Answered:
+        """Return the answer to a query, once the calls that are there have been read.
+
+        Raises
+        ------
+        NotFound, InvalidRequest
+            As :func:`ilk.query.answer`.
+        """
+        if not self._turns:
+            # The loop comes to it when the core has nothing more, or has had many a turn.
+            asyncio.get_running_loop().call_soon(self._answer_all)
+        turn = _Turn(served, query, call)
+        self._turns.append(turn)
+        answered: Answered = await turn
+        return answered
+
+    def _answer_all(self) -> None:
+        turns, self._turns = self._turns, []
+        by_bundle: dict[int, list[_Turn]] = {}
+        for turn in turns:
+            if turn.call.context.cancelled():
+                self._counts.expired["queue"] += 1
+                turn.fail(asyncio.CancelledError())
+            else:
+                by_bundle.setdefault(id(turn.served), []).append(turn)
+        for alike in by_bundle.values():
+            _answer_together(alike)
+
+
+def _answer_together(turns: list[_Turn]) -> None:
+    started_s = perf_counter()
+    outcomes = _outcomes(turns[0].served, [turn.query for turn in turns])
+    share_s = (perf_counter() - started_s) / len(turns)
+    for turn, outcome in zip(turns, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            turn.fail(outcome)
+        else:
+            turn.call.search_s = share_s
+            turn.resume(outcome)
+
+
+def _outcomes(served: Served, queries: Sequence[Query]) -> Sequence[Answered | Exception]:
+    """Return the answer to each query, or its error; an unforeseen one befalls nobody else."""
+    if len(queries) > 1:
+        try:
+            return served.answers.to_many(queries)
+        except Exception:  # noqa: BLE001 - whose fault it is shows below
+            return [_outcome(served, query) for query in queries]
+    return [_outcome(served, queries[0])]
+
+
+def _outcome(served: Served, query: Query) -> Answered | Exception:
+    try:
+        return served.answers.to(query)
+    except Exception as error:  # noqa: BLE001 - raised again in the call's own handler
+        return error

@@ -1,0 +1,42 @@
+"""Knows how a handler waits without a task: whoever it waits for goes on with it.
+
+It refuses to know what it waits for, and gRPC.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+Handler = Coroutine[Any, Any, None]
+GoOn = Callable[[Handler, Callable[[Any], Any], Any], None]
+
+
+def may_pause() -> bool:
+    """Whether whoever runs now may wait so: a task would not know what to make of it."""
+    return asyncio.current_task() is None
+
+
+class Pause:
+    """Awaited by a handler that `server.wire` runs; :func:`may_pause` tells whether it does.
+
+    A task, which waits for a future, is woken by way of the event loop, and that costs more than many an
+    answer does.
+    """
+
+    __slots__ = ("_go_on", "_handler")
+
+    def __await__(self) -> Generator["Pause", Any, Any]:
+        return (yield self)
+
+    def begin(self, handler: Handler, go_on: GoOn) -> None:
+        """Take note of who waits, and of what is to run a step of it."""
+        self._handler = handler
+        self._go_on = go_on
+
+    def resume(self, value: Any) -> None:
+        """Go on at once, with ``value`` as what was waited for."""
+        self._go_on(self._handler, self._handler.send, value)
+
+    def fail(self, error: BaseException) -> None:
+        """Go on at once, with an error."""
+        self._go_on(self._handler, self._handler.throw, error)
