@@ -24,7 +24,6 @@ log = logging.getLogger("ilk.server")
 # All that `server.wire` asks of the core.
 CORE_NAMES: Final = (
     "CompletionQueue",
-    "OperationType",
     "ReceiveCloseOnServerOperation",
     "ReceiveMessageOperation",
     "SendInitialMetadataOperation",

@@ -41,7 +41,7 @@ def test_grpcio_without_a_name_of_the_core_is_served_by_aio_and_one_warning_says
     flags = ("--store", str(sample_store), "--port", "0", "--workers", workers)
     program = start(*flags, PYTHONPATH=poorer)
     with SimilarityClient(program.address()) as client:
-        assert len(client.find_neighbors(MATRIX)) == 3
+        assert len(client.find_neighbors(MATRIX).neighbors) == 3
     program.process.send_signal(signal.SIGTERM)
     code, log = program.ended()
     assert (code, log.count(COMPLAINT), "Traceback" in log) == (0, 1, False), log
@@ -53,7 +53,7 @@ def test_who_asks_for_aio_is_not_told_what_the_core_lacks(
     flags = ("--store", str(sample_store), "--port", "0", "--workers", "1", "--transport", "aio")
     program = start(*flags, PYTHONPATH=poorer)
     with SimilarityClient(program.address()) as client:
-        assert len(client.find_neighbors(MATRIX)) == 3
+        assert len(client.find_neighbors(MATRIX).neighbors) == 3
     assert COMPLAINT not in program.log.read_text()
 
 
