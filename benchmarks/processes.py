@@ -26,6 +26,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def workers_of(supervisor: psutil.Process) -> list[psutil.Process]:
+    """Return the children that answer calls; not the one that stands by, which listens on no port."""
+    return [child for child in supervisor.children() if _listens(child)]
+
+
+def _listens(process: psutil.Process) -> bool:
+    try:
+        return any(c.status == psutil.CONN_LISTEN for c in process.net_connections("tcp"))
+    except psutil.NoSuchProcess:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
     """A running server: its address, and its process id."""
@@ -36,7 +48,7 @@ class ServerProcess:
     def cpu_s(self) -> float:
         """Return user and system seconds spent so far by the process, its threads and its workers."""
         own = psutil.Process(self.pid)
-        spent = [process.cpu_times() for process in (own, *own.children())]
+        spent = [process.cpu_times() for process in (own, *workers_of(own))]
         return sum(times.user + times.system for times in spent)
 
 

@@ -1,5 +1,6 @@
 """Knows the command line of the server: ``python -m server --store store``."""
 
+import dataclasses
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from server import logs
 from server.front import Alone
 from server.settings import ServerSettings
 from server.supervisor import Supervisor
+from server.transports import usable
 
 app = App(
     name="server",
@@ -32,6 +34,7 @@ def serve(settings: Annotated[ServerSettings | None, Parameter(name="*")] = None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(exits.DONE))
     settings = settings or ServerSettings()
     logs.configure(settings.log_format)
+    settings = dataclasses.replace(settings, transport=usable(settings.transport))
     if settings.workers > 1:
         Supervisor(settings).run()
     else:

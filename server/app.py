@@ -33,8 +33,7 @@ from server.service import SERVICE, SimilarityService
 from server.settings import ServerSettings
 from server.shadow import Shadow
 from server.tracing import tracing
-from server.wire.loop import CompletionLoop, run_loop
-from server.wire.transport import Server
+from server.transports import AnyServer, new_server, run_in_loop
 from server.work import Work
 
 log = logging.getLogger("ilk.server")
@@ -140,15 +139,14 @@ def _server(
     access: Access | None,
     *,
     shared_port: bool,
-) -> "grpc.aio.Server | Server":
+) -> AnyServer:
     options = [
         ("grpc.so_reuseport", int(shared_port)),
         ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
         ("grpc.server.max_pending_requests", settings.max_queued),
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_queued),
     ]
-    own = isinstance(asyncio.get_running_loop(), CompletionLoop)
-    server = Server(options) if own else grpc.aio.server(options=options)
+    server = new_server(options)
     server.add_generic_rpc_handlers((service.handlers(),))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     if settings.reflection:
@@ -158,7 +156,7 @@ def _server(
 
 
 def _listen(
-    server: "grpc.aio.Server | Server",
+    server: AnyServer,
     settings: ServerSettings,
     credentials: grpc.ServerCredentials | None,
 ) -> int:
@@ -250,12 +248,4 @@ def start(
         shared_port=shared_port,
         ledger=ledger,
     )
-    if settings.transport == "core":
-        run_loop(serve)
-        return
-    try:
-        import uvloop
-    except ImportError:  # Windows has none
-        asyncio.run(serve)
-    else:
-        uvloop.run(serve)
+    run_in_loop(serve, settings.transport)

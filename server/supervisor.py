@@ -1,7 +1,8 @@
 """Knows how worker processes are started, watched, restarted and ended.
 
 It refuses to know calls and bundles. It never forks: a process that has searched cannot be (libgomp
-hangs in the child), so each worker is a new interpreter.
+hangs in the child), so each worker is a new interpreter. What takes that long to start has started
+before it is needed: one more stands by, without orders.
 """
 
 import contextlib
@@ -46,6 +47,8 @@ class Slot:
 
     Attributes
     ----------
+    number
+        Which worker it is, from 0; -1: none yet, it stands by.
     process, link
         The worker in it; None between a fall and the restart.
     report
@@ -56,7 +59,7 @@ class Slot:
         When the empty place is to be filled, on the monotonic clock.
     """
 
-    number: int
+    number: int = -1
     process: "subprocess.Popen[bytes] | None" = None
     link: Connection | None = None
     report: Report | None = None
@@ -68,6 +71,9 @@ class Slot:
     def is_serving(self) -> bool:
         """Whether the worker takes new calls."""
         return self.report is not None and self.report.serving
+
+    def __str__(self) -> str:
+        return "the spare worker" if self.number < 0 else f"worker {self.number}"
 
 
 def pause_s(falls: int) -> float:
@@ -87,6 +93,7 @@ class Supervisor:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._slots = [Slot(number) for number in range(settings.workers)]
+        self._spare = Slot()
         self._stopping = False
         self._announced = False
         self._retired = Counts()
@@ -130,38 +137,58 @@ class Supervisor:
         living = {s.number: s.report.snapshot for s in list(self._slots) if s.report is not None}
         return Fleet(living, self._retired, self._restarts)
 
+    @property
+    def _places(self) -> list[Slot]:
+        return [*self._slots, self._spare]
+
+    def _is_wanted(self, slot: Slot) -> bool:
+        """Whether an empty place is to be filled, if not at once; the spare's when all serve."""
+        return slot.process is None and (
+            slot is not self._spare or all(other.is_serving for other in self._slots)
+        )
+
     def _fill_slots(self) -> None:
         now_s = time.monotonic()
-        for slot in self._slots:
-            if slot.process is None and slot.restart_at_s <= now_s:
-                self._start(slot)
+        for slot in self._places:
+            if self._is_wanted(slot) and slot.restart_at_s <= now_s:
+                if self._spare.process is None:
+                    self._launch()
+                if slot is not self._spare:
+                    self._order(slot)
 
-    def _start(self, slot: Slot) -> None:
+    def _launch(self) -> None:
+        """Start a process that stands by."""
         ours, theirs = connection.Pipe()
         with theirs:
-            slot.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            self._spare.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", "server.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno(), self._ledger],
                 stdin=subprocess.DEVNULL,
                 # A terminal's Ctrl-C is for the supervisor, who passes it on.
                 start_new_session=True,
             )
-        slot.link = ours
+        self._spare.link = ours
+
+    def _order(self, slot: Slot) -> None:
+        """Have who stands by fill the place of a worker."""
+        assert self._spare.link is not None
+        slot.process, slot.link = self._spare.process, self._spare.link
+        self._spare = Slot()
         sound = next((s.report.snapshot.version for s in self._slots if s.report), None)
         with contextlib.suppress(OSError):  # it died at once: its end is read like any other
-            give_orders(ours, Orders(slot.number, self._settings, sound, self._ledger))
+            give_orders(slot.link, Orders(slot.number, self._settings, sound, self._ledger))
 
     def _wait(self, signals: socket.socket) -> None:
         """Wait for a signal, a word of a worker or the end of one, or until a restart is due."""
-        due_s = [slot.restart_at_s for slot in self._slots if slot.process is None]
+        due_s = [slot.restart_at_s for slot in self._places if self._is_wanted(slot)]
         timeout_s = max(0.0, min(due_s) - time.monotonic()) if due_s else None
-        links = {slot.link: slot for slot in self._slots if slot.link is not None}
+        links = {slot.link: slot for slot in self._places if slot.link is not None}
         for ready in connection.wait([signals, *links], timeout_s):
             if ready is signals:
                 self._heed(signals)
             else:
                 self._listen(links[ready])  # type: ignore[index]
-        _reap_orphans({s.process.pid for s in self._slots if s.process is not None})
+        _reap_orphans({s.process.pid for s in self._places if s.process is not None})
 
     def _heed(self, signals: socket.socket) -> None:
         for number in signals.recv(64):
@@ -184,7 +211,7 @@ class Supervisor:
         elif not self._announced:
             raise _refusal(word)
         else:
-            log.error("worker %d cannot start: %s", slot.number, word.message)
+            log.error("%s cannot start: %s", slot, word.message)
 
     def _bury(self, slot: Slot) -> None:
         """Take note of a worker's end, and of when its place is to be filled again."""
@@ -201,18 +228,18 @@ class Supervisor:
         slot.restart_at_s = now_s + pause_s(slot.falls)
         if self._stopping:
             return
-        self._restarts += 1
+        self._restarts += slot is not self._spare
         log.error(
-            "worker %d %s; restarting it in %.1f s",
-            slot.number,
+            "%s %s; restarting it in %.1f s",
+            slot,
             f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}",
             pause_s(slot.falls),
         )
         if not self._announced and slot.falls >= _MAX_STILLBORN:
-            raise IlkError(f"worker {slot.number} ended {slot.falls} times before it served a call")
+            raise IlkError(f"{slot} ended {slot.falls} times before it served a call")
 
     def _signal_workers(self, number: signal.Signals, slots: list[Slot] | None = None) -> None:
-        for slot in self._slots if slots is None else slots:
+        for slot in self._places if slots is None else slots:
             if slot.process is not None:
                 slot.process.send_signal(number)
 
@@ -221,8 +248,8 @@ class Supervisor:
         self._stopping = True
         self._signal_workers(signal.SIGTERM)
         deadline_s = time.monotonic() + self._settings.grace_s + _KILL_AFTER_S
-        while any(slot.process is not None for slot in self._slots):
-            links = {slot.link: slot for slot in self._slots if slot.link is not None}
+        while any(slot.process is not None for slot in self._places):
+            links = {slot.link: slot for slot in self._places if slot.link is not None}
             for ready in connection.wait(list(links), max(0.0, deadline_s - time.monotonic())):
                 with contextlib.suppress(IlkError):
                     self._listen(links[ready])  # type: ignore[index]

@@ -77,7 +77,10 @@ def main(descriptor: int) -> int:
     # Until there is a bundle to look after, there is none to look for.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     connection = Connection(descriptor)
-    orders = take_orders(connection)
+    try:
+        orders = take_orders(connection)
+    except (EOFError, OSError):  # it stood by for a supervisor that is gone
+        return 0
     logs.configure(orders.settings.log_format, worker=orders.number)
     try:
         app.start(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.processes import free_port, running
+from benchmarks.processes import free_port, running, workers_of
 from ilk import SimilarityClient
 from ilk.types import Query
 
@@ -133,7 +133,7 @@ def watched(store: Path, usual: Query, folder: Path) -> Iterator[Watched]:
     ended = threading.Event()
     with running("server", (*options, *ports), log=log) as server:
         supervisor = psutil.Process(server.pid)
-        workers = tuple(supervisor.children())
+        workers = tuple(workers_of(supervisor))
         here = "127.0.0.1"
         seen = Watched(
             server.address,

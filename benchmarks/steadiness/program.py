@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.processes import free_port
+from benchmarks.processes import free_port, workers_of
 
 _TIMEOUT_S = 60.0
 
@@ -44,7 +44,7 @@ class Program:
     def workers(self) -> list[psutil.Process]:
         """Return the processes that answer calls."""
         own = psutil.Process(self.process.pid)
-        return own.children() or [own]
+        return workers_of(own) or [own]
 
     def resources(self) -> Resources:
         """Return what the workers hold now."""

@@ -6,14 +6,13 @@ It refuses to know what there is to reflect.
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Any
 
-import grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from ilk.errors import PermissionDenied
 from server import status
 from server.access.control import Access
-from server.wire.transport import Server
+from server.transports import AnyServer
 
 
 class _Guarded(ReflectionServicer):  # type: ignore[misc]
@@ -33,9 +32,7 @@ class _Guarded(ReflectionServicer):  # type: ignore[misc]
             yield response
 
 
-def offer_reflection(
-    server: "grpc.aio.Server | Server", services: Sequence[str], access: Access | None
-) -> None:
+def offer_reflection(server: AnyServer, services: Sequence[str], access: Access | None) -> None:
     """Let a server tell of ``services``; to administrators alone, where callers are known."""
     names = (*services, reflection.SERVICE_NAME)
     # Not with `reflection.enable_server_reflection`: it knows servers of gRPC's own by their types.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,9 +33,21 @@ shared = pytest.mark.skipif(
 
 
 def workers_of(program: "Program") -> list[int]:
-    """Return the process ids of the workers that a server has started."""
+    """Return the process ids of the workers of a server, in the order of their start."""
+    return [pid for pid in children_of(program) if listens(pid)]
+
+
+def children_of(program: "Program") -> list[int]:
     children = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children")
     return [int(pid) for pid in children.read_text().split()]
+
+
+def listens(pid: int) -> bool:
+    """Whether a process answers calls; the one that stands by does not."""
+    try:
+        return any(c.status == "LISTEN" for c in psutil.Process(pid).net_connections("tcp"))
+    except psutil.NoSuchProcess:
+        return False
 
 
 def is_alive(pid: int) -> bool:
@@ -76,6 +89,43 @@ def test_a_fallen_worker_is_restarted_and_the_other_goes_on_serving(
 
 
 @shared
+def test_a_fallen_workers_place_is_taken_by_one_that_stood_by(
+    start: "Start", sample_store: Path, wait_until: Wait
+) -> None:
+    program = two_workers(start, sample_store)
+    program.address()
+    workers = workers_of(program)
+    wait_until(lambda: len(children_of(program)) == 3)
+    (spare,) = set(children_of(program)) - set(workers)
+    os.kill(workers[0], signal.SIGKILL)
+    wait_until(lambda: set(workers_of(program)) == {spare, workers[1]})
+    wait_until(lambda: len(children_of(program)) == 3)
+    family = children_of(program)
+    program.process.terminate()
+    code, log = program.ended()
+    assert (code, "spare" in log, "Traceback" in log) == (0, False, False), log
+    assert not any(map(is_alive, family))
+
+
+@shared
+def test_who_stands_by_is_replaced_when_it_falls_and_counts_as_no_worker(
+    start: "Start", sample_store: Path, wait_until: Wait
+) -> None:
+    program = two_workers(start, sample_store)
+    program.address()
+    workers = workers_of(program)
+    wait_until(lambda: len(children_of(program)) == 3)
+    (spare,) = set(children_of(program)) - set(workers)
+    os.kill(spare, signal.SIGKILL)
+    wait_until(lambda: not {spare} & set(children_of(program)) and len(children_of(program)) == 3)
+    fall = "the spare worker was ended by signal 9; restarting it in 0.1 s"
+    assert fall in program.log.read_text()
+    assert workers_of(program) == workers
+    program.process.kill()
+    wait_until(lambda: not any(map(is_alive, workers)))
+
+
+@shared
 def test_sighup_makes_every_worker_look_for_a_new_bundle(
     start: "Start", store: Store, wait_until: Wait
 ) -> None:
@@ -110,9 +160,11 @@ def test_workers_end_when_their_supervisor_is_killed(
 ) -> None:
     program = two_workers(start, sample_store, "--grace-s", "0.2")
     program.address()
-    workers = workers_of(program)
+    wait_until(lambda: len(children_of(program)) == 3)
+    family = children_of(program)
     program.process.kill()
-    wait_until(lambda: not any(map(is_alive, workers)))
+    wait_until(lambda: not any(map(is_alive, family)))
+    assert "Traceback" not in program.log.read_text()
 
 
 @shared
