@@ -106,6 +106,11 @@ class Call:
         """Return whether the caller has gone, or the deadline is over."""
         return self._cancelled
 
+    @property
+    def may_pause(self) -> bool:
+        """Whether the handler may wait by a :class:`server.wire.pause.Pause`: no task runs it."""
+        return self._task is None
+
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
     ) -> NoReturn:

@@ -3,7 +3,6 @@
 It refuses to know what it waits for, and gRPC.
 """
 
-import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
@@ -11,13 +10,8 @@ Handler = Coroutine[Any, Any, None]
 GoOn = Callable[[Handler, Callable[[Any], Any], Any], None]
 
 
-def may_pause() -> bool:
-    """Whether whoever runs now may wait so: a task would not know what to make of it."""
-    return asyncio.current_task() is None
-
-
 class Pause:
-    """Awaited by a handler that `server.wire` runs; :func:`may_pause` tells whether it does.
+    """Awaited by a handler that `server.wire` runs in no task, as its call tells (``may_pause``).
 
     A task, which waits for a future, is woken by way of the event loop, and that costs more than many an
     answer does.

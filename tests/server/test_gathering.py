@@ -22,7 +22,6 @@ from server.gathering import Gathering
 from server.metrics import Counts
 from server.settings import ServerSettings
 from server.wire.loop import CompletionLoop
-from server.wire.pause import may_pause
 
 TIMEOUT_S = 20.0
 
@@ -75,9 +74,11 @@ class Served:
         return self._answers.to_many(queries)
 
 
-def call(*, gone: bool = False) -> Any:
+def call(*, gone: bool = False, in_a_task: bool = False) -> Any:
     return SimpleNamespace(
-        context=SimpleNamespace(cancelled=lambda: gone), search_s=0.0, privacy=None
+        context=SimpleNamespace(cancelled=lambda: gone, may_pause=not in_a_task),
+        search_s=0.0,
+        privacy=None,
     )
 
 
@@ -182,10 +183,7 @@ def test_only_plain_queries_of_callers_told_everything_are_gathered(
 
 
 def test_a_task_answers_for_itself(gathering: Gathering, queries: list[Query]) -> None:
-    async def in_a_task() -> tuple[bool, bool]:
-        return may_pause(), gathering.takes(queries[0], call())
-
-    assert asyncio.run(in_a_task()) == (False, False)
+    assert not gathering.takes(queries[0], call(in_a_task=True))
 
 
 @pytest.fixture

@@ -53,6 +53,11 @@ class Servicer:
             raise
         return b""
 
+    async def pausing(self, data: bytes, context: Any) -> bytes:
+        before = context.may_pause
+        await asyncio.sleep(0)
+        return f"{before} {context.may_pause}".encode()
+
     async def left(self, data: bytes, context: Any) -> bytes:
         left_s = context.time_remaining()
         return b"none" if left_s is None else str(left_s).encode()
@@ -96,6 +101,7 @@ class Servicer:
         one, many = grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
         names = ("echo", "late", "thread", "forever", "left", "told", "abort", "late_abort", "fail")
         methods: dict[str, Any] = {name: one(getattr(self, name)) for name in names}
+        methods["pausing"] = one(self.pausing)
         methods["number"] = one(self.echo, int, str.encode)
         methods["count"] = grpc.unary_stream_rpc_method_handler(self.count, bytes, bytes)
         methods["both"] = many(self.both)
@@ -378,3 +384,7 @@ def test_a_caller_who_leaves_a_burst_ends_it(own: Running) -> None:
     stream.cancel()
     assert own.servicer.cancelled.wait(TIMEOUT_S)
     assert own.ask("echo") == b"hello"
+
+
+def test_a_handler_may_pause_until_it_has_waited(own: Running) -> None:
+    assert own.ask("pausing") == b"True False"
