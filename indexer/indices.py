@@ -60,8 +60,7 @@ def build_index(
     built, or not measured further. Candidates above ``settings.index_memory_mb`` are not built.
     """
     bench = Bench.of(key, factors, content, asking, settings)
-    n_rows, n_factors = factors.shape
-    specs = [_spec(k, key, n_rows, n_factors) for k in _candidates(bench.shape, settings)]
+    specs = [_spec(kind, key, bench.shape[0]) for kind in _candidates(bench.shape, settings)]
     measured: dict[IndexSpec, Measured] = {}
     unbuilt: list[IndexRecord] = []
     for spec in sorted(specs, key=bench.likely_us):
@@ -78,11 +77,9 @@ def build_index(
     )
 
 
-def _spec(kind: IndexKind, key: SpaceKey, n_rows: int, n_factors: int) -> IndexSpec:
+def _spec(kind: IndexKind, key: SpaceKey, n_rows: int) -> IndexSpec:
     if kind is IndexKind.IVF_PQ and n_rows >= _FINE_CODES_FROM:
-        # By affinity rows are found as well through lists of whole vectors, which cost less.
-        split = n_factors if key.by_likeness else 0
-        return IndexSpec(kind, by_direction=key.by_likeness, dims_per_code=1, split=split)
+        return IndexSpec(kind, by_direction=key.by_likeness, dims_per_code=1)
     return IndexSpec(kind, by_direction=key.by_likeness)
 
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import faiss
 
-from ilk.ann.spec import PAIRS_PER_EFFORT, IndexKind, IndexSpec
+from ilk.ann.spec import IndexKind, IndexSpec
 
 # Nanoseconds of one query on one thread, of single queries with 512-bit registers (ADR 9). Only their
 # ratios count, and only where two kinds are close.
@@ -18,8 +18,6 @@ _VALUE: Final = 0.095
 _PART_OF_ROW: Final = 0.036
 _FETCHED: Final = 40
 _LIST: Final = 200
-# Pairs of a grid are put in order, all of them.
-_PAIR: Final = 10
 # What a query and the codes of lists have in common is tabled anew for each search.
 _TABLES: Final = 10_000
 _LISTED_VALUE: Final = 0.11
@@ -68,11 +66,7 @@ def query_us(
     elif kind is IndexKind.HNSW:
         spent = _CALL + n_compared * (_LINK + dim * _SCATTERED_VALUE)
     else:
-        to_lists = spec.centroids_compared(n_rows) * dim * _VALUE
-        if spec.split:
-            to_lists += spec.lists(n_rows) * _PAIR + effort * PAIRS_PER_EFFORT * _LIST
-        else:
-            to_lists += effort * _LIST
+        to_lists = spec.centroids_compared(n_rows) * dim * _VALUE + effort * _LIST
         spent = _LISTS_CALL + to_lists
         if kind.has_nibbles:
             spent += (

@@ -16,14 +16,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from ilk.ann.lent import vectors_of
-from ilk.ann.lists import Lists
-from ilk.ann.spec import (
-    LISTS_OF_LISTS,
-    MOST_COMPARED_LISTS,
-    PAIRS_PER_EFFORT,
-    IndexKind,
-    IndexSpec,
-)
+from ilk.ann.spec import LISTS_OF_LISTS, MOST_COMPARED_LISTS, IndexKind, IndexSpec
 from ilk.ann.training import learning_rows, ready, trained
 from ilk.errors import BundleCorrupt
 from ilk.index_file import LISTS_BY_QUERY, check_layout
@@ -59,7 +52,7 @@ class Index:
         Length of the vectors and queries.
     """
 
-    __slots__ = ("_inner", "_lists", "_n_above", "_plain", "dim", "kind", "n_rows", "width")
+    __slots__ = ("_centroids", "_inner", "_n_above", "_plain", "dim", "kind", "n_rows", "width")
 
     def __init__(self, kind: IndexKind, inner: Any, dim: int) -> None:
         self.kind = kind
@@ -67,9 +60,10 @@ class Index:
         self.n_rows: int = inner.ntotal
         self.width: int = inner.d
         self.dim = dim
-        self._lists = Lists.of(inner.quantizer) if kind.has_lists else None
+        self._centroids: Float32Matrix | None = None
         if kind is IndexKind.IVF_PQ:
             inner.implem = LISTS_BY_QUERY
+            self._centroids = _centroids(inner)
         # What faiss is told of an effort: made once, for making it takes longer than reading it.
         self._plain: dict[int, Any] = {}
         above = faiss.downcast_index(inner.quantizer) if kind.has_lists else None
@@ -178,10 +172,10 @@ class Index:
             parameters = self._parameters(effort, allowed)
         # faiss's own wrapper checks and copies what is known to be right here, at 8 us a call.
         asked, into = (n_queries, faiss.swig_ptr(queries), k), map(faiss.swig_ptr, (scores, rows))
-        if self._lists is None or (n_queries > 1 and not self._lists.are_a_grid):
+        if self._centroids is None or n_queries > 1:
             self._inner.search_c(*asked, *into, parameters)
         else:
-            lists, likeness = self._lists.nearest(queries, self._n_searched(effort))
+            lists, likeness = _lists_near(queries, self._centroids, max(effort, 1))
             near = faiss.swig_ptr(lists), faiss.swig_ptr(likeness)
             self._inner.search_preassigned_c(*asked, *near, *into, False, parameters)
         # Of one query, the last place tells whether any is unfilled.
@@ -198,15 +192,10 @@ class Index:
         if self.kind.has_lists:
             if self._n_above:
                 options["quantizer_params"] = faiss.SearchParametersIVF(nprobe=self._reach(effort))
-            return faiss.SearchParametersIVF(nprobe=self._n_searched(effort), **options)
+            return faiss.SearchParametersIVF(nprobe=max(effort, 1), **options)
         if self.kind is IndexKind.HNSW:
             return faiss.SearchParametersHNSW(efSearch=max(effort, 1), **options)
         return faiss.SearchParameters(**options)
-
-    def _n_searched(self, effort: int) -> int:
-        """Return how many lists an effort stands for."""
-        each = PAIRS_PER_EFFORT if self._lists is not None and self._lists.are_a_grid else 1
-        return min(max(effort, 1) * each, int(self._inner.nlist))
 
     def _reach(self, effort: int) -> int:
         """Return how many lists of lists to look into for the best ``effort`` lists."""
@@ -275,6 +264,26 @@ def use_threads(n_threads: int) -> None:
     """Let each search and matrix product of this process use that many threads; a server uses one."""
     faiss.omp_set_num_threads(n_threads)
     threadpool_limits(n_threads)
+
+
+def _centroids(inner: Any) -> Float32Matrix | None:
+    """Return the centroids, shape ``(width, n_lists)``; None where lists are found through lists."""
+    finding = faiss.downcast_index(inner.quantizer)
+    if not isinstance(finding, faiss.IndexFlat):
+        return None
+    return np.ascontiguousarray(finding.reconstruct_n(0, finding.ntotal).T)
+
+
+def _lists_near(
+    query: Float32Matrix, centroids: Float32Matrix, n_lists: int
+) -> tuple[Rows, npt.NDArray[np.float32]]:
+    """Return the ``n_lists`` nearest lists and their scores, best first, each shape ``(1, n_lists)``.
+
+    One product with all centroids and one sort take half as long as faiss, which goes row by row.
+    """
+    scores = query @ centroids
+    lists = np.ascontiguousarray(scores.argsort(axis=1)[:, : -n_lists - 1 : -1])
+    return lists, scores.take(lists)
 
 
 @contextlib.contextmanager

@@ -23,10 +23,6 @@ _MOST_FOUND_LISTS: Final = 1024
 # faiss's scalar quantizer is a tenth as quick where this does not divide the dimensions.
 _SCALAR_LANES: Final = 16
 _ROW_ID_BYTES: Final = 8
-# Clusters of the last dimensions that a grid's lists are pairs with, and how many pairs are searched for
-# what is one list elsewhere: rows are parted so much finer.
-_ACROSS: Final = 16
-PAIRS_PER_EFFORT: Final = 8
 
 
 class IndexKind(str, enum.Enum):
@@ -88,24 +84,17 @@ class IndexSpec:
         Whether rows of like directions share a list, whatever their lengths; else near ones do.
     dims_per_code
         Dimensions for each code of four bits: with one, half as many candidates hold as much.
-    split
-        If not 0, lists are a grid (`ilk.ann.lists`): pairs of a cluster of so many first dimensions and a
-        cluster of the others.
     """
 
     kind: IndexKind = IndexKind.FLAT
     n_lists: int = 0
     by_direction: bool = False
     dims_per_code: int = DIMS_PER_CODE
-    split: int = 0
 
     def describe(self, n_rows: int, dim: int) -> str:
         """Return the index's name in faiss's own shorthand, such as ``IVF256,Flat``."""
         lists = f"IVF{self.lists(n_rows)}" if self.kind.has_lists else ""
-        n_above = self.lists_of_lists(n_rows)
-        if self.split:
-            lists = f"IVF{n_above}x{self.lists(n_rows) // n_above}"
-        elif n_above:
+        if n_above := self.lists_of_lists(n_rows):
             lists += f"(IVF{n_above},Flat)"
         return {
             IndexKind.FLAT: "Flat",
@@ -123,8 +112,6 @@ class IndexSpec:
         Codes of four bits are so quick to compare that long lists, ``√n`` of them, serve better; twice
         as many where there is a code for each dimension.
         """
-        if self.split:
-            return self.lists_of_lists(n_rows) * min(_ACROSS, n_rows)
         if self.kind is IndexKind.IVF_PQ:
             # What tells a vector from its list is learnt from lists that are all compared.
             usual = min(
@@ -137,9 +124,6 @@ class IndexSpec:
 
     def lists_of_lists(self, n_rows: int) -> int:
         """Return how many lists the lists themselves are parted into; 0 where they are all compared."""
-        if self.split:
-            n_above = self.n_lists // _ACROSS or math.isqrt(n_rows) // 2
-            return max(1, min(n_above, MOST_COMPARED_LISTS, n_rows // _ACROSS))
         n_lists = self.lists(n_rows)
         return math.isqrt(n_lists) if n_lists > MOST_COMPARED_LISTS else 0
 
@@ -152,9 +136,6 @@ class IndexSpec:
         if self.kind.has_lists:
             n_lists = self.lists(n_rows)
             most = _MOST_FOUND_LISTS if self.lists_of_lists(n_rows) else n_lists
-            if self.split:
-                n_lists = -(-n_lists // PAIRS_PER_EFFORT)
-                most = min(most, n_lists)
             steps = {1 << p for p in range(most.bit_length())}
             if self.kind is IndexKind.IVF_PQ or self.lists_of_lists(n_rows):
                 steps |= {3 << p for p in range(most.bit_length())}

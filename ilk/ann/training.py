@@ -11,7 +11,6 @@ from typing import Any, Final
 import faiss
 import numpy as np
 
-from ilk.ann.lists import Grid, grid_of
 from ilk.ann.spec import HNSW_LINKS, LISTS_OF_LISTS, IndexKind, IndexSpec
 from ilk.errors import SettingsError
 from ilk.index_file import CODES_TOGETHER
@@ -22,7 +21,6 @@ _HNSW_BUILD_EFFORT: Final = 200
 # that are found through others, of codes. What k-means costs grows with the square of the lists.
 _LIST_TRAINING: Final = ((64, 10), (32, 5), (32, 4))
 _MANY_LISTS: Final = 512
-_GRID_TRAINING: Final = (64, 8)
 _CODE_TRAINING: Final = (256, 10)
 # Lists of lists that are looked into when a row is put in its place.
 _LISTS_OF_LISTS_PLACING: Final = 4
@@ -33,8 +31,7 @@ def learning_rows(vectors: Float32Matrix, spec: IndexSpec, seed: int) -> Float32
     n_rows = len(vectors)
     n_learnt = 16 * _CODE_TRAINING[0]
     if spec.kind.has_lists:
-        n_centroids = spec.lists_of_lists(n_rows) if spec.split else spec.lists(n_rows)
-        n_learnt = n_centroids * _list_training(spec, n_rows)[0]
+        n_learnt = spec.lists(n_rows) * _list_training(spec, n_rows)[0]
     if n_rows <= n_learnt:
         return vectors
     return vectors[np.sort(np.random.default_rng(seed).choice(n_rows, n_learnt, replace=False))]
@@ -55,12 +52,7 @@ def trained(learning: Float32Matrix, n_rows: int, spec: IndexSpec, seed: int) ->
         hnsw = faiss.IndexHNSWFlat(dim, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
         hnsw.hnsw.efConstruction = _HNSW_BUILD_EFFORT
         return hnsw
-    if spec.kind.has_lists:
-        inner = _with_lists(dim, n_rows, spec, seed)
-        if spec.split:
-            _find_lists_by(inner, _grid(learning, spec, n_rows, seed))
-    else:
-        inner = _with_codes(dim, spec)
+    inner = _with_lists(dim, n_rows, spec, seed) if spec.kind.has_lists else _with_codes(dim, spec)
     if spec.kind.has_nibbles:
         _learn(inner.pq.cp, _CODE_TRAINING, seed)
         learning = _enough(learning)
@@ -75,29 +67,8 @@ def ready(inner: Any, spec: IndexSpec, seed: int) -> Any:
     return _found_by_product(inner, spec.lists_of_lists(inner.ntotal), seed)
 
 
-def _grid(learning: Float32Matrix, spec: IndexSpec, n_rows: int, seed: int) -> Any:
-    """Return the quantizer of a grid, by which rows are put into their places."""
-    n_along = spec.lists_of_lists(n_rows)
-    n_across = spec.lists(n_rows) // n_along
-    parts = (learning[:, : spec.split], n_along), (learning[:, spec.split :], n_across)
-    near = faiss.METRIC_INNER_PRODUCT if spec.by_direction else faiss.METRIC_L2
-    centroids = []
-    for vectors, n_clusters in parts:
-        clustering = faiss.Clustering(vectors.shape[1], n_clusters)
-        _learn(clustering, _GRID_TRAINING, seed, by_direction=spec.by_direction)
-        clustering.train(np.ascontiguousarray(vectors), faiss.IndexFlat(vectors.shape[1], near))
-        found = faiss.vector_to_array(clustering.centroids)
-        centroids.append(found.reshape(n_clusters, -1))
-    placing = Grid(*centroids).quantizer(near)
-    # Codes are of what tells a row from its list's centroid.
-    placing.make_direct_map()
-    return placing
-
-
 def _found_by_product(inner: Any, n_above: int, seed: int) -> Any:
     placing = faiss.downcast_index(inner.quantizer)
-    if n_above and (grid := grid_of(placing)) is not None:
-        return _find_lists_by(inner, grid.quantizer(faiss.METRIC_INNER_PRODUCT))
     if n_above:
         placing.make_direct_map()
     centroids = placing.reconstruct_n(0, inner.nlist)
@@ -111,13 +82,9 @@ def _found_by_product(inner: Any, n_above: int, seed: int) -> Any:
     if n_above:
         finding = _found_by_product(finding, 0, seed)
         finding.nprobe = min(LISTS_OF_LISTS, n_above)
-    return _find_lists_by(inner, finding)
-
-
-def _find_lists_by(inner: Any, quantizer: Any) -> Any:
-    inner.quantizer = quantizer
+    inner.quantizer = finding
     # faiss keeps the address alone.
-    inner.referenced_objects = [quantizer]
+    inner.referenced_objects = [finding]
     return inner
 
 

@@ -89,26 +89,6 @@ def test_at_the_most_effort_every_list_is_reached(
     assert n_compared >= len(queries) * N_ROWS
 
 
-@pytest.mark.parametrize("by_direction", [False, True])
-def test_a_grid_of_lists_is_kept_and_searched_by_its_clusters(
-    by_direction: bool, vectors: Vectors, queries: Vectors, tmp_path: Path
-) -> None:
-    of_pairs = IndexSpec(IndexKind.IVF_PQ, 320, by_direction, dims_per_code=1, split=DIM - 4)
-    assert of_pairs.describe(N_ROWS, DIM) == f"IVF20x16,PQ{DIM}x4fs"
-    index = Index.build(vectors, of_pairs, SEED)
-    index.save(tmp_path / "index")
-    check_contents(tmp_path / "index", "IVFPQ", N_ROWS, DIM)
-    opened = Index.open(tmp_path / "index", IndexKind.IVF_PQ, N_ROWS, DIM)
-    for effort in of_pairs.efforts(N_ROWS):
-        found, kept = index.nearest(queries, 60, effort), opened.nearest(queries, 60, effort)
-        np.testing.assert_array_equal(found.rows, kept.rows)
-        alone = [opened.nearest(q, 60, effort).rows for q in queries[:5, None]]
-        np.testing.assert_array_equal(np.sort(np.concatenate(alone)), np.sort(kept.rows[:5]))
-    truth = compare_with_all(vectors, queries, 10)
-    scores = np.sort(np.einsum("qd,qkd->qk", queries, vectors[kept.rows]))[:, ::-1]
-    assert recall([RowNeighbors(kept.rows, scores)], [truth], 10) > 0.9
-
-
 def test_a_code_for_each_dimension_finds_more_among_as_many_candidates(
     vectors: Vectors, queries: Vectors, tmp_path: Path
 ) -> None:
