@@ -203,14 +203,15 @@ class Lane:
         async with self._slots:
             began_s = time.perf_counter()
             result = await self._run(place.patience, work)
+            if self._pool is None:
+                await self._gate.let_others(time.perf_counter() - began_s)
+            # With what others had of it: those who wait wait for that too.
             took_s = time.perf_counter() - began_s
             pace_s = self._pace_s[place.sort]
             self._pace_s[place.sort] += _NEWEST * (took_s / max(cost, 1) - pace_s)
             done_s = min(place.left_s, cost * pace_s)
             place.left_s -= done_s
             self._ahead_s -= done_s
-            if self._pool is None:
-                await self._gate.let_others(took_s)
         return result
 
     async def _run(self, patience: Patience, work: Callable[[], T]) -> T:
