@@ -17,10 +17,10 @@ from ilk.bundle.contents import Ratings, Side
 from ilk.expectation import is_needed
 from ilk.found import FoundNeighbors
 from ilk.plan import Plan, make_plan
-from ilk.search import ROUNDING, fetch_count, settled
+from ilk.search import ROUNDING, Found, fetch_count, reaching, settled
 from ilk.space import Space, SpaceKey
 from ilk.types import ItemId, Neighbors, Query, Target, UserId
-from ilk.vectors import Float32Matrix, Float32Vector
+from ilk.vectors import Float32Matrix, Float32Vector, Rows
 
 # Shapes are the callers' to choose: so many are remembered.
 _MOST_SHAPES: Final = 1024
@@ -98,6 +98,10 @@ class _Way:
         best_rows, best_scores = self.space.best(
             asked, self.n_fetched, self.n_looked_at, self.effort
         )
+        # Reductions of numpy's take four times as long to begin as these do.
+        least, most = (best_rows.item(at) for at in (best_rows.argmin(), best_rows.argmax()))
+        if least < 0 or most >= self.n_rows:
+            return [None] * len(queries)
         near = zip(rows, best_rows.tolist(), best_scores.tolist(), strict=True)
         # Who has no factors, and so none in the first place, may be equally like many.
         told_apart = zip(asked[:, 0].tolist(), _least_steps(best_scores), strict=True)
@@ -123,27 +127,40 @@ class _Way:
     def _answer(
         self, row: int, rows: list[int], scores: list[float], *, tied: bool
     ) -> Neighbors | None:
-        """Return the answer for who stands in ``row``; None if rows are missing or from elsewhere.
-
-        Nor is there one where the last place is ``tied`` with what may not have been found.
-        """
-        if row < 0 or min(rows) < 0 or max(rows) >= self.n_rows:
+        """Return the answer for who stands in ``row``; None where it has to be planned."""
+        if row < 0:
             return None
         if self.ratings is not None and is_needed(self.ratings.count(row), self.content_weight):
             return None
         if self.alike and row in rows:
             at = rows.index(row)
             del rows[at], scores[at]
-        n_wanted = self.n_wanted
-        if len(rows) < n_wanted:
+        if len(rows) < self.n_wanted:
             return None
         if tied:
-            if len(rows) > n_wanted and scores[n_wanted - 1] - scores[n_wanted] < ROUNDING:
+            in_order = self._in_order(row, rows, scores)
+            if in_order is None:
                 return None
-            parts = self.factors[row], self.content[row], self.content_weight
-            rows, scores = settled(self.space, rows[:n_wanted], *parts, n_wanted)
+            rows, scores = in_order
         near = FoundNeighbors(self.side, rows[self.page], scores[self.page])
         return Neighbors(near, self.version, self.content_weight)
+
+    def _in_order(self, row: int, rows: list[int], scores: list[float]) -> Found | None:
+        """Return what is wanted for ``row``, equal scores by row; None if too many are equal."""
+        n_wanted = self.n_wanted
+        among: Rows | list[int] = rows[:n_wanted]
+        last = scores[n_wanted - 1]
+        if len(rows) > n_wanted and last - scores[n_wanted] < ROUNDING:
+            every = self.space.best(
+                self._vectors([row]), self.n_fetched, self.n_fetched, self.effort
+            )
+            excluded = (row,) if self.alike else ()
+            reached = reaching(every.rows[0], every.scores[0], last, excluded)
+            if reached is None:
+                return None
+            among = reached
+        parts = self.factors[row], self.content[row], self.content_weight
+        return settled(self.space, among, *parts, n_wanted)
 
 
 def _least_steps(scores: Float32Matrix) -> list[float]:

@@ -4,7 +4,7 @@ It refuses to know ids and answers. Whatever way is taken, equal scores come in 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -129,14 +129,23 @@ def _within(bitmap: Bitmap, rows: Rows, scores: Float32Vector) -> tuple[Rows, Fl
 
 def _settle_tie(plan: Plan, rows: Rows, scores: Float32Vector, last: float) -> Found | None:
     """Return the best of all that reaches the last place; None if more may than was found."""
+    reached = reaching(rows, scores, last, plan.allowed.excluded)
+    return None if reached is None else _settle(plan, reached)
+
+
+def reaching(
+    rows: Rows, scores: Float32Vector, last: float, excluded: Collection[int]
+) -> Rows | None:
+    """Return the rows that may score like the ``last`` place or more, but for those excluded.
+
+    Both ``rows`` and ``scores``, which fall, have the shape ``(n_fetched,)``. None if more may score so
+    than were fetched.
+    """
     # Scores that fall by rounding from place to place drift apart: a margin of many roundings.
     reach = scores > last - 16 * ROUNDING
     if reach[-1]:
         return None
-    rows = rows[reach]
-    if plan.allowed.excluded:
-        rows = rows[~np.isin(rows, list(plan.allowed.excluded))]
-    return _settle(plan, rows)
+    return np.array([row for row in rows[reach].tolist() if row not in excluded], dtype=np.int64)
 
 
 def _settle(plan: Plan, rows: Rows) -> Found:
