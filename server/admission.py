@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from ilk.errors import DeadlineExceeded, Overloaded
 from server.metrics import Counts
-from server.status import SHED
+from server.status import EXPIRED, SHED
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Patience:
     def check(self) -> None:
         """Raise DeadlineExceeded if nobody waits any more; from any thread."""
         if self.gone or self.left_s <= 0:
-            raise DeadlineExceeded("the deadline passed before the work began")
+            raise DeadlineExceeded(EXPIRED)
 
 
 class Gate:

@@ -8,11 +8,13 @@ import asyncio
 from collections.abc import Sequence
 from time import perf_counter
 
+from ilk.errors import DeadlineExceeded
 from ilk.types import Query
 from server.answers import Answered
 from server.guard import Call
 from server.live import Served
 from server.metrics import Counts
+from server.status import EXPIRED
 from server.wire.pause import Pause
 
 
@@ -33,7 +35,7 @@ class Gathering:
     Parameters
     ----------
     counts
-        Where calls are counted that were dropped because their callers had gone.
+        Where calls are counted that were dropped because nobody waited for them any more.
     """
 
     def __init__(self, counts: Counts) -> None:
@@ -54,6 +56,8 @@ class Gathering:
         ------
         NotFound, InvalidRequest
             As :func:`ilk.query.answer`.
+        DeadlineExceeded
+            The call's time ran out before its turn came.
         """
         if not self._turns:
             # The loop comes to it when the core has nothing more, or has had many a turn.
@@ -67,13 +71,22 @@ class Gathering:
         turns, self._turns = self._turns, []
         by_bundle: dict[int, list[_Turn]] = {}
         for turn in turns:
-            if turn.call.context.cancelled():
-                self._counts.expired["queue"] += 1
-                turn.fail(asyncio.CancelledError())
-            else:
+            too_late = _why_too_late(turn.call)
+            if too_late is None:
                 by_bundle.setdefault(id(turn.served), []).append(turn)
+            else:
+                self._counts.expired["queue"] += 1
+                turn.fail(too_late)
         for alike in by_bundle.values():
             _answer_together(alike)
+
+
+def _why_too_late(call: Call) -> BaseException | None:
+    """Return what a call that nobody waits for any more ends with; None where somebody does."""
+    if call.context.cancelled():
+        return asyncio.CancelledError()
+    left_s = call.context.time_remaining()
+    return DeadlineExceeded(EXPIRED) if left_s is not None and left_s <= 0 else None
 
 
 def _answer_together(turns: list[_Turn]) -> None:

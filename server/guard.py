@@ -193,7 +193,7 @@ class Guard:
             try:
                 if call.left_s is not None and call.left_s <= _TOO_LATE_S:
                     self.counts.expired["arrival"] += 1
-                    raise DeadlineExceeded("the deadline passed before the work began")
+                    raise DeadlineExceeded(status.EXPIRED)
                 return await handler(data, call)
             except asyncio.CancelledError:
                 call.code = "CANCELLED"

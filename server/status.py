@@ -16,6 +16,7 @@ from ilk.v1 import similarity_pb2 as pb
 
 _NAMES: dict[int, str] = {value: name for name, value in code_pb2.Code.items()}
 SHED = "the server is at its limit; try again later, and less often"
+EXPIRED = "the deadline passed before the work began"
 # When to try again is told in steps, so that there are few such statuses to make.
 _RETRY_STEP_MS = 10
 _MAX_RETRY_STEPS = 3000

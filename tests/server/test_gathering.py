@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from ilk.bundle import Bundle
-from ilk.errors import IlkError, NotFound
+from ilk.errors import DeadlineExceeded, IlkError, NotFound
 from ilk.query import answer
 from ilk.types import Filter, ItemId, Query, Target, UserId
 from ilk.v1 import similarity_pb2 as pb
@@ -74,9 +74,11 @@ class Served:
         return self._answers.to_many(queries)
 
 
-def call(*, gone: bool = False, in_a_task: bool = False) -> Any:
+def call(*, gone: bool = False, left_s: float | None = None, in_a_task: bool = False) -> Any:
     return SimpleNamespace(
-        context=SimpleNamespace(cancelled=lambda: gone, may_pause=not in_a_task),
+        context=SimpleNamespace(
+            cancelled=lambda: gone, time_remaining=lambda: left_s, may_pause=not in_a_task
+        ),
         search_s=0.0,
         privacy=None,
     )
@@ -148,12 +150,24 @@ def test_an_unforeseen_fault_befalls_only_who_brings_it(
     assert [found[at].found for at in rest] == [answer(bundle, queries[at]) for at in rest]
 
 
-def test_nothing_is_looked_for_when_the_caller_has_gone(
-    gathering: Gathering, served: Any, queries: list[Query], counts: Counts
+@pytest.mark.parametrize(
+    ("of", "ends_with"),
+    [(call(gone=True), asyncio.CancelledError), (call(left_s=0.0), DeadlineExceeded)],
+    ids=["caller gone", "deadline over"],
+)
+def test_nothing_is_looked_for_when_nobody_waits(
+    gathering: Gathering,
+    served: Any,
+    queries: list[Query],
+    counts: Counts,
+    of: Any,
+    ends_with: type[BaseException],
 ) -> None:
-    (outcome,) = at_once(lambda: gathering.answer(served, queries[0], call(gone=True)))
-    assert isinstance(outcome, asyncio.CancelledError)
-    assert served.sizes == []
+    asked = [(queries[0], of), (queries[1], call(left_s=TIMEOUT_S))]
+    gone, answered = at_once(*(lambda q=q, c=c: gathering.answer(served, q, c) for q, c in asked))
+    assert isinstance(gone, ends_with)
+    assert answered.found.neighbors
+    assert served.sizes == [1]
     assert counts.expired["queue"] == 1
 
 
