@@ -28,7 +28,7 @@ _TRIED = {
     IndexKind.IVF: (4_000, 50_000),
     IndexKind.IVF_PQ: (20_000, 2_000_000),
     IndexKind.IVF_SQ: (50_000, 1 << 62),
-    IndexKind.HNSW: (20_000, 100_000),
+    IndexKind.HNSW: (20_000, 50_000),
 }
 # Of so many rows and more, true scores are read from far away, and a code for each dimension is worth it.
 _FINE_CODES_FROM = 500_000
