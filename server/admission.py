@@ -28,6 +28,9 @@ _OTHERS_SHARE = 0.25
 _ROUNDS = 2
 # How long the transport may take to bring the next call; uvloop's clock knows no less.
 _TRANSPORT_S = 1e-3
+# Work that had to wait is begun if this many times what it is expected to take is left, and the answer's way.
+_SURE = 1.5
+_WAY_BACK_S = 2e-3
 # How long calls are turned away unread after one came too late.
 _FLUSH_S = 0.05
 
@@ -181,7 +184,8 @@ class Lane:
 
     def _admit(self, place: "Place") -> None:
         wait_s, left_s = self.wait_s, place.patience.left_s
-        late = wait_s > 0 and wait_s + place.left_s > left_s
+        # Work that need not wait is tried whatever is expected of it: that is how expectations are mended.
+        late = wait_s > 0 and wait_s + place.needs_s > left_s
         if late or left_s <= 0:
             # It has spent its time in the transport's queue, and so have those behind it: until they
             # are gone, turning them away unread is all that can be done for those to come.
@@ -200,7 +204,12 @@ class Lane:
 
     async def run(self, place: "Place", cost: int, work: Callable[[], T]) -> T:
         """Wait for a turn, and run one piece of work of ``cost`` in it unless nobody waits for it."""
+        waits = self._slots.locked()
         async with self._slots:
+            if waits and not place.begun and 0 < place.patience.left_s < place.needs_s:
+                self._counts.shed["deadline"] += 1
+                raise Shed(self.wait_s)
+            place.begun = True
             began_s = time.perf_counter()
             result = await self._run(place.patience, work)
             if self._pool is None:
@@ -235,15 +244,23 @@ class Place:
     ----------
     left_s
         How long the work that is left in it is expected to take.
+    begun
+        Whether a piece of it has had its turn.
     """
 
-    __slots__ = ("_lane", "left_s", "patience", "sort")
+    __slots__ = ("_lane", "begun", "left_s", "patience", "sort")
 
     def __init__(self, lane: Lane, patience: Patience, sort: str, left_s: float) -> None:
         self._lane = lane
         self.patience = patience
         self.sort = sort
         self.left_s = left_s
+        self.begun = False
+
+    @property
+    def needs_s(self) -> float:
+        """The time that must be left for its answer to come in time."""
+        return _SURE * self.left_s + _WAY_BACK_S
 
     async def run(self, cost: int, work: Callable[[], T]) -> T:
         """Run one piece of the work when its turn comes; see :meth:`Lane.run`."""

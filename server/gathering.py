@@ -11,7 +11,7 @@ from time import perf_counter
 from ilk.errors import DeadlineExceeded
 from ilk.types import Query
 from server.answers import Answered
-from server.guard import Call
+from server.guard import TOO_LATE_S, Call
 from server.live import Served
 from server.metrics import Counts
 from server.status import EXPIRED
@@ -86,7 +86,7 @@ def _why_too_late(call: Call) -> BaseException | None:
     if call.context.cancelled():
         return asyncio.CancelledError()
     left_s = call.context.time_remaining()
-    return DeadlineExceeded(EXPIRED) if left_s is not None and left_s <= 0 else None
+    return DeadlineExceeded(EXPIRED) if left_s is not None and left_s <= TOO_LATE_S else None
 
 
 def _answer_together(turns: list[_Turn]) -> None:

@@ -38,7 +38,7 @@ KINDS: Final[dict[type, str]] = {
 }
 _MAX_REQUEST_ID = 128
 # What has less time left is not begun: its answer would not be there in time.
-_TOO_LATE_S = 1e-3
+TOO_LATE_S = 1e-3
 # What is told to a call that is turned away unread.
 _RETRY_S = 0.1
 
@@ -191,7 +191,7 @@ class Guard:
             gate.passed += 1
             call = Call(context, by_kind)
             try:
-                if call.left_s is not None and call.left_s <= _TOO_LATE_S:
+                if call.left_s is not None and call.left_s <= TOO_LATE_S:
                     self.counts.expired["arrival"] += 1
                     raise DeadlineExceeded(status.EXPIRED)
                 return await handler(data, call)

@@ -107,6 +107,22 @@ async def test_work_whose_deadline_passes_while_it_waits_never_begins(
     assert counts.expired == {"queue": 1}
 
 
+async def test_work_that_would_end_past_its_deadline_never_begins_once_it_had_to_wait(
+    lane: Callable[[], Lane], counts: Counts
+) -> None:
+    made, begun = await learnt(lane()), threading.Event()
+    async with made._slots:
+        waiting = asyncio.ensure_future(made.do("work", 10, Patience(0.2), begun.set))
+        await asyncio.sleep(0.1)
+    with pytest.raises(Shed):
+        await waiting
+    assert not begun.is_set()
+    assert counts.shed == {"deadline": 1}
+    # Whoever need not wait is tried: what was expected may be wrong.
+    await made.do("work", 10, Patience(0.1), begun.set)
+    assert begun.is_set()
+
+
 async def test_work_that_is_cancelled_while_it_waits_never_begins(
     lane: Callable[[], Lane],
 ) -> None:
