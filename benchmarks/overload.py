@@ -68,7 +68,8 @@ class Offered:
     outcome: Outcome
     health_p99_s: float
     recovered_s: float
-    reached_search: float
+    n_expired: int
+    n_in_vain: int
 
     def row(self, capacity: float) -> str:
         """Return a line of the table."""
@@ -79,7 +80,7 @@ class Offered:
             f"p50 {1e3 * of.quantile_s(0.5):4.0f} ms  p99 {1e3 * of.quantile_s(0.99):4.0f} ms   "
             f"generator late p99 {1e3 * of.lag_s(0.99):.0f} ms   "
             f"health p99 {1e3 * self.health_p99_s:4.0f} ms   normal after {self.recovered_s:.0f} s   "
-            f"expired that reached a search {100 * self.reached_search:.1f}%   {told}"
+            f"expired {self.n_expired} of {of.n_due}, searched for {self.n_in_vain}   {told}"
         )
 
 
@@ -117,7 +118,8 @@ def measure(store: Path, plan: Plan) -> tuple[float, list[Offered]]:
                     outcome,
                     checks.p99_s,
                     recovered_s,
-                    _reached(outcome, n_searches),
+                    outcome.statuses["DEADLINE_EXCEEDED"],
+                    max(0, round(n_searches) - len(outcome.latencies_s)),
                 )
             )
     return capacity, offered
@@ -189,13 +191,6 @@ def _recovered_s(offered: Callable[[], Outcome], normal_s: float) -> float:
         outcome = offered()
         if outcome.quantile_s(0.99) <= _NORMAL * normal_s + 0.02 or began_s > 4 * _RECOVERY_S:
             return began_s
-
-
-def _reached(outcome: Outcome, n_searches: float) -> float:
-    """Return the share of expired calls that were searched for all the same."""
-    n_expired = outcome.statuses["DEADLINE_EXCEEDED"]
-    in_vain = max(0.0, n_searches - len(outcome.latencies_s))
-    return in_vain / n_expired if n_expired else 0.0
 
 
 def _searches(metrics_port: int) -> float:

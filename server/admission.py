@@ -28,7 +28,7 @@ _OTHERS_SHARE = 0.25
 _ROUNDS = 2
 # How long the transport may take to bring the next call; uvloop's clock knows no less.
 _TRANSPORT_S = 1e-3
-# Work that had to wait is begun if this many times what it is expected to take is left, and the answer's way.
+# Work that had to wait begins if so many times what it is expected to take is left, and the way back.
 _SURE = 1.5
 _WAY_BACK_S = 2e-3
 # How long calls are turned away unread after one came too late.
@@ -184,7 +184,7 @@ class Lane:
 
     def _admit(self, place: "Place") -> None:
         wait_s, left_s = self.wait_s, place.patience.left_s
-        # Work that need not wait is tried whatever is expected of it: that is how expectations are mended.
+        # Work that need not wait is tried whatever is expected of it, lest a wrong guess stay.
         late = wait_s > 0 and wait_s + place.needs_s > left_s
         if late or left_s <= 0:
             # It has spent its time in the transport's queue, and so have those behind it: until they

@@ -17,6 +17,9 @@ from server.metrics import Counts
 from server.status import EXPIRED
 from server.wire.pause import Pause
 
+# The weight of the newest search in the time that is expected of the next.
+_NEWEST = 0.2
+
 
 class _Turn(Pause):
     """One call's place in the next search."""
@@ -41,6 +44,8 @@ class Gathering:
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
         self._turns: list[_Turn] = []
+        # What a call is expected to take once its turn has come, with all that is its own share.
+        self._each_s = 0.0
 
     def takes(self, query: Query, call: Call) -> bool:
         """Whether a query may be answered here, and gains by it."""
@@ -57,7 +62,7 @@ class Gathering:
         NotFound, InvalidRequest
             As :func:`ilk.query.answer`.
         DeadlineExceeded
-            The call's time ran out before its turn came.
+            When the call's turn came, its time had run out, or would have before its answer was there.
         """
         if not self._turns:
             # The loop comes to it when the core has nothing more, or has had many a turn.
@@ -70,23 +75,29 @@ class Gathering:
     def _answer_all(self) -> None:
         turns, self._turns = self._turns, []
         by_bundle: dict[int, list[_Turn]] = {}
+        # Answers leave when all have been searched for.
+        needed_s = TOO_LATE_S + self._each_s * len(turns)
         for turn in turns:
-            too_late = _why_too_late(turn.call)
+            too_late = _why_too_late(turn.call, needed_s)
             if too_late is None:
                 by_bundle.setdefault(id(turn.served), []).append(turn)
             else:
                 self._counts.expired["queue"] += 1
                 turn.fail(too_late)
+        n_begun = sum(map(len, by_bundle.values()))
+        started_s = perf_counter()
         for alike in by_bundle.values():
             _answer_together(alike)
+        # Where none began it falls too: a wrong expectation must not stay.
+        self._each_s += _NEWEST * ((perf_counter() - started_s) / max(n_begun, 1) - self._each_s)
 
 
-def _why_too_late(call: Call) -> BaseException | None:
-    """Return what a call that nobody waits for any more ends with; None where somebody does."""
+def _why_too_late(call: Call, needed_s: float) -> BaseException | None:
+    """Return what a call ends with that nobody will wait for so long; None where somebody does."""
     if call.context.cancelled():
         return asyncio.CancelledError()
     left_s = call.context.time_remaining()
-    return DeadlineExceeded(EXPIRED) if left_s is not None and left_s <= TOO_LATE_S else None
+    return DeadlineExceeded(EXPIRED) if left_s is not None and left_s <= needed_s else None
 
 
 def _answer_together(turns: list[_Turn]) -> None:

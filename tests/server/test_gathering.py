@@ -171,6 +171,24 @@ def test_nothing_is_looked_for_when_nobody_waits(
     assert counts.expired["queue"] == 1
 
 
+def test_a_call_whose_answer_would_come_too_late_is_not_looked_for_until_searches_are_quick_again(
+    gathering: Gathering,
+    served: Any,
+    queries: list[Query],
+    counts: Counts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ask(left_s: float) -> Any:
+        return at_once(lambda: gathering.answer(served, queries[0], call(left_s=left_s)))[0]
+
+    with monkeypatch.context() as slow:
+        slow.setattr("server.answers.answer", lambda b, q: time.sleep(0.2) or answer(b, q))
+        assert ask(TIMEOUT_S).found.neighbors
+    assert isinstance(ask(0.02), DeadlineExceeded)
+    assert counts.expired["queue"] == 1
+    assert any(not isinstance(ask(0.02), DeadlineExceeded) for _ in range(20))
+
+
 def test_each_call_is_answered_from_the_bundle_that_it_began_with(
     gathering: Gathering, bundle: Bundle, served: Any, queries: list[Query]
 ) -> None:
