@@ -178,11 +178,15 @@ def test_a_call_whose_answer_would_come_too_late_is_not_looked_for_until_searche
     counts: Counts,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def slowly(bundle: Bundle, query: Query) -> Any:
+        time.sleep(0.2)
+        return answer(bundle, query)
+
     def ask(left_s: float) -> Any:
         return at_once(lambda: gathering.answer(served, queries[0], call(left_s=left_s)))[0]
 
     with monkeypatch.context() as slow:
-        slow.setattr("server.answers.answer", lambda b, q: time.sleep(0.2) or answer(b, q))
+        slow.setattr("server.answers.answer", slowly)
         assert ask(TIMEOUT_S).found.neighbors
     assert isinstance(ask(0.02), DeadlineExceeded)
     assert counts.expired["queue"] == 1
