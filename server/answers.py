@@ -1,39 +1,65 @@
-"""Knows the answers that were given from one bundle: what is asked again is not looked for again.
+"""Knows what is asked of one bundle, and what was answered: what is asked again is not looked for again.
 
 It refuses to know how answers are found, and to remember what callers tell of people: only plain queries,
 which name a user or an item of the bundle and how many neighbors they want, are met again and again.
 """
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 from ilk.bundle import Bundle
-from ilk.errors import IlkError
+from ilk.errors import IlkError, InvalidRequest
 from ilk.query import answer, answer_many
-from ilk.types import Neighbors, Query, Shape, Whom
+from ilk.types import Neighbors, Query
+from server import requests
+from server.cost import Costs
 from server.encoding import Encoder
+from server.guard import KINDS
 from server.metrics import Counts
 from server.privacy.users import UserPrivacy
 
-# What a remembered answer takes in memory: by itself, and for each neighbor.
-_ANSWER_BYTES: Final = 1024
+# What a remembered question takes in memory: by itself, and for each neighbor of the answer.
+_QUESTION_BYTES: Final = 1200
 _NEIGHBOR_BYTES: Final = 112
+# Longer requests hold what none of ours has: they are not kept.
+_MOST_BYTES: Final = 512
 
-_Key: TypeAlias = tuple[Shape | None, Whom]
 
+class Question:
+    """A query as it was asked and, once it is there, its answer.
 
-class Answered:
-    """An answer and, once somebody has written it, its bytes on the wire."""
+    Attributes
+    ----------
+    data
+        The bytes of the FindNeighborsRequest.
+    kind, cost
+        What is asked about, as metrics have it; see :mod:`server.cost`.
+    found, error
+        The answer, or why there is none; both None as long as nobody has looked.
+    written
+        The answer's bytes on the wire, once somebody has written them.
+    """
 
-    __slots__ = ("found", "written")
+    __slots__ = ("cost", "data", "error", "found", "kind", "query", "written")
 
-    def __init__(self, found: Neighbors) -> None:
-        self.found = found
+    def __init__(self, data: bytes, query: Query, cost: int) -> None:
+        self.data = data
+        self.query = query
+        self.kind = KINDS[type(query.whom)]
+        self.cost = cost
+        self.found: Neighbors | None = None
+        self.error: IlkError | None = None
         self.written: bytes | None = None
+
+    @property
+    def answer(self) -> Neighbors:
+        """The answer, which must be there."""
+        assert self.found is not None
+        return self.found
 
 
 class Answers:
-    """The answers of a bundle.
+    """The questions to a bundle, and their answers.
 
     Those remembered are in two generations. When the young one is full it becomes the old one, and what
     was old is forgotten; what is asked for again becomes young again. So what is asked for often stays.
@@ -42,8 +68,8 @@ class Answers:
     ----------
     bundle
         That they are from: answers depend on nothing else.
-    encoder
-        What writes them.
+    encoder, costs
+        What writes them, and what tells how much work they take.
     memory_bytes
         How much those that are remembered may take, about; 0 remembers none.
     counts
@@ -51,30 +77,49 @@ class Answers:
     """
 
     def __init__(
-        self, bundle: Bundle, encoder: Encoder, memory_bytes: float, counts: Counts
+        self,
+        bundle: Bundle,
+        encoder: Encoder,
+        costs: Costs,
+        memory_bytes: float,
+        counts: Counts,
     ) -> None:
         self._bundle = bundle
         self._encoder = encoder
+        self._costs = costs
         self._counts = counts
         self._generation_bytes = memory_bytes / 2
-        self._young: dict[_Key, Answered] = {}
-        self._old: dict[_Key, Answered] = {}
+        self._young: dict[bytes, Question] = {}
+        self._old: dict[bytes, Question] = {}
         self._young_bytes = 0
 
-    def has(self, query: Query) -> bool:
-        """Whether the answer to a query is remembered, for whoever has nothing kept from it."""
-        if query.shape is None:
-            return False
-        key = query.shape, query.whom
-        return key in self._young or key in self._old
-
-    def to(self, query: Query, privacy: UserPrivacy | None = None) -> Answered:
-        """Return the answer to a query.
+    def question(self, data: bytes, privacy: UserPrivacy | None = None) -> Question:
+        """Return what the bytes of a FindNeighborsRequest ask, with its answer if that is remembered.
 
         Parameters
         ----------
         privacy
-            What is kept from who asks.
+            What is kept from who asks: who has nothing kept from it shares what is remembered.
+
+        Raises
+        ------
+        InvalidRequest
+            If they ask nothing that can be answered.
+        """
+        known = None if privacy is not None else self._remembered(data)
+        if known is not None:
+            return known
+        query = requests.parse_query(data)
+        return Question(data, query, self._costs.of(query))
+
+    def questions(
+        self, bodies: Sequence[bytes], privacy: UserPrivacy | None = None
+    ) -> list[Question | InvalidRequest]:
+        """Return each :meth:`question`, or what is wrong with it."""
+        return [self._question_or_error(data, privacy) for data in bodies]
+
+    def find(self, question: Question, privacy: UserPrivacy | None = None) -> None:
+        """Answer a question.
 
         Raises
         ------
@@ -82,56 +127,58 @@ class Answers:
             As :func:`ilk.query.answer`.
         """
         if privacy is not None:
-            return Answered(privacy.answer(self._bundle, query))
-        return self._remembered(query) or self._keep(query, answer(self._bundle, query))
+            question.found = privacy.answer(self._bundle, question.query)
+        else:
+            question.found = answer(self._bundle, question.query)
+            self._keep(question)
 
-    def to_many(
-        self, queries: Sequence[Query], privacy: UserPrivacy | None = None
-    ) -> list[Answered | IlkError]:
-        """Return the answer to each query, or its error."""
-        if privacy is not None:
-            found = privacy.answer_many(self._bundle, queries)
-            return [o if isinstance(o, IlkError) else Answered(o) for o in found]
-        outcomes: list[Answered | IlkError | None] = list(map(self._remembered, queries))
-        new = [at for at, outcome in enumerate(outcomes) if outcome is None]
-        if new:
-            found = answer_many(self._bundle, [queries[at] for at in new])
-            for at, outcome in zip(new, found, strict=True):
-                if isinstance(outcome, Neighbors):
-                    outcomes[at] = self._keep(queries[at], outcome)
-                else:
-                    outcomes[at] = outcome
-        return outcomes  # type: ignore[return-value]
+    def find_many(self, questions: Sequence[Question], privacy: UserPrivacy | None = None) -> None:
+        """Give each question its answer, or the error that it ends with."""
+        many = answer_many if privacy is None else privacy.answer_many
+        outcomes = many(self._bundle, [question.query for question in questions])
+        for question, outcome in zip(questions, outcomes, strict=True):
+            if isinstance(outcome, IlkError):
+                question.error = outcome
+            else:
+                question.found = outcome
+                if privacy is None:
+                    self._keep(question)
 
-    def written(self, answered: Answered) -> bytes:
-        """Return the bytes of a FindNeighborsResponse."""
-        if answered.written is None:
-            answered.written = self._encoder.response(answered.found)
-        return answered.written
+    def written(self, question: Question) -> bytes:
+        """Return the bytes of a FindNeighborsResponse to a question that was answered."""
+        if question.written is None:
+            question.written = self._encoder.response(question.answer)
+        return question.written
 
-    def _remembered(self, query: Query) -> Answered | None:
-        if query.shape is None:
-            return None
-        key = query.shape, query.whom
-        answered = self._young.get(key)
-        if answered is None:
-            answered = self._old.get(key)
-            if answered is None:
+    def _question_or_error(
+        self, data: bytes, privacy: UserPrivacy | None
+    ) -> Question | InvalidRequest:
+        try:
+            return self.question(data, privacy)
+        except InvalidRequest as error:
+            # Its traceback would keep what was sent for as long as the error is kept.
+            return error.with_traceback(None)
+
+    def _remembered(self, data: bytes) -> Question | None:
+        question = self._young.get(data)
+        if question is None:
+            question = self._old.get(data)
+            if question is None:
                 return None
-            self._make_young(key, answered)
+            self._make_young(question)
         self._counts.remembered += 1
-        return answered
+        return question
 
-    def _keep(self, query: Query, found: Neighbors) -> Answered:
-        answered = Answered(found)
-        if query.shape is not None and self._generation_bytes:
-            self._make_young((query.shape, query.whom), answered)
-        return answered
+    def _keep(self, question: Question) -> None:
+        if question.query.shape is not None and len(question.data) <= _MOST_BYTES:
+            if self._generation_bytes:
+                self._make_young(question)
 
-    def _make_young(self, key: _Key, answered: Answered) -> None:
+    def _make_young(self, question: Question) -> None:
         # Two threads may do so at once: at the worst, a generation is forgotten early.
-        n_bytes = _ANSWER_BYTES + _NEIGHBOR_BYTES * len(answered.found.neighbors)
+        n_neighbors = len(question.answer.neighbors)
+        n_bytes = _QUESTION_BYTES + len(question.data) + _NEIGHBOR_BYTES * n_neighbors
         if self._young_bytes + n_bytes > self._generation_bytes:
             self._old, self._young, self._young_bytes = self._young, {}, 0
-        self._young[key] = answered
+        self._young[question.data] = question
         self._young_bytes += n_bytes

@@ -6,9 +6,9 @@ batch began with.
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Final, NamedTuple
+from typing import Final
 
 from google.rpc import code_pb2
 
@@ -16,9 +16,9 @@ from ilk.errors import IlkError
 from ilk.types import Query
 from ilk.v1 import similarity_pb2 as pb
 from server import requests, status
-from server.answers import Answered
-from server.encoding import delimited
-from server.guard import KINDS, Call, log_failure
+from server.answers import Question
+from server.encoding import varint
+from server.guard import Call, log_failure
 from server.live import Served
 from server.shadow import Shadow
 from server.work import Work
@@ -27,78 +27,117 @@ MAX_BATCH: Final = 1000
 # Faiss is at its best from here on, and the event loop is held up for a millisecond or three.
 _PART: Final = 64
 _OUTCOME: Final = b"\x0a"
+# Lengths of answers whose heads are remembered.
+_MOST_HEADS: Final = 4096
 
 
-class Tags(NamedTuple):
-    """The two fields that an outcome is one of, in the message around it."""
+class Heads:
+    """What stands before the bytes of an outcome: remembered by how many these are.
 
-    response: bytes
-    error: bytes
+    Parameters
+    ----------
+    around
+        The field of the message that an outcome is; empty where it is the message itself.
+    response, error
+        The two fields that an outcome is one of.
+    """
+
+    def __init__(self, response: bytes, error: bytes, around: bytes = b"") -> None:
+        self.response, self.error = (_heads_of(tag, around) for tag in (response, error))
 
 
-_TAGS: Final = Tags(b"\x0a", b"\x12")
+def _heads_of(tag: bytes, around: bytes) -> Callable[[int], bytes]:
+    @functools.lru_cache(_MOST_HEADS)
+    def head(n_bytes: int) -> bytes:
+        inner = tag + varint(n_bytes)
+        return around + varint(len(inner) + n_bytes) + inner if around else inner
+
+    return head
+
+
+_HEADS: Final = Heads(b"\x0a", b"\x12", _OUTCOME)
 
 
 async def answer_batch(
     served: Served, work: Work, shadow: Shadow, call: Call, data: bytes
 ) -> bytes:
     """Return the bytes of a BatchFindNeighborsResponse to those of a BatchFindNeighborsRequest."""
-    queries: Sequence[Query | IlkError] = requests.parse_batch(data, MAX_BATCH)
-    cost = served.costs.of_many(queries)
+    bodies = requests.batch_bodies(data, MAX_BATCH)
+    asked: Sequence[Question | IlkError] = served.answers.questions(bodies, call.privacy)
+    cost = cost_of(asked)
     work.check("queries", cost)
     if call.terms is not None:
-        queries = call.terms.screen(queries)
+        asked = screened(asked, call.terms.screen)
         call.terms.charge(cost)
     parts = [
         pb.BatchFindNeighborsResponse(bundle_version=served.bundle.version).SerializeToString()
     ]
-    lane = work.lane_of_many(cost, len(queries))
+    lane = work.lane_of_many(cost, len(asked))
     async with lane.admitted(call.patience(), "batch", cost) as place:
-        for at in range(0, len(queries), _PART):
-            part = queries[at : at + _PART]
+        for at in range(0, len(asked), _PART):
+            part = asked[at : at + _PART]
             answer = functools.partial(_answer, served, shadow, call, part)
-            parts.append(await place.run(served.costs.of_many(part), answer))
+            parts.append(await place.run(cost_of(part), answer))
     # Messages written one after the other are one message.
     return b"".join(parts)
 
 
+def cost_of(asked: Sequence[Question | IlkError]) -> int:
+    """Return about how many multiplications the questions take."""
+    return sum([question.cost for question in asked if isinstance(question, Question)])
+
+
+def screened(
+    asked: Sequence[Question | IlkError],
+    screen: Callable[[list[Query | IlkError]], list[Query | IlkError]],
+) -> list[Question | IlkError]:
+    """Return what was asked, but an error in the place of each question whose query is screened out."""
+    told = screen([q.query if isinstance(q, Question) else q for q in asked])
+    return [new if isinstance(new, IlkError) else old for old, new in zip(asked, told, strict=True)]
+
+
 def _answer(
-    served: Served, shadow: Shadow, call: Call, queries: Sequence[Query | IlkError]
+    served: Served, shadow: Shadow, call: Call, asked: Sequence[Question | IlkError]
 ) -> bytes:
-    asked = [query for query in queries if isinstance(query, Query)]
-    answers = iter(answers_to(served, shadow, call, asked))
-    outcomes = (next(answers) if isinstance(query, Query) else query for query in queries)
-    return b"".join(
-        [delimited(_OUTCOME, outcome_field(served, call, outcome, _TAGS)) for outcome in outcomes]
-    )
+    find_all(served, shadow, call, asked)
+    parts: list[bytes] = []
+    for question in asked:
+        parts += outcome_field(served, call, question, _HEADS)
+    return b"".join(parts)
 
 
-def answers_to(
-    served: Served, shadow: Shadow, call: Call, queries: Sequence[Query]
-) -> list[Answered | IlkError]:
-    """Return the outcome of each query, counted as the call's."""
-    started_s = perf_counter()
-    outcomes = served.answers.to_many(queries, call.privacy)
-    call.search_s += perf_counter() - started_s
-    kinds = [KINDS[type(query.whom)] for query in queries]
-    codes = [status.name_of(o) if isinstance(o, IlkError) else "OK" for o in outcomes]
-    for (kind, code), n in Counter(zip(kinds, codes, strict=True)).items():
-        call.by_kind[kind].queries[code] += n
-    for query, outcome in zip(queries, outcomes, strict=True):
-        if isinstance(outcome, Answered):
-            call.requested += query.neighbor_count
-            call.returned += len(outcome.found.neighbors)
+def find_all(
+    served: Served, shadow: Shadow, call: Call, asked: Sequence[Question | IlkError]
+) -> None:
+    """Answer the questions that have no answer yet; what they end with is counted as the call's."""
+    questions = [question for question in asked if isinstance(question, Question)]
+    new = [question for question in questions if question.found is None]
+    if new:
+        started_s = perf_counter()
+        served.answers.find_many(new, call.privacy)
+        call.search_s += perf_counter() - started_s
+        for question in new:
+            if question.error is not None:
+                call.by_kind[question.kind].queries[status.name_of(question.error)] += 1
+                questions.remove(question)
+    for kind, n in Counter([question.kind for question in questions]).items():
+        call.by_kind[kind].queries["OK"] += n
+    call.requested += sum([question.query.neighbor_count for question in questions])
+    call.returned += sum([len(question.answer.neighbors) for question in questions])
     if call.privacy is None:
-        shadow.look_at_all(served, queries, outcomes)
-    return outcomes
+        shadow.look_at_all(served, questions)
 
 
-def outcome_field(served: Served, call: Call, outcome: Answered | IlkError, tags: Tags) -> bytes:
-    """Return one query's outcome as a field; what is our fault goes to the log."""
-    if not isinstance(outcome, IlkError):
-        return delimited(tags.response, served.answers.written(outcome))
-    if status.code_of(outcome) == code_pb2.INTERNAL:
-        log_failure(call.request_id, outcome)
-    return delimited(
-        tags.error, status.to_query_error(outcome, call.request_id).SerializeToString()
-    )
+def outcome_field(
+    served: Served, call: Call, asked: Question | IlkError, heads: Heads
+) -> tuple[bytes, bytes]:
+    """Return what one question ends with, as a field in two parts; what is our fault goes to the log."""
+    if isinstance(asked, Question) and asked.error is None:
+        written = asked.written or served.answers.written(asked)
+        return heads.response(len(written)), written
+    error = asked.error if isinstance(asked, Question) else asked
+    assert error is not None
+    if status.code_of(error) == code_pb2.INTERNAL:
+        log_failure(call.request_id, error)
+    body = status.to_query_error(error, call.request_id).SerializeToString()
+    return heads.error(len(body)), body

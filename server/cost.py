@@ -4,8 +4,6 @@ It refuses to know time: how long a multiplication takes is measured by who runs
 but it must cost next to nothing.
 """
 
-from collections.abc import Sequence
-
 from ilk.bundle import Bundle
 from ilk.space import SPACE_KEYS
 from ilk.types import NO_FILTER, Profile, Query, Target
@@ -69,10 +67,6 @@ class Costs:
     def of_predictions(self, n_items: int) -> int:
         """Return about how many multiplications predictions for ``n_items`` items take."""
         return PER_QUERY + _PER_PREDICTION * n_items
-
-    def of_many(self, queries: Sequence[object]) -> int:
-        """Return about how many multiplications those of ``queries`` that are queries take."""
-        return sum(self.of(query) for query in queries if isinstance(query, Query))
 
 
 def _usual(bundle: Bundle, target: Target, *, by_likeness: bool, dim: int) -> int:

@@ -75,18 +75,19 @@ class _Heads(dict[int, bytes]):
         external_id = self._side.vocabulary.ids.bytes_at(row)
         flag = _IS_INFERRED if self._side.inferred.item(row) else b""
         start = delimited(_ID, external_id) + flag + _SCORE
-        self[row] = head = _NEIGHBORS + _varint(len(start) + _SCORE_BYTES) + start
+        self[row] = head = _NEIGHBORS + varint(len(start) + _SCORE_BYTES) + start
         return head
 
 
 def delimited(tag: bytes, body: bytes) -> bytes:
     """Return a field whose value has a length: text, bytes or a message."""
-    return b"".join((tag, _varint(len(body)), body))
+    return b"".join((tag, varint(len(body)), body))
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Return a number as protobuf writes lengths."""
     if value < 0x80:
         return value.to_bytes(1, "little")
     if value < 0x4000:
         return bytes((value & 0x7F | 0x80, value >> 7))
-    return bytes((value & 0x7F | 0x80,)) + _varint(value >> 7)
+    return bytes((value & 0x7F | 0x80,)) + varint(value >> 7)

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from ilk.errors import DeadlineExceeded
-from ilk.types import Query
-from server.answers import Answered
+from server.answers import Question
 from server.guard import TOO_LATE_S, Call
 from server.live import Served
 from server.metrics import Counts
@@ -24,11 +23,11 @@ _NEWEST = 0.2
 class _Turn(Pause):
     """One call's place in the next search."""
 
-    __slots__ = ("call", "query", "served")
+    __slots__ = ("call", "question", "served")
 
-    def __init__(self, served: Served, query: Query, call: Call) -> None:
+    def __init__(self, served: Served, question: Question, call: Call) -> None:
         self.served = served
-        self.query = query
+        self.question = question
         self.call = call
 
 
@@ -47,15 +46,15 @@ class Gathering:
         # What a call is expected to take once its turn has come, with all that is its own share.
         self._each_s = 0.0
 
-    def takes(self, query: Query, call: Call) -> bool:
-        """Whether a query may be answered here, and gains by it."""
-        if query.shape is None or call.privacy is not None:
+    def takes(self, question: Question, call: Call) -> bool:
+        """Whether a question may be answered here, and gains by it."""
+        if question.query.shape is None or call.privacy is not None:
             return False
         # The contexts of grpc.aio know nothing of it: tasks run its handlers.
         return getattr(call.context, "may_pause", False)
 
-    async def answer(self, served: Served, query: Query, call: Call) -> Answered:
-        """Return the answer to a query, once the calls that are there have been read.
+    async def find(self, served: Served, question: Question, call: Call) -> None:
+        """Answer a question, once the calls that are there have been read.
 
         Raises
         ------
@@ -67,10 +66,9 @@ class Gathering:
         if not self._turns:
             # The loop comes to it when the core has nothing more, or has had many a turn.
             asyncio.get_running_loop().call_soon(self._answer_all)
-        turn = _Turn(served, query, call)
+        turn = _Turn(served, question, call)
         self._turns.append(turn)
-        answered: Answered = await turn
-        return answered
+        await turn
 
     def _answer_all(self) -> None:
         turns, self._turns = self._turns, []
@@ -102,28 +100,30 @@ def _why_too_late(call: Call, needed_s: float) -> BaseException | None:
 
 def _answer_together(turns: list[_Turn]) -> None:
     started_s = perf_counter()
-    outcomes = _outcomes(turns[0].served, [turn.query for turn in turns])
+    faults = _faults(turns[0].served, [turn.question for turn in turns])
     share_s = (perf_counter() - started_s) / len(turns)
-    for turn, outcome in zip(turns, outcomes, strict=True):
-        if isinstance(outcome, Exception):
-            turn.fail(outcome)
+    for turn, fault in zip(turns, faults, strict=True):
+        if fault is not None:
+            turn.fail(fault)
         else:
             turn.call.search_s = share_s
-            turn.resume(outcome)
+            turn.resume(None)
 
 
-def _outcomes(served: Served, queries: Sequence[Query]) -> Sequence[Answered | Exception]:
-    """Return the answer to each query, or its error; an unforeseen one befalls nobody else."""
-    if len(queries) > 1:
+def _faults(served: Served, questions: Sequence[Question]) -> Sequence[Exception | None]:
+    """Answer the questions, and return what each ends with; an unforeseen error befalls nobody else."""
+    if len(questions) > 1:
         try:
-            return served.answers.to_many(queries)
+            served.answers.find_many(questions)
         except Exception:  # noqa: BLE001 - whose fault it is shows below
-            return [_outcome(served, query) for query in queries]
-    return [_outcome(served, queries[0])]
+            return [_fault(served, question) for question in questions]
+        return [question.error for question in questions]
+    return [_fault(served, questions[0])]
 
 
-def _outcome(served: Served, query: Query) -> Answered | Exception:
+def _fault(served: Served, question: Question) -> Exception | None:
     try:
-        return served.answers.to(query)
+        served.answers.find(question)
     except Exception as error:  # noqa: BLE001 - raised again in the call's own handler
         return error
+    return None

@@ -165,6 +165,7 @@ class Live:
         # The first searches touch the pages that every search touches.
         answer(bundle, Query(ItemId(bundle.items.vocabulary.id_of(0))))
         answer(bundle, Query(UserId(bundle.users.vocabulary.id_of(0))))
-        answers = Answers(bundle, Encoder(bundle), self._memory_bytes, self._counts)
-        self._served = Served(bundle, titles, Costs(bundle), answers, time.time())
+        costs = Costs(bundle)
+        answers = Answers(bundle, Encoder(bundle), costs, self._memory_bytes, self._counts)
+        self._served = Served(bundle, titles, costs, answers, time.time())
         log.info("serving bundle %s", version, extra={"version": version})

@@ -81,8 +81,8 @@ class Calls:
         """Count what was looked for and found, if anything was."""
         if asked.search_s:
             self.search.observe(asked.search_s)
-            self.requested += asked.requested
-            self.returned += asked.returned
+        self.requested += asked.requested
+        self.returned += asked.returned
 
     def add(self, other: "Calls") -> None:
         """Count all that ``other`` did."""

@@ -4,9 +4,8 @@ It refuses to know bundles. Ranges are the values' own business (`ilk.types`); h
 wire can get wrong: malformed messages, two answers to "to whom", numbers that mean "default".
 """
 
-import functools
 from collections.abc import Iterator
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -33,10 +32,6 @@ from ilk.v1 import similarity_pb2 as pb
 
 MessageT = TypeVar("MessageT", bound=Message)
 
-# Requests up to this size are remembered with the query they hold: so many, some 5 MB.
-_SHORT_BYTES: Final = 64
-_MOST_REMEMBERED: Final = 8192
-
 _WHOM_FIELDS = {2: "item_id", 3: "user_id", 4: "profile", 5: "examples", 6: "text"}
 _RATER_FIELDS = {1: "user_id", 2: "profile"}
 _TARGETS = {
@@ -58,11 +53,14 @@ def parse(kind: type[MessageT], data: bytes) -> MessageT:
 
 def parse_query(data: bytes) -> Query:
     """Return the query in the bytes of a FindNeighborsRequest."""
-    return _remembered_query(data) if len(data) <= _SHORT_BYTES else _query_of(data)
+    message = parse(pb.FindNeighborsRequest, data)
+    if _may_have_lost(message, data) or message.HasField("filter"):
+        _refuse_two("whom", _WHOM_FIELDS, data)
+    return to_query(message)
 
 
-def parse_batch(data: bytes, most: int) -> list[Query | InvalidRequest]:
-    """Return each query in the bytes of a BatchFindNeighborsRequest, or what is wrong with it.
+def batch_bodies(data: bytes, most: int) -> list[bytes]:
+    """Return the bytes of each query in those of a BatchFindNeighborsRequest.
 
     Raises
     ------
@@ -73,34 +71,15 @@ def parse_batch(data: bytes, most: int) -> list[Query | InvalidRequest]:
     n_queries = len(parse(pb.BatchFindNeighborsRequest, data).queries)
     if not 1 <= n_queries <= most:
         raise InvalidRequest("queries", f"needs 1 to {most} queries, got {n_queries}")
-    return [_query_or_error(body) for number, body in _bodies(data) if number == 1]
+    return [body for number, body in _bodies(data) if number == 1]
 
 
-def parse_stream_message(data: bytes) -> tuple[str, Query | InvalidRequest]:
-    """Return the request id and the query of one message of a stream."""
+def parse_stream_message(data: bytes) -> tuple[str, bytes | InvalidRequest]:
+    """Return the request id of one message of a stream, and the bytes of the query."""
     request_id = parse(pb.StreamFindNeighborsRequest, data).request_id
     if len(request_id.encode()) > MAX_ID_BYTES:
         return request_id[:64], InvalidRequest("request_id", f"is longer than {MAX_ID_BYTES} bytes")
-    return request_id, _query_or_error(b"".join(part for at, part in _bodies(data) if at == 2))
-
-
-def _query_or_error(data: bytes) -> Query | InvalidRequest:
-    try:
-        return parse_query(data)
-    except InvalidRequest as error:
-        # Its traceback would keep what was sent for as long as the error is kept.
-        return error.with_traceback(None)
-
-
-def _query_of(data: bytes) -> Query:
-    message = parse(pb.FindNeighborsRequest, data)
-    if _may_have_lost(message, data) or message.HasField("filter"):
-        _refuse_two("whom", _WHOM_FIELDS, data)
-    return to_query(message)
-
-
-# Most queries name one of the items that most people ask about: equal bytes are an equal query.
-_remembered_query = functools.lru_cache(_MOST_REMEMBERED)(_query_of)
+    return request_id, b"".join(part for at, part in _bodies(data) if at == 2)
 
 
 def _may_have_lost(message: Message, data: bytes) -> bool:
@@ -216,14 +195,14 @@ def _bodies(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield number and body of each length-delimited field at the top of a well-formed message."""
     at = depth = 0
     while at < len(data):
-        tag, at = _varint(data, at)
+        tag, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
         wire_type = tag & 7
         if wire_type == 0:
             _, at = _varint(data, at)
         elif wire_type in (1, 5):
             at += 8 if wire_type == 1 else 4
         elif wire_type == 2:
-            size, at = _varint(data, at)
+            size, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
             if not depth:
                 yield tag >> 3, data[at : at + size]
             at += size

@@ -13,13 +13,13 @@ import grpc
 from ilk import catalogue
 from ilk.errors import InvalidRequest
 from ilk.predict import predict
-from ilk.types import MAX_ID_BYTES, PredictionMethod, Query, TitleMatch
+from ilk.types import MAX_ID_BYTES, PredictionMethod, TitleMatch
 from ilk.v1 import similarity_pb2 as pb
 from server import batches, requests, responses
 from server.admission import Lane
-from server.answers import Answered
+from server.answers import Question
 from server.gathering import Gathering
-from server.guard import KINDS, SHEDDING, Call, Guard, failing
+from server.guard import SHEDDING, Call, Guard, failing
 from server.live import Live, Served
 from server.shadow import Shadow
 from server.streams import Streams
@@ -85,30 +85,32 @@ class SimilarityService:
 
     async def find_neighbors(self, data: bytes, call: Call) -> bytes:
         """Answer one query."""
-        query = requests.parse_query(data)
-        served = self._live.get()
-        call.kind = KINDS[type(query.whom)]
-        cost = served.costs.of(query)
-        if call.terms is not None:
-            call.terms.admit(query, cost)
         # Nearly every call: what it goes through is counted in fractions of a microsecond.
-        if call.privacy is None and served.answers.has(query):
-            answered = _answer(served, query, call)
-        elif cost <= SHORT:
-            if self._gathering.takes(query, call):
-                answered = await self._gathering.answer(served, query, call)
-                call.requested = query.neighbor_count
-                call.returned = len(answered.found.neighbors)
-            else:
-                answered = _answer(served, query, call)
-        else:
+        served, privacy = self._live.get(), call.privacy
+        question = served.answers.question(data, privacy)
+        call.kind = question.kind
+        if call.terms is not None:
+            call.terms.admit(question.query, question.cost)
+        if question.found is None:
+            await self._find(served, question, call)
+        call.requested = question.query.neighbor_count
+        call.returned = len(question.answer.neighbors)
+        if privacy is None:
+            self._shadow.look(served, question)
+        return question.written or served.answers.written(question)
+
+    async def _find(self, served: Served, question: Question, call: Call) -> None:
+        cost = question.cost
+        if cost > SHORT:
             lane = self._work.lane(cost)
-            self._work.check("accuracy" if query.accuracy else "neighbor_count", cost)
-            work = functools.partial(_answer, served, query, call)
-            answered = await lane.do("search", cost, call.patience(), work)
-        if call.privacy is None:
-            self._shadow.look(served, query, answered.found)
-        return served.answers.written(answered)
+            blamed = "accuracy" if question.query.accuracy else "neighbor_count"
+            self._work.check(blamed, cost)
+            work = functools.partial(_find, served, question, call)
+            await lane.do("search", cost, call.patience(), work)
+        elif self._gathering.takes(question, call):
+            await self._gathering.find(served, question, call)
+        else:
+            _find(served, question, call)
 
     async def batch_find_neighbors(self, data: bytes, call: Call) -> bytes:
         """Answer many queries; each fails alone."""
@@ -222,12 +224,10 @@ class _Handlers(grpc.GenericRpcHandler):
         return {f"/{SERVICE.full_name}/{name}": lane for name, lane in of.items()}
 
 
-def _answer(served: Served, query: Query, call: Call) -> Answered:
+def _find(served: Served, question: Question, call: Call) -> None:
     started_s = perf_counter()
-    answered = served.answers.to(query, call.privacy)
+    served.answers.find(question, call.privacy)
     call.search_s = perf_counter() - started_s
-    call.requested, call.returned = query.neighbor_count, len(answered.found.neighbors)
-    return answered
 
 
 def _search(served: Served, text: str, n_matches: int) -> list[TitleMatch]:

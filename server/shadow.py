@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from ilk.errors import IlkError
 from ilk.query import answer
 from ilk.types import EXACT, Neighbors, Query
-from server.answers import Answered
+from server.answers import Question
 from server.logs import cause_of
 from server.metrics import Counts
 
@@ -58,26 +57,24 @@ class Shadow:
         self.is_busy = False
         self._pool = ThreadPoolExecutor(1, "shadow", initializer=_lower_priority)
 
-    def look(self, served: "Served", query: Query, found: Neighbors) -> None:
-        """Ask ``query`` again if its turn has come; returns at once."""
+    def look(self, served: "Served", question: Question) -> None:
+        """Ask an answered question again if its turn has come; returns at once."""
         self._until -= 1
         if self._until:
             return
         self._until = self._gap()
+        query, found = question.query, question.answer
         if not self.is_busy and _is_comparable(query, found):
             self.is_busy = True
             self._pool.submit(self._compare, served, query, found)
 
-    def look_at_all(
-        self, served: "Served", queries: Sequence[Query], outcomes: Sequence[Answered | IlkError]
-    ) -> None:
-        """Do as :meth:`look` for each query that has an answer."""
-        if self._until > len(queries) or self._until < 0:
-            self._until -= sum(isinstance(outcome, Answered) for outcome in outcomes)
+    def look_at_all(self, served: "Served", questions: Sequence[Question]) -> None:
+        """Do as :meth:`look` for each of several."""
+        if self._until > len(questions) or self._until < 0:
+            self._until -= len(questions)
             return
-        for query, outcome in zip(queries, outcomes, strict=True):
-            if isinstance(outcome, Answered):
-                self.look(served, query, outcome.found)
+        for question in questions:
+            self.look(served, question)
 
     def close(self) -> None:
         """Finish the comparison under way, if any."""

@@ -12,10 +12,9 @@ from typing import Any, Final, Protocol
 import grpc
 
 from ilk.errors import DeadlineExceeded, IlkError, InvalidRequest, Unavailable
-from ilk.types import Query
 from server import requests
-from server.answers import Answered
-from server.batches import Tags, answers_to, outcome_field
+from server.answers import Question
+from server.batches import Heads, cost_of, find_all, outcome_field, screened
 from server.encoding import delimited
 from server.guard import Call, Context
 from server.live import Live, Served
@@ -28,7 +27,7 @@ _MOST_TOGETHER: Final = 64
 # When the server stops, a stream that is silent for this long has been answered all it asked.
 _SILENCE_S: Final = 0.1
 _REQUEST_ID: Final = b"\x0a"
-_TAGS: Final = Tags(b"\x12", b"\x1a")
+_HEADS: Final = Heads(b"\x12", b"\x1a")
 
 
 class Stream(Protocol):
@@ -106,39 +105,48 @@ class Streams:
     async def _answers(self, messages: list[bytes], call: Call) -> list[bytes]:
         """Return the bytes of a response to each message."""
         served = self._live.get()
-        parsed: list[tuple[str, Query | IlkError]] = [_parse(data) for data in messages]
-        if call.terms is not None:
-            screened = call.terms.screen_more([query for _, query in parsed])
-            parsed = [(told, query) for (told, _), query in zip(parsed, screened, strict=True)]
-        queries = [query for _, query in parsed if isinstance(query, Query)]
-        cost = served.costs.of_many(queries)
+        parsed = [_parse(data) for data in messages]
+        asked = self._asked(served, [body for _, body in parsed], call)
+        cost = cost_of(asked)
         if call.terms is not None:
             call.terms.charge(cost)
-        lane = self._work.lane_of_many(cost, len(queries))
+        lane = self._work.lane_of_many(cost, len(asked))
         if lane is self._work.turns:
-            outcomes = answers_to(served, self._shadow, call, queries)
+            find_all(served, self._shadow, call, asked)
         else:
-            outcomes = await self._in_threads(served, call, queries, cost)
-        answers = iter(outcomes)
+            await self._find_in_threads(served, call, asked, cost)
         return [
-            _response(
-                served, call, request_id, next(answers) if isinstance(query, Query) else query
-            )
-            for request_id, query in parsed
+            delimited(_REQUEST_ID, request_id.encode())
+            + b"".join(outcome_field(served, call, question, _HEADS))
+            for (request_id, _), question in zip(parsed, asked, strict=True)
         ]
 
-    async def _in_threads(
-        self, served: Served, call: Call, queries: list[Query], cost: int
-    ) -> list[Answered | IlkError]:
-        """Answer long queries; where they are turned away, each is told so."""
-        work = functools.partial(answers_to, served, self._shadow, call, queries)
+    def _asked(
+        self, served: Served, bodies: list[bytes | InvalidRequest], call: Call
+    ) -> list[Question | IlkError]:
+        """Return what the messages ask, and what is wrong with those that may not be asked."""
+        read = iter(
+            served.answers.questions([b for b in bodies if isinstance(b, bytes)], call.privacy)
+        )
+        asked: list[Question | IlkError] = [
+            next(read) if isinstance(body, bytes) else body for body in bodies
+        ]
+        return asked if call.terms is None else screened(asked, call.terms.screen_more)
+
+    async def _find_in_threads(
+        self, served: Served, call: Call, asked: list[Question | IlkError], cost: int
+    ) -> None:
+        """Answer what takes long; where that is turned away, each that has no answer is told so."""
+        work = functools.partial(find_all, served, self._shadow, call, asked)
         try:
             self._work.check("query", cost)
-            return await self._work.threads.do("batch", cost, call.patience(), work)
+            await self._work.threads.do("batch", cost, call.patience(), work)
         except DeadlineExceeded:
             raise
         except IlkError as error:
-            return [error] * len(queries)
+            for question in asked:
+                if isinstance(question, Question) and question.found is None:
+                    question.error = error
 
 
 def _count(call: Call, took_s: float, n_messages: int) -> None:
@@ -206,12 +214,8 @@ class _Inbox:
             self._reading.cancel()
 
 
-def _parse(data: bytes) -> tuple[str, Query | InvalidRequest]:
+def _parse(data: bytes) -> tuple[str, bytes | InvalidRequest]:
     try:
         return requests.parse_stream_message(data)
     except InvalidRequest as error:  # not a message: it had no id to echo
         return "", error
-
-
-def _response(served: Served, call: Call, request_id: str, outcome: Answered | IlkError) -> bytes:
-    return delimited(_REQUEST_ID, request_id.encode()) + outcome_field(served, call, outcome, _TAGS)

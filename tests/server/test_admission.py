@@ -228,8 +228,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return quick(bundle, query)
 
     monkeypatch.setattr(answers, "answer", slowed)
-    for look_up, nothing in (("has", False), ("_remembered", None)):
-        monkeypatch.setattr(answers.Answers, look_up, lambda *_, nothing=nothing: nothing)
+    monkeypatch.setattr(answers.Answers, "_remembered", lambda *_: None)
     for module in (service, work):
         monkeypatch.setattr(module, "SHORT", 0)
     return begun

@@ -10,15 +10,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilk.bundle import Bundle
-from ilk.errors import IlkError, NotFound
+from ilk.errors import NotFound
 from ilk.query import answer
 from ilk.types import Examples, Filter, ItemId, Query, Target, UserId
-from server.answers import Answered, Answers
+from ilk.v1 import similarity_pb2 as pb
+from ilk.wire.requests import query_request
+from server.answers import Answers, Question
+from server.cost import Costs
 from server.encoding import Encoder
 from server.metrics import Counts
 from server.privacy.users import UserPrivacy
 
 PLENTY = 1e9
+
+
+def asked(query: Query) -> bytes:
+    return query_request(query).SerializeToString()
+
+
+def ask(answers: Answers, query: Query, privacy: UserPrivacy | None = None) -> Question:
+    question = answers.question(asked(query), privacy)
+    if question.found is None:
+        answers.find(question, privacy)
+    return question
+
+
+def ask_many(answers: Answers, queries: list[Query]) -> list[Question]:
+    questions = [answers.question(asked(query)) for query in queries]
+    answers.find_many([question for question in questions if question.found is None])
+    return questions
+
+
+def is_remembered(answers: Answers, query: Query) -> bool:
+    return answers.question(asked(query)).found is not None
 
 
 @pytest.fixture
@@ -28,7 +52,7 @@ def counts() -> Counts:
 
 @pytest.fixture
 def make(bundle: Bundle, counts: Counts) -> Callable[[float], Answers]:
-    return lambda memory_bytes: Answers(bundle, Encoder(bundle), memory_bytes, counts)
+    return lambda memory: Answers(bundle, Encoder(bundle), Costs(bundle), memory, counts)
 
 
 @pytest.fixture
@@ -40,35 +64,47 @@ def test_what_is_asked_again_is_answered_with_no_search(
     make: Callable[[float], Answers], counts: Counts, ids: list[str], monkeypatch: Any
 ) -> None:
     answers = make(PLENTY)
-    first = answers.to(Query(ItemId(ids[3])))
+    first = ask(answers, Query(ItemId(ids[3])))
     monkeypatch.setattr("server.answers.answer", None)
-    assert answers.to(Query(ItemId(ids[3]))) is first
-    assert answers.has(Query(ItemId(ids[3])))
+    monkeypatch.setattr("server.requests.parse_query", None)
+    assert ask(answers, Query(ItemId(ids[3]))) is first
     assert counts.remembered == 1
 
 
 def test_a_batch_searches_only_for_what_is_new(
     make: Callable[[float], Answers], counts: Counts, ids: list[str], monkeypatch: Any
 ) -> None:
-    asked: list[Query] = []
+    sought: list[Query] = []
 
     def noted(bundle: Bundle, queries: list[Query]) -> list[Any]:
-        asked.extend(queries)
+        sought.extend(queries)
         return [answer(bundle, query) for query in queries]
 
     monkeypatch.setattr("server.answers.answer_many", noted)
     answers, queries = make(PLENTY), [Query(ItemId(i)) for i in ids[:6]]
-    known = answers.to(queries[2])
-    outcomes = answers.to_many(queries)
-    assert outcomes[2] is known
-    assert asked == queries[:2] + queries[3:]
-    assert answers.to_many(queries) == outcomes
-    assert len(asked) == 5
+    known = ask(answers, queries[2])
+    questions = ask_many(answers, queries)
+    assert questions[2] is known
+    assert sought == queries[:2] + queries[3:]
+    assert ask_many(answers, queries) == questions
+    assert len(sought) == 5
     assert counts.remembered == 7
 
 
+def test_requests_that_mean_the_same_are_answered_the_same(
+    make: Callable[[float], Answers], ids: list[str]
+) -> None:
+    answers = make(PLENTY)
+    plain = pb.FindNeighborsRequest(item_id=ids[3])
+    told = pb.FindNeighborsRequest(item_id=ids[3], target=pb.TARGET_ITEMS, neighbor_count=10)
+    questions = [answers.question(message.SerializeToString()) for message in (plain, told)]
+    answers.find_many(questions)
+    assert questions[0].query == questions[1].query
+    assert questions[0].found == questions[1].found
+
+
 @given(
-    asked=st.lists(
+    asked_of=st.lists(
         st.tuples(
             st.integers(0, 140),
             st.sampled_from([ItemId, UserId]),
@@ -87,19 +123,19 @@ def test_a_batch_searches_only_for_what_is_new(
     memory_bytes=st.sampled_from([0.0, 4e3, 2e4, PLENTY]),
 )
 def test_whatever_is_remembered_the_answers_are_the_kernels(
-    bundle: Bundle, asked: list[tuple[int, Any, dict[str, Any]]], memory_bytes: float
+    bundle: Bundle, asked_of: list[tuple[int, Any, dict[str, Any]]], memory_bytes: float
 ) -> None:
     encoder = Encoder(bundle)
-    answers = Answers(bundle, encoder, memory_bytes, Counts())
-    for row, kind, wishes in asked:
+    answers = Answers(bundle, encoder, Costs(bundle), memory_bytes, Counts())
+    for row, kind, wishes in asked_of:
         side = bundle.items if kind is ItemId else bundle.users
         query = Query(kind(side.vocabulary.id_of(row % len(side))), **wishes)
-        truth = answer(bundle, query)
-        (of_batch,) = answers.to_many([query])
-        for outcome in (answers.to(query), of_batch, answers.to(query)):
-            assert isinstance(outcome, Answered)
-            assert outcome.found == truth
-            assert answers.written(outcome) == encoder.response(truth)
+        # Equal for the kernel: a weight on the wire has fewer digits.
+        truth = answer(bundle, answers.question(asked(query)).query)
+        (of_batch,) = ask_many(answers, [query])
+        for question in (ask(answers, query), of_batch, ask(answers, query)):
+            assert question.found == truth
+            assert answers.written(question) == encoder.response(truth)
 
 
 @pytest.mark.parametrize(
@@ -119,10 +155,10 @@ def test_queries_that_differ_are_answered_apart(
     make: Callable[[float], Answers], bundle: Bundle, ids: list[str], change: dict[str, Any]
 ) -> None:
     answers = make(PLENTY)
-    answers.to(Query(ItemId(ids[0])))
+    ask(answers, Query(ItemId(ids[0])))
     query = Query(ItemId(ids[0]), **change)
-    assert not answers.has(query)
-    assert answers.to(query).found == answer(bundle, query)
+    assert not is_remembered(answers, query)
+    assert ask(answers, query).found == answer(bundle, query)
 
 
 def test_what_callers_tell_of_people_is_not_remembered(
@@ -130,9 +166,9 @@ def test_what_callers_tell_of_people_is_not_remembered(
 ) -> None:
     answers = make(PLENTY)
     query = Query(Examples((ids[0], ids[1])))
-    answers.to(query)
-    answers.to(query)
-    assert not answers.has(query)
+    ask(answers, query)
+    ask(answers, query)
+    assert not is_remembered(answers, query)
     assert not counts.remembered
 
 
@@ -140,32 +176,45 @@ def test_what_is_kept_from_a_caller_does_not_come_from_memory(
     make: Callable[[float], Answers], counts: Counts, ids: list[str]
 ) -> None:
     answers, query = make(PLENTY), Query(ItemId(ids[0]), Target.USERS)
-    plain, coarse = answers.to(query), answers.to(query, UserPrivacy(score_step=0.25))
-    assert all(n.score % 0.25 == 0 for n in coarse.found.neighbors)
-    assert answers.to_many([query], UserPrivacy(score_step=0.25))[0] is not plain
-    assert answers.to(query) is plain
+    privacy = UserPrivacy(score_step=0.25)
+    plain, coarse = ask(answers, query), ask(answers, query, privacy)
+    assert all(n.score % 0.25 == 0 for n in coarse.answer.neighbors)
+    many = [answers.question(asked(query), privacy)]
+    answers.find_many(many, privacy)
+    assert many[0].found == coarse.found
+    assert ask(answers, query) is plain
     assert counts.remembered == 1
+
+
+def test_what_was_kept_from_a_caller_is_not_what_others_are_told(
+    make: Callable[[float], Answers], bundle: Bundle, ids: list[str]
+) -> None:
+    answers, query = make(PLENTY), Query(ItemId(ids[0]), Target.USERS)
+    ask(answers, query, UserPrivacy(score_step=0.25))
+    assert ask(answers, query).found == answer(bundle, query)
 
 
 def test_errors_are_found_anew(make: Callable[[float], Answers]) -> None:
     answers, nobody = make(PLENTY), Query(ItemId("nobody"))
     for _ in range(2):
         with pytest.raises(NotFound):
-            answers.to(nobody)
-        assert isinstance(answers.to_many([nobody])[0], IlkError)
+            ask(answers, nobody)
+        (question,) = ask_many(answers, [nobody])
+        assert isinstance(question.error, NotFound)
+        assert question.found is None
 
 
 def test_what_is_asked_for_often_outlives_what_is_not(
     make: Callable[[float], Answers], ids: list[str]
 ) -> None:
     answers, often = make(100_000), Query(ItemId(ids[0]))
-    answers.to(often)
+    ask(answers, often)
     for at in range(1, 150):
-        answers.to(Query(ItemId(ids[at])))
-        answers.to(often)
-    assert answers.has(often)
-    assert answers.has(Query(ItemId(ids[149])))
-    assert not answers.has(Query(ItemId(ids[1])))
+        ask(answers, Query(ItemId(ids[at])))
+        ask(answers, often)
+    assert is_remembered(answers, often)
+    assert is_remembered(answers, Query(ItemId(ids[149])))
+    assert not is_remembered(answers, Query(ItemId(ids[1])))
 
 
 @pytest.mark.parametrize("neighbor_count", [1, 10, 100])
@@ -174,28 +223,42 @@ def test_memory_stays_within_what_was_allowed(
 ) -> None:
     allowed = 400_000
     answers = make(allowed)
-    asked = [
+    queries = [
         Query(ItemId(item_id), content_weight=weight / 8, neighbor_count=neighbor_count)
         for weight in range(8)
         for item_id in ids[:140]
     ]
-    for query in asked[:50]:
-        answers.written(answers.to(query))
+    for query in queries[:50]:
+        answers.written(ask(answers, query))
     gc.collect()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     answers = make(allowed)
-    for query in asked:
-        answers.written(answers.to(query))
+    for query in queries:
+        answers.written(ask(answers, query))
     gc.collect()
     taken = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert allowed / 8 < taken < 1.25 * allowed
 
 
+def test_a_request_that_is_mostly_padding_is_not_remembered(
+    make: Callable[[float], Answers], counts: Counts, ids: list[str]
+) -> None:
+    answers = make(PLENTY)
+    unknown = pb.StreamFindNeighborsRequest(request_id="x" * 600).SerializeToString()
+    # Field 1 of that message, as field 500 of the other.
+    padding = b"\xa2\x1f" + unknown[1:]
+    for _ in range(2):
+        question = answers.question(asked(Query(ItemId(ids[0]))) + padding)
+        assert question.found is None
+        answers.find(question)
+    assert not counts.remembered
+
+
 def test_without_memory_nothing_is_remembered(
     make: Callable[[float], Answers], counts: Counts, ids: list[str]
 ) -> None:
     answers, query = make(0), Query(ItemId(ids[0]))
-    assert answers.to(query) is not answers.to(query)
+    assert ask(answers, query) is not ask(answers, query)
     assert not counts.remembered

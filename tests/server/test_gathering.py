@@ -15,8 +15,10 @@ from ilk.errors import DeadlineExceeded, IlkError, NotFound
 from ilk.query import answer
 from ilk.types import Filter, ItemId, Query, Target, UserId
 from ilk.v1 import similarity_pb2 as pb
-from server.answers import Answers
+from ilk.wire.requests import query_request
+from server.answers import Answers, Question
 from server.app import serving
+from server.cost import Costs
 from server.encoding import Encoder
 from server.gathering import Gathering
 from server.metrics import Counts
@@ -61,17 +63,17 @@ class Served:
     """As much of a bundle that is served as answering takes, and the sizes of the searches for it."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._answers = Answers(bundle, Encoder(bundle), 0, Counts())
+        self._answers = Answers(bundle, Encoder(bundle), Costs(bundle), 0, Counts())
         self.sizes: list[int] = []
         self.answers: Any = self
 
-    def to(self, query: Query) -> Any:
+    def find(self, question: Question) -> None:
         self.sizes.append(1)
-        return self._answers.to(query)
+        self._answers.find(question)
 
-    def to_many(self, queries: list[Query]) -> Any:
-        self.sizes.append(len(queries))
-        return self._answers.to_many(queries)
+    def find_many(self, questions: list[Question]) -> None:
+        self.sizes.append(len(questions))
+        self._answers.find_many(questions)
 
 
 def call(*, gone: bool = False, left_s: float | None = None, in_a_task: bool = False) -> Any:
@@ -82,6 +84,12 @@ def call(*, gone: bool = False, left_s: float | None = None, in_a_task: bool = F
         search_s=0.0,
         privacy=None,
     )
+
+
+async def find(gathering: Gathering, served: Any, query: Query, call: Any) -> Question:
+    question = Question(query_request(query).SerializeToString(), query, 0)
+    await gathering.find(served, question, call)
+    return question
 
 
 @pytest.fixture
@@ -111,7 +119,7 @@ def test_calls_that_are_there_at_once_share_a_search(
 ) -> None:
     calls = [call() for _ in queries]
     asked = zip(queries, calls, strict=True)
-    found = at_once(*(lambda q=q, c=c: gathering.answer(served, q, c) for q, c in asked))
+    found = at_once(*(lambda q=q, c=c: find(gathering, served, q, c) for q, c in asked))
     assert [a.found for a in found] == [answer(bundle, query) for query in queries]
     assert served.sizes == [len(queries)]
     assert all(c.search_s > 0 for c in calls)
@@ -120,7 +128,7 @@ def test_calls_that_are_there_at_once_share_a_search(
 def test_a_call_that_comes_alone_is_answered_alone(
     gathering: Gathering, bundle: Bundle, served: Any, queries: list[Query]
 ) -> None:
-    (found,) = at_once(lambda: gathering.answer(served, queries[0], call()))
+    (found,) = at_once(lambda: find(gathering, served, queries[0], call()))
     assert found.found == answer(bundle, queries[0])
     assert served.sizes == [1]
 
@@ -129,7 +137,7 @@ def test_a_call_that_fails_fails_alone(
     gathering: Gathering, bundle: Bundle, served: Any, queries: list[Query]
 ) -> None:
     asked = [queries[0], Query(ItemId("nobody knows it")), queries[1]]
-    found = at_once(*(lambda q=q: gathering.answer(served, q, call()) for q in asked))
+    found = at_once(*(lambda q=q: find(gathering, served, q, call()) for q in asked))
     assert isinstance(found[1], NotFound)
     assert [found[0].found, found[2].found] == [answer(bundle, queries[at]) for at in (0, 1)]
 
@@ -144,7 +152,7 @@ def test_an_unforeseen_fault_befalls_only_who_brings_it(
 
     monkeypatch.setattr("server.answers.answer", faulty)
     monkeypatch.setattr("server.answers.answer_many", lambda b, qs: [faulty(b, q) for q in qs])
-    found = at_once(*(lambda q=q: gathering.answer(served, q, call()) for q in queries))
+    found = at_once(*(lambda q=q: find(gathering, served, q, call()) for q in queries))
     assert isinstance(found[2], KeyError)
     rest = [at for at in range(len(queries)) if at != 2]
     assert [found[at].found for at in rest] == [answer(bundle, queries[at]) for at in rest]
@@ -164,7 +172,7 @@ def test_nothing_is_looked_for_when_nobody_waits(
     ends_with: type[BaseException],
 ) -> None:
     asked = [(queries[0], of), (queries[1], call(left_s=TIMEOUT_S))]
-    gone, answered = at_once(*(lambda q=q, c=c: gathering.answer(served, q, c) for q, c in asked))
+    gone, answered = at_once(*(lambda q=q, c=c: find(gathering, served, q, c) for q, c in asked))
     assert isinstance(gone, ends_with)
     assert answered.found.neighbors
     assert served.sizes == [1]
@@ -183,7 +191,7 @@ def test_a_call_whose_answer_would_come_too_late_is_not_looked_for_until_searche
         return answer(bundle, query)
 
     def ask(left_s: float) -> Any:
-        return at_once(lambda: gathering.answer(served, queries[0], call(left_s=left_s)))[0]
+        return at_once(lambda: find(gathering, served, queries[0], call(left_s=left_s)))[0]
 
     with monkeypatch.context() as slow:
         slow.setattr("server.answers.answer", slowly)
@@ -198,7 +206,7 @@ def test_each_call_is_answered_from_the_bundle_that_it_began_with(
 ) -> None:
     other = Served(bundle)
     pairs = [(served, queries[0]), (other, queries[1]), (served, queries[2])]
-    found = at_once(*(lambda s=s, q=q: gathering.answer(s, q, call()) for s, q in pairs))
+    found = at_once(*(lambda s=s, q=q: find(gathering, s, q, call()) for s, q in pairs))
     assert [a.found for a in found] == [answer(bundle, query) for _, query in pairs]
     assert (served.sizes, other.sizes) == ([2], [1])
 
@@ -211,7 +219,7 @@ def test_only_plain_queries_of_callers_told_everything_are_gathered(
     narrow = Query(queries[0].whom, Target.ITEMS, filter=Filter(min_year=1990))
 
     async def takes(query: Query, of: Any) -> bool:
-        return gathering.takes(query, of)
+        return gathering.takes(Question(b"", query, 0), of)
 
     asked = ((queries[0], call()), (narrow, call()), (queries[0], private))
     told = at_once(*(lambda q=q, c=c: takes(q, c) for q, c in asked))
@@ -219,7 +227,7 @@ def test_only_plain_queries_of_callers_told_everything_are_gathered(
 
 
 def test_a_task_answers_for_itself(gathering: Gathering, queries: list[Query]) -> None:
-    assert not gathering.takes(queries[0], call(in_a_task=True))
+    assert not gathering.takes(Question(b"", queries[0], 0), call(in_a_task=True))
 
 
 @pytest.fixture
@@ -249,13 +257,13 @@ def test_a_server_answers_what_waits_by_one_search(
     monkeypatch: Any,
 ) -> None:
     sizes: list[int] = []
-    to_many = Answers.to_many
+    find_many = Answers.find_many
 
-    def noted(answers: Answers, queries: Any, *more: Any) -> Any:
-        sizes.append(len(queries))
-        return to_many(answers, queries, *more)
+    def noted(answers: Answers, questions: Any, *more: Any) -> None:
+        sizes.append(len(questions))
+        find_many(answers, questions, *more)
 
-    monkeypatch.setattr(Answers, "to_many", noted)
+    monkeypatch.setattr(Answers, "find_many", noted)
     (address, hold), ids = held, [q.whom.item_id for q in queries if isinstance(q.whom, ItemId)]
     with grpc.insecure_channel(address) as channel:
         ask: Any = channel.unary_unary("/ilk.v1.SimilarityService/FindNeighbors")

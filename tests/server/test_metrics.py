@@ -17,11 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ilk import SimilarityClient
 from ilk.errors import NotFound, SettingsError
-from ilk.query import answer
 from ilk.types import EXACT, ItemId, Neighbor, Neighbors, Query, Text, UserId
+from ilk.wire.requests import query_request
+from server.answers import Question
 from server.cores import can_share_port
 from server.exposition import Fleet, metrics_port
-from server.live import Live
+from server.live import Live, Served
 from server.metrics import BOUNDS_S, Counts, Histogram, Snapshot, resident_bytes
 from server.shadow import Shadow, hits_and_places
 
@@ -169,7 +170,8 @@ def test_calls_are_counted_by_rpc_status_and_kind_of_query_over_all_workers(
     assert get(samples, "ilk_queries_total", kind="user", code="OK", **found) == 8
     assert get(samples, "ilk_queries_total", kind="item", code="NOT_FOUND", **found) == 8
     assert get(samples, "ilk_call_seconds_count", **found) == 24
-    assert get(samples, "ilk_search_seconds_count", kind="item", **found) == 8
+    # Each worker looks once, and then remembers.
+    assert 1 <= get(samples, "ilk_search_seconds_count", kind="item", **found) <= int(n_workers)
     assert get(samples, "ilk_neighbors_requested_total", kind="user", **found) == 24
     assert get(samples, "ilk_neighbors_returned_total", kind="user", **found) == 24
     batch = {"method": "BatchFindNeighbors"}
@@ -232,6 +234,12 @@ def test_live_recall_is_the_share_of_places_that_are_right(
     assert hits_and_places(found, exact) == expected
 
 
+def answered(served: Served, query: Query) -> Question:
+    question = served.answers.question(query_request(query).SerializeToString())
+    served.answers.find(question)
+    return question
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
 def test_a_share_of_real_queries_is_asked_again_exactly(sample_store: Path, share: float) -> None:
     live, counts = Live(sample_store, 3600), Counts()
@@ -239,10 +247,10 @@ def test_a_share_of_real_queries_is_asked_again_exactly(sample_store: Path, shar
     shadow = Shadow(share, counts, seed=1)
     try:
         served = live.get()
-        found = answer(served.bundle, MATRIX)
+        question = answered(served, MATRIX)
         n_looks = 300
         for _ in range(n_looks):
-            shadow.look(served, MATRIX, found)
+            shadow.look(served, question)
             while shadow.is_busy:
                 time.sleep(0.001)
     finally:
@@ -263,7 +271,7 @@ def test_what_cannot_be_wrong_or_is_ordered_otherwise_is_not_examined(sample_sto
         Query(MATRIX.whom, diversity=0.5),
         Query(MATRIX.whom, popularity_penalty=0.5),
     ):
-        shadow.look(served, query, answer(served.bundle, query))
+        shadow.look(served, answered(served, query))
     shadow.close()
     live.close()
     assert counts.shadowed == 0
