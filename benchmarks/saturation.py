@@ -1,6 +1,8 @@
-"""What a server does that is never idle: h2load on one core keeps it busy on another.
+"""What a server does that is never idle: h2load keeps it busy.
 
-A client in Python spends more on a call than the server does.
+A client in Python spends more on a call than the server does. One worker is measured on a core of its
+own, the programs that call on another. Two workers on two cores leave none for those, so they are held
+against one worker that shares its one core with half as many of them.
 """
 
 import re
@@ -13,12 +15,14 @@ from pathlib import Path
 
 from benchmarks.processes import ServerProcess, held_to
 
-# One connection each, and each with a request of its own.
-_PROGRAMS = 4
-_UNDER_WAY = 16
+# For each core of theirs, each with a request of its own; connections of each, and calls on each.
+_PROGRAMS = 8
+_CONNECTIONS = 2
+_UNDER_WAY = 4
 _RATE = re.compile(r"finished in [\d.]+\w+, ([\d.]+) req/s")
 _DONE = re.compile(r"(\d+) succeeded, 0 failed, 0 errored, 0 timeout")
-SERVER_CORE, CLIENT_CORE = 0, 1
+SERVER_CORE = 0
+CLIENT_CORES = (1,)
 
 
 def is_there() -> bool:
@@ -26,24 +30,32 @@ def is_there() -> bool:
     return shutil.which("h2load") is not None
 
 
-def saturate(server: ServerProcess, bodies: Sequence[bytes], n_calls: int) -> tuple[float, float]:
+def saturate(
+    server: ServerProcess,
+    bodies: Sequence[bytes],
+    n_calls: int,
+    cores: Sequence[int] = CLIENT_CORES,
+) -> tuple[float, float]:
     """Return CPU microseconds per call of ``FindNeighbors``, and calls per second.
 
     Parameters
     ----------
-    server
-        Held to ``SERVER_CORE``.
     bodies
         Requests, one for each of the programs.
     n_calls
         Of all programs together.
+    cores
+        Where they run.
     """
-    cpu_s = server.cpu_s()
+    cpu_s, n_programs = server.cpu_s(), _PROGRAMS * len(cores)
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / str(n) for n in range(_PROGRAMS)]
+        files = [Path(folder) / str(n) for n in range(n_programs)]
         for file, body in zip(files, bodies, strict=False):
             file.write_bytes(b"\0" + struct.pack(">I", len(body)) + body)
-        programs = [_program(server.address, file, n_calls // _PROGRAMS) for file in files]
+        programs = [
+            _program(server.address, file, n_calls // n_programs, cores[at % len(cores)])
+            for at, file in enumerate(files)
+        ]
         said = [program.communicate()[0] for program in programs]
     spent_s = server.cpu_s() - cpu_s
     rates = [_RATE.search(text) for text in said]
@@ -52,10 +64,11 @@ def saturate(server: ServerProcess, bodies: Sequence[bytes], n_calls: int) -> tu
     return 1e6 * spent_s / n_calls, sum(float(rate.group(1)) for rate in rates if rate)
 
 
-def _program(address: str, body: Path, n_calls: int) -> "subprocess.Popen[str]":
-    command = ["h2load", "-n", str(n_calls), "-c", "1", "-m", str(_UNDER_WAY), "-d", str(body)]
+def _program(address: str, body: Path, n_calls: int, core: int) -> "subprocess.Popen[str]":
+    at_once = ["-c", str(_CONNECTIONS), "-m", str(_UNDER_WAY)]
+    command = ["h2load", "-n", str(n_calls), *at_once, "-d", str(body)]
     headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
     url = f"http://{address}/ilk.v1.SimilarityService/FindNeighbors"
     program = subprocess.Popen([*command, *headers, url], stdout=subprocess.PIPE, text=True)
-    held_to(program.pid, CLIENT_CORE)
+    held_to(program.pid, core)
     return program

@@ -145,7 +145,24 @@ def _busy(store: Path, rounds: Sequence[Requests]) -> dict[str, float]:
         "busy: throughput / empty handler's (clock)": rate["unary"] / rate["empty"],
         "busy, remembering: over empty handler, us": cpu_us["again"] - cpu_us["empty"],
         "busy, remembering: throughput / empty handler's": rate["again"] / rate["empty"],
+        "2 workers on two cores / 1 worker on one (clock)": _two_cores_over_one(store, rounds),
     }
+
+
+def _two_cores_over_one(store: Path, rounds: Sequence[Requests]) -> float:
+    """Return the calls a second of two workers over one's, who call them being on the same cores."""
+    flags = ("--store", str(store), "--answer-memory-mb", "0", "--workers")
+    cores = (saturation.SERVER_CORE, *saturation.CLIENT_CORES)
+    ratios = []
+    with (
+        running("server", (*flags, "1"), core=saturation.SERVER_CORE) as one,
+        running("server", (*flags, "2")) as two,
+    ):
+        for asked in rounds:
+            n_calls = 3 * len(asked.unary)
+            of_one = saturation.saturate(one, asked.unary, n_calls, cores[:1])[1]
+            ratios.append(saturation.saturate(two, asked.unary, 2 * n_calls, cores)[1] / of_one)
+    return float(np.median(ratios))
 
 
 def _rounds(bundle: Bundle, n_calls: int, n_rounds: int) -> list[Requests]:
