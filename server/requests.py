@@ -5,7 +5,7 @@ wire can get wrong: malformed messages, two answers to "to whom", numbers that m
 """
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -33,8 +33,11 @@ from ilk.v1 import similarity_pb2 as pb
 MessageT = TypeVar("MessageT", bound=Message)
 
 _WHOM_FIELDS = {2: "item_id", 3: "user_id", 4: "profile", 5: "examples", 6: "text"}
+# Tags as they stand on the wire, of what nearly every request holds.
+_TARGET: Final = b"\x08"
+_WHOM_OF: Final[dict[bytes, type[ItemId] | type[UserId]]] = {b"\x12": ItemId, b"\x1a": UserId}
 _RATER_FIELDS = {1: "user_id", 2: "profile"}
-_TARGETS = {
+_TARGETS: Final[dict[int, Target]] = {
     pb.TARGET_UNSPECIFIED: Target.ITEMS,
     pb.TARGET_ITEMS: Target.ITEMS,
     pb.TARGET_USERS: Target.USERS,
@@ -53,6 +56,9 @@ def parse(kind: type[MessageT], data: bytes) -> MessageT:
 
 def parse_query(data: bytes) -> Query:
     """Return the query in the bytes of a FindNeighborsRequest."""
+    plainest = _plainest_query(data)
+    if plainest is not None:
+        return plainest
     message = parse(pb.FindNeighborsRequest, data)
     if _may_have_lost(message, data) or message.HasField("filter"):
         _refuse_two("whom", _WHOM_FIELDS, data)
@@ -80,6 +86,23 @@ def parse_stream_message(data: bytes) -> tuple[str, bytes | InvalidRequest]:
     if len(request_id.encode()) > MAX_ID_BYTES:
         return request_id[:64], InvalidRequest("request_id", f"is longer than {MAX_ID_BYTES} bytes")
     return request_id, b"".join(part for at, part in _bodies(data) if at == 2)
+
+
+def _plainest_query(data: bytes) -> Query | None:
+    """Return the query that names somebody, and no more than what to look for; None where more is said.
+
+    Most requests are such, and a message object, asked for each field, takes four times as long.
+    """
+    at = 2 if data[:1] == _TARGET else 0
+    whom, size = _WHOM_OF.get(data[at : at + 1]), len(data) - at - 2
+    target = _TARGETS.get(data[1]) if at and size > 0 else Target.ITEMS
+    # Sizes and targets from 128 on take another byte.
+    if whom is None or target is None or not 0 < size < 0x80 or data[at + 1] != size:
+        return None
+    try:
+        return Query(whom(data[at + 2 :].decode()), target)
+    except UnicodeDecodeError:
+        return None
 
 
 def _may_have_lost(message: Message, data: bytes) -> bool:

@@ -168,6 +168,34 @@ def test_batches_and_streams_read_queries_as_they_were_written(
         assert (told, parse_query(body)) == (request_id, query)
 
 
+@given(
+    st.one_of(
+        st.binary(max_size=12),
+        st.builds(
+            lambda *parts: b"".join(parts),
+            st.sampled_from(
+                [b"", b"\x08\x00", b"\x08\x01", b"\x08\x02", b"\x08\x7f", b"\x08\x81\x01"]
+            ),
+            st.sampled_from([b"\x12", b"\x1a", b"\x32", b"\x0a"]),
+            st.integers(0, 140).map(varint),
+            st.one_of(st.binary(max_size=8), st.text(max_size=4).map(str.encode)),
+        ),
+        WORDS.map(lambda word: pb.FindNeighborsRequest(user_id=word).SerializeToString()),
+    )
+)
+def test_the_short_way_through_a_request_ends_where_the_long_one_does(data: bytes) -> None:
+    def ended(read: Callable[[bytes], Query]) -> Query | str:
+        try:
+            return read(data)
+        except InvalidRequest as error:
+            return str(error)
+
+    short = ended(parse_query)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("server.requests._plainest_query", lambda _: None)
+        assert short == ended(parse_query)
+
+
 def test_unset_numbers_mean_their_defaults() -> None:
     assert parse_query(ALIEN) == Query(ItemId("alien"), Target.ITEMS, neighbor_count=10)
 
