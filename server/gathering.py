@@ -7,6 +7,7 @@ together, and a call that comes alone is answered alone.
 import asyncio
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Any
 
 from ilk.errors import DeadlineExceeded
 from server.answers import Question
@@ -47,11 +48,14 @@ class Gathering:
         self._each_s = 0.0
 
     def takes(self, question: Question, call: Call) -> bool:
-        """Whether a question may be answered here, and gains by it."""
+        """Whether a question may be answered here, and gains by it: a call that is alone does not."""
         if question.query.shape is None or call.privacy is not None:
             return False
+        context: Any = call.context
         # The contexts of grpc.aio know nothing of it: tasks run its handlers.
-        return getattr(call.context, "may_pause", False)
+        if not getattr(context, "may_pause", False):
+            return False
+        return bool(self._turns) or context.has_company()
 
     async def find(self, served: Served, question: Question, call: Call) -> None:
         """Answer a question, once the calls that are there have been read.

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
+from server.wire.loop import CompletionLoop
 from server.wire.pause import Pause
 from server.wire.stream import Inbox, Outbox
 
@@ -67,9 +68,7 @@ class Call:
         "_task",
     )
 
-    def __init__(
-        self, event: Any, loop: asyncio.AbstractEventLoop, ended: Callable[["Call"], object]
-    ) -> None:
+    def __init__(self, event: Any, loop: CompletionLoop, ended: Callable[["Call"], object]) -> None:
         self._event = event
         self._call = event.call
         self._loop = loop
@@ -110,6 +109,10 @@ class Call:
     def may_pause(self) -> bool:
         """Whether the handler may wait by a :class:`server.wire.pause.Pause`: no task runs it."""
         return self._task is None
+
+    def has_company(self) -> bool:
+        """Return whether the core has more to tell at once: of this call, or of others."""
+        return self._loop.completions.has_more()
 
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()

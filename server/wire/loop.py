@@ -48,6 +48,8 @@ class CompletionSelector(selectors.BaseSelector):
         self._heard = threading.Semaphore(0)
         self._rung = False
         self._closed = self._watching = False
+        # What was taken from the queue, and has not been gone on from.
+        self._ahead: Any = None
         self._bell = _Bell(self.queue)
         self._ending, self._end = socket.socketpair()
         self._files.register(self._ending, selectors.EVENT_READ)
@@ -65,7 +67,8 @@ class CompletionSelector(selectors.BaseSelector):
         until_s = None if timeout is None else time.time() + max(timeout, 0.0)
         self.idle = True
         for _ in range(_MOST_AT_ONCE):
-            event = self.queue.poll(deadline=until_s)
+            event = self._ahead or self.queue.poll(deadline=until_s)
+            self._ahead = None
             tag = event.tag
             if tag is None:  # nothing came in time
                 break
@@ -78,6 +81,14 @@ class CompletionSelector(selectors.BaseSelector):
             if not self.idle:
                 until_s = _PAST
         return []
+
+    def has_more(self) -> bool:
+        """Return whether something more has completed; asked by what goes on from a completion."""
+        if self._ahead is None:
+            event = self.queue.poll(deadline=_PAST)
+            if event.tag is not None:
+                self._ahead = event
+        return self._ahead is not None
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:  # noqa: D102
         return self._files.register(fileobj, events, data)

@@ -76,10 +76,19 @@ class Served:
         self._answers.find_many(questions)
 
 
-def call(*, gone: bool = False, left_s: float | None = None, in_a_task: bool = False) -> Any:
+def call(
+    *,
+    gone: bool = False,
+    left_s: float | None = None,
+    in_a_task: bool = False,
+    alone: bool = False,
+) -> Any:
     return SimpleNamespace(
         context=SimpleNamespace(
-            cancelled=lambda: gone, time_remaining=lambda: left_s, may_pause=not in_a_task
+            cancelled=lambda: gone,
+            time_remaining=lambda: left_s,
+            may_pause=not in_a_task,
+            has_company=lambda: not alone,
         ),
         search_s=0.0,
         privacy=None,
@@ -228,6 +237,23 @@ def test_only_plain_queries_of_callers_told_everything_are_gathered(
 
 def test_a_task_answers_for_itself(gathering: Gathering, queries: list[Query]) -> None:
     assert not gathering.takes(Question(b"", queries[0], 0), call(in_a_task=True))
+
+
+def test_a_call_that_is_alone_waits_for_nobody(
+    gathering: Gathering, served: Any, queries: list[Query]
+) -> None:
+    question = Question(b"", queries[0], 0)
+
+    async def takes(of: Any) -> bool:
+        return gathering.takes(question, of)
+
+    alone, in_company = call(alone=True), call()
+    told = at_once(
+        lambda: takes(alone),
+        lambda: find(gathering, served, queries[1], in_company),
+        lambda: takes(alone),
+    )
+    assert [told[0], told[2]] == [False, True]
 
 
 @pytest.fixture

@@ -58,6 +58,10 @@ class Servicer:
         await asyncio.sleep(0)
         return f"{before} {context.may_pause}".encode()
 
+    async def company(self, data: bytes, context: Any) -> bytes:
+        time.sleep(0.05)  # others come meanwhile
+        return str(context.has_company()).encode()
+
     async def left(self, data: bytes, context: Any) -> bytes:
         left_s = context.time_remaining()
         return b"none" if left_s is None else str(left_s).encode()
@@ -102,6 +106,7 @@ class Servicer:
         names = ("echo", "late", "thread", "forever", "left", "told", "abort", "late_abort", "fail")
         methods: dict[str, Any] = {name: one(getattr(self, name)) for name in names}
         methods["pausing"] = one(self.pausing)
+        methods["company"] = one(self.company)
         methods["number"] = one(self.echo, int, str.encode)
         methods["count"] = grpc.unary_stream_rpc_method_handler(self.count, bytes, bytes)
         methods["both"] = many(self.both)
@@ -388,3 +393,11 @@ def test_a_caller_who_leaves_a_burst_ends_it(own: Running) -> None:
 
 def test_a_handler_may_pause_until_it_has_waited(own: Running) -> None:
     assert own.ask("pausing") == b"True False"
+
+
+def test_a_handler_hears_of_others_and_none_is_lost(own: Running) -> None:
+    ask = own.channel.unary_unary("/t/company")
+    pending = [ask.future(b"", timeout=TIMEOUT_S) for _ in range(6)]
+    told = [call.result() for call in pending]
+    assert told.count(b"True") >= 1
+    assert own.ask("company") in {b"True", b"False"}
