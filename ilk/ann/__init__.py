@@ -34,9 +34,11 @@ __all__ = [
     "inner_products",
     "least_us",
     "likely_us",
+    "n_threads",
     "one_thread",
     "query_us",
     "recall",
+    "threads",
     "top_rows",
     "use_threads",
 ]
