@@ -178,6 +178,11 @@ class Bench:
         return self._measured(spec, index, found.record, rows, whole=True)
 
     @property
+    def exact_us(self) -> float:
+        """What comparing with all rows costs a query."""
+        return self.least_us(IndexSpec())
+
+    @property
     def usual(self) -> float:
         """The measured blend that is nearest to that of queries that name none."""
         return min(BLENDS, key=lambda w: abs(w - self.settings.content_weight))
@@ -211,25 +216,29 @@ class Bench:
     ) -> list[_CostedRow]:
         """Return what each effort from ``least`` on finds at a blend, until more of it is of no use.
 
-        That is where enough is found, where the last step gained nothing, or where it costs too much:
-        more than ``most_us``, or than comparing with all rows, unless nobody could rely on it yet.
+        That is where enough is found, where the last step gained nothing, or where more costs too much:
+        above ``most_us``, or above comparing with all rows, unless nobody could rely on the index yet.
         """
-        rows = list(so_far)
+        rows, queries = list(so_far), self.queries(weight)
         least = rows[-1][0].effort + 1 if rows else least
         for effort in spec.efforts(len(space)):
             if effort < least:
                 continue
-            if rows and self._suffices(rows, enough, most_us):
+            if rows and (rows[-1][1] > most_us or self._suffices(rows, enough)):
                 break
-            rows.append(self._row(space, spec, effort, weight))
+            n_listed = space.index.n_listed(queries, effort) if spec.kind.has_lists else 0
+            least_us = self._query_us(spec, effort, n_listed)
+            reliable = bool(rows) and _worst(rows[-1][0]) >= MIN_RECALL
+            if rows and least_us > (min(most_us, self.exact_us) if reliable else most_us):
+                break
+            row, n_walked = self._row(space, spec, effort, weight)
+            rows.append((row, self._query_us(spec, effort, n_listed + n_walked)))
         return rows
 
-    def _suffices(self, rows: list[_CostedRow], enough: float, most_us: float) -> bool:
-        """Return whether more effort than was measured last is of no use."""
-        row, cost_us = rows[-1]
-        if _worst(row) >= enough or cost_us > most_us:
-            return True
-        if cost_us > self.least_us(IndexSpec()) and _worst(row) >= MIN_RECALL:
+    def _suffices(self, rows: list[_CostedRow], enough: float) -> bool:
+        """Return whether more effort than was measured last would gain nothing worth having."""
+        row, _ = rows[-1]
+        if _worst(row) >= enough:
             return True
         if len(rows) < 2 or (row.content_weight == self.usual and row.recall_at_10 < _USEFUL):
             return False
@@ -252,10 +261,17 @@ class Bench:
         )
         return next(held, np.inf)
 
-    def _row(self, space: Space, spec: IndexSpec, effort: int, weight: float) -> _CostedRow:
+    def _query_us(self, spec: IndexSpec, effort: int, n_compared: int) -> float:
+        k = min(DEPTHS[0], len(self.vectors))
+        return query_us(spec, self.shape, k, effort, n_compared / len(self.asking[0]))
+
+    def _row(
+        self, space: Space, spec: IndexSpec, effort: int, weight: float
+    ) -> tuple[MeasuredRecall, int]:
+        """Return what is found, and how many rows were met by links."""
         queries, truth = self.queries(weight), self.truths[weight]
         shallow, deep = (min(depth, len(space)) for depth in DEPTHS)
-        found, n_compared = _counted(space, queries, shallow, effort)
+        found, n_met = counting(lambda: space.nearest(queries, shallow, effort))
         # Whoever asks, well known or not, is promised what is told.
         at_10 = min(
             _recall(found.scores[half], truth[half], shallow)
@@ -277,14 +293,7 @@ class Bench:
             at_100,
             cpu_us=round(1e6 * spent_s / len(timed), 1),
         )
-        return row, query_us(spec, self.shape, shallow, effort, n_compared / len(queries))
-
-
-def _counted(space: Space, queries: Float32Matrix, k: int, effort: int) -> tuple[RowNeighbors, int]:
-    """Return what is found, and how many rows were compared for it by lists or links."""
-    if space.index.kind.has_lists:
-        return space.nearest(queries, k, effort), space.index.n_listed(queries, effort)
-    return counting(lambda: space.nearest(queries, k, effort))
+        return row, n_met if spec.kind is IndexKind.HNSW else 0
 
 
 def _walking(kind: IndexKind) -> contextlib.AbstractContextManager[object]:

@@ -286,8 +286,9 @@ def use_threads(n_threads: int) -> None:
 
 
 def _n_in_lists(inner: Any, lists: Rows) -> int:
-    sizes = np.array([inner.invlists.list_size(at) for at in range(inner.nlist)], dtype=np.int64)
-    return int(sizes[lists[lists >= 0]].sum())
+    found, times = np.unique(lists[lists >= 0], return_counts=True)
+    sizes = [inner.invlists.list_size(at) for at in found.tolist()]
+    return int(times @ np.array(sizes, dtype=np.int64))
 
 
 def _centroids(inner: Any) -> Float32Matrix | None:
