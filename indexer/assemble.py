@@ -3,6 +3,7 @@
 It refuses to know files on either side: readers come before it, publishing after.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,9 +60,13 @@ class Parts:
     content_model: ContentModel
 
 
-def assemble(data: Interactions, settings: BuildSettings, progress: Progress) -> Parts:
-    """Return the parts of the bundle of ``data``, its rows and ratings as `indexer.order` leaves them."""
-    preference = preference_of(data, settings)
+def assemble(
+    data: Interactions, preference: Preference, settings: BuildSettings, progress: Progress
+) -> Parts:
+    """Return the parts of the bundle of ``data``, its rows and ratings as `indexer.order` leaves them.
+
+    ``preference`` is what :func:`preference_of` gives for the data, in whatever order.
+    """
     starts = _starts(data.user_rows, data.n_users)
     ages = _age_weights(data, preference, starts)
     confidences = _confidences(data, preference, ages)
@@ -75,20 +80,32 @@ def assemble(data: Interactions, settings: BuildSettings, progress: Progress) ->
         users, items, to_factors = _sides(data, factors, content, weights, confidences)
     model = ContentModel(content.fields, content.idf, content.projection, to_factors)
     sides = {Target.USERS: users, Target.ITEMS: items}
-    with progress.step("index", len(SPACE_KEYS)) as advance:
+    # One thread does this: while indices are built, it costs no time of its own.
+    with (
+        ThreadPoolExecutor(1, "assemble") as beside,
+        progress.step("index", len(SPACE_KEYS)) as advance,
+    ):
+        known = beside.submit(_known_arrays, data, starts, content)
         chosen = build_indices(sides, settings, advance)
         indices = {name: index for name, (index, _, _) in chosen.items()}
         records = {name: record for name, (_, record, _) in chosen.items()}
         rejected = {name: others for name, (_, _, others) in chosen.items()}
         recommending = indices[SpaceKey(Target.ITEMS, by_likeness=False).name]
         items = replace(items, popularity=_exposure(data, starts, users, recommending, settings))
-    arrays = flatten("users", users) | flatten("items", items) | _ratings_arrays(data, starts)
-    arrays |= flatten("catalogue", _catalogue(data, content))
-    arrays |= flatten("content_groups", ContentGroups.of(items.content))
-    arrays |= flatten("biases", _biases(data))
-    arrays |= flatten("item_terms", _terms(content)) | _model_arrays(model)
-    arrays["gram"] = factors.fold_in.gram
+    arrays = flatten("users", users) | flatten("items", items) | known.result()
+    arrays |= _model_arrays(model) | {"gram": factors.fold_in.gram}
     return Parts(arrays, indices, records, rejected, preference, factors.fold_in, model)
+
+
+def _known_arrays(data: Interactions, starts: npt.NDArray[np.int64], content: Content) -> Arrays:
+    """Return the arrays that depend on no factors."""
+    return (
+        _ratings_arrays(data, starts)
+        | flatten("catalogue", _catalogue(data, content))
+        | flatten("content_groups", ContentGroups.of(content.vectors))
+        | flatten("biases", _biases(data))
+        | flatten("item_terms", _terms(content))
+    )
 
 
 def preference_of(data: Interactions, settings: BuildSettings) -> Preference:

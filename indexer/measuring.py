@@ -47,6 +47,8 @@ _ENOUGH = 0.999
 # it gained nothing.
 _USEFUL = 0.8
 _NO_GAIN = 0.001
+# Effort that costs more than this share of comparing with all is not worth its misses.
+_WORTHWHILE = 0.75
 
 _WALKS = threading.Lock()
 
@@ -178,9 +180,9 @@ class Bench:
         return self._measured(spec, index, found.record, rows, whole=True)
 
     @property
-    def exact_us(self) -> float:
-        """What comparing with all rows costs a query."""
-        return self.least_us(IndexSpec())
+    def worthwhile_us(self) -> float:
+        """What a query may cost before it had better be compared with all rows."""
+        return _WORTHWHILE * self.least_us(IndexSpec())
 
     @property
     def usual(self) -> float:
@@ -217,7 +219,8 @@ class Bench:
         """Return what each effort from ``least`` on finds at a blend, until more of it is of no use.
 
         That is where enough is found, where the last step gained nothing, or where more costs too much:
-        above ``most_us``, or above comparing with all rows, unless nobody could rely on the index yet.
+        above ``most_us``, or nearly what comparing with all rows does, unless nobody could rely on the
+        index yet.
         """
         rows, queries = list(so_far), self.queries(weight)
         least = rows[-1][0].effort + 1 if rows else least
@@ -229,7 +232,7 @@ class Bench:
             n_listed = space.index.n_listed(queries, effort) if spec.kind.has_lists else 0
             least_us = self._query_us(spec, effort, n_listed)
             reliable = bool(rows) and _worst(rows[-1][0]) >= MIN_RECALL
-            if rows and least_us > (min(most_us, self.exact_us) if reliable else most_us):
+            if rows and least_us > (min(most_us, self.worthwhile_us) if reliable else most_us):
                 break
             row, n_walked = self._row(space, spec, effort, weight)
             rows.append((row, self._query_us(spec, effort, n_listed + n_walked)))
