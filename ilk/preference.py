@@ -190,7 +190,9 @@ class Preference:
 
 def _positives_by_user(liked: npt.NDArray[np.bool_], user_rows: Rows | None) -> Any:
     """Return how many positives each user has; one number if there is one user."""
-    return np.count_nonzero(liked) if user_rows is None else np.bincount(user_rows, weights=liked)
+    if user_rows is None:
+        return np.count_nonzero(liked)
+    return np.bincount(user_rows[liked], minlength=int(user_rows.max(initial=-1)) + 1)
 
 
 def _log_counts(clicks: Float32Array) -> Float32Array:

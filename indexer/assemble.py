@@ -3,7 +3,7 @@
 It refuses to know files on either side: readers come before it, publishing after.
 """
 
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,12 +33,12 @@ from ilk.vectors import Float32Matrix, concatenate, support, unit_rows
 from ilk.vocabulary import StringColumn, Vocabulary
 from indexer.content import Content, vectorize
 from indexer.factors import Factors, fit
-from indexer.indices import build_index
 from indexer.inference import factors_from_content, factors_of_untrained
 from indexer.interactions import Interactions
 from indexer.order import positions
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
+from indexer.spaces import build_indices
 
 _SECONDS_PER_DAY = 86_400
 # Of so many users, the best so many recommendations, found at this effort where effort matters.
@@ -60,9 +60,13 @@ class Parts:
     content_model: ContentModel
 
 
-def assemble(data: Interactions, settings: BuildSettings, progress: Progress) -> Parts:
-    """Return the parts of the bundle of ``data``, its rows and ratings as `indexer.order` leaves them."""
-    preference = preference_of(data, settings)
+def assemble(
+    data: Interactions, preference: Preference, settings: BuildSettings, progress: Progress
+) -> Parts:
+    """Return the parts of the bundle of ``data``, its rows and ratings as `indexer.order` leaves them.
+
+    ``preference`` is what :func:`preference_of` gives for the data, in whatever order.
+    """
     starts = _starts(data.user_rows, data.n_users)
     ages = _age_weights(data, preference, starts)
     confidences = _confidences(data, preference, ages)
@@ -76,17 +80,32 @@ def assemble(data: Interactions, settings: BuildSettings, progress: Progress) ->
         users, items, to_factors = _sides(data, factors, content, weights, confidences)
     model = ContentModel(content.fields, content.idf, content.projection, to_factors)
     sides = {Target.USERS: users, Target.ITEMS: items}
-    with progress.step("index", len(SPACE_KEYS)) as advance:
-        indices, records, rejected = _build_indices(sides, settings, advance)
+    # One thread does this: while indices are built, it costs no time of its own.
+    with (
+        ThreadPoolExecutor(1, "assemble") as beside,
+        progress.step("index", len(SPACE_KEYS)) as advance,
+    ):
+        known = beside.submit(_known_arrays, data, starts, content)
+        chosen = build_indices(sides, settings, advance)
+        indices = {name: index for name, (index, _, _) in chosen.items()}
+        records = {name: record for name, (_, record, _) in chosen.items()}
+        rejected = {name: others for name, (_, _, others) in chosen.items()}
         recommending = indices[SpaceKey(Target.ITEMS, by_likeness=False).name]
         items = replace(items, popularity=_exposure(data, starts, users, recommending, settings))
-    arrays = flatten("users", users) | flatten("items", items) | _ratings_arrays(data, starts)
-    arrays |= flatten("catalogue", _catalogue(data, content))
-    arrays |= flatten("content_groups", ContentGroups.of(items.content))
-    arrays |= flatten("biases", _biases(data))
-    arrays |= flatten("item_terms", _terms(content)) | _model_arrays(model)
-    arrays["gram"] = factors.fold_in.gram
+    arrays = flatten("users", users) | flatten("items", items) | known.result()
+    arrays |= _model_arrays(model) | {"gram": factors.fold_in.gram}
     return Parts(arrays, indices, records, rejected, preference, factors.fold_in, model)
+
+
+def _known_arrays(data: Interactions, starts: npt.NDArray[np.int64], content: Content) -> Arrays:
+    """Return the arrays that depend on no factors."""
+    return (
+        _ratings_arrays(data, starts)
+        | flatten("catalogue", _catalogue(data, content))
+        | flatten("content_groups", ContentGroups.of(content.vectors))
+        | flatten("biases", _biases(data))
+        | flatten("item_terms", _terms(content))
+    )
 
 
 def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
@@ -111,40 +130,11 @@ def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
     return replace(preference, typical_activity=round(typical, 6))
 
 
-def _build_indices(
-    sides: dict[Target, Side], settings: BuildSettings, advance: Callable[[int], None]
-) -> tuple[dict[str, Index], dict[str, IndexRecord], dict[str, list[IndexRecord]]]:
-    """Return the index of each space, its record, and what was rejected, by the space's name."""
-    indices: dict[str, Index] = {}
-    records: dict[str, IndexRecord] = {}
-    rejected: dict[str, list[IndexRecord]] = {}
-    for done, key in enumerate(SPACE_KEYS, start=1):
-        found, other = sides[key.target], sides[_other(key.target)]
-        asking = found if key.by_likeness else other
-        indices[key.name], records[key.name], rejected[key.name] = build_index(
-            key,
-            _factors(key, found),
-            found.content,
-            (_factors(key, asking), asking.content),
-            settings,
-        )
-        advance(done)
-    return indices, records, rejected
-
-
 def _model_arrays(model: ContentModel) -> Arrays:
     arrays: Arrays = {"content.idf": model.idf, "content.to_factors": model.to_factors}
     if model.projection is not None:
         arrays["content.projection"] = model.projection
     return arrays
-
-
-def _factors(key: SpaceKey, side: Side) -> Float32Matrix:
-    return side.directions if key.by_likeness else side.factors
-
-
-def _other(target: Target) -> Target:
-    return Target.USERS if target is Target.ITEMS else Target.ITEMS
 
 
 def _starts(rows: npt.NDArray[np.int32], n_rows: int) -> npt.NDArray[np.int64]:

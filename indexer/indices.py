@@ -57,24 +57,45 @@ def build_index(
     -----
     A candidate costs what `ilk.ann.query_us` says of a query at the blend that queries have by default,
     at the least effort that reaches ``settings.recall_target`` there. What cannot win any more is not
-    built, or not measured further. Candidates above ``settings.index_memory_mb`` are not built.
+    built, or not measured further: at other blends only what would be kept. Candidates above
+    ``settings.index_memory_mb`` are not built.
     """
     bench = Bench.of(key, factors, content, asking, settings)
     specs = [_spec(kind, key, bench.shape[0]) for kind in _candidates(bench.shape, settings)]
     measured: dict[IndexSpec, Measured] = {}
+    while True:
+        unbuilt = _measure_each(bench, specs, measured)
+        best = _cheapest(specs, measured)
+        if best.whole:
+            break
+        measured[best.spec] = bench.completed(best, _TOO_SLOW_US)
+        if measured[best.spec].cost_us > best.cost_us:
+            _give_another_chance(measured)
+    rejected = [m.record for m in measured.values() if m is not best]
+    return best.index, best.record, rejected + unbuilt
+
+
+def _measure_each(
+    bench: Bench, specs: list[IndexSpec], measured: dict[IndexSpec, Measured]
+) -> list[IndexRecord]:
+    """Measure, into ``measured``, what was not yet and may win; return the records of what may not."""
     unbuilt: list[IndexRecord] = []
     for spec in sorted(specs, key=bench.likely_us):
+        if spec in measured:
+            continue
         most_us = _most_us(spec, specs, measured)
         if (hopeless := _hopeless(bench, spec, most_us)) is not None:
             unbuilt.append(hopeless)
         else:
             measured[spec] = bench.measure(spec, min(most_us, _TOO_SLOW_US))
-    best = _cheapest(specs, measured)
-    return (
-        best.index,
-        best.record,
-        [m.record for m in measured.values() if m is not best] + unbuilt,
-    )
+    return unbuilt
+
+
+def _give_another_chance(measured: dict[IndexSpec, Measured]) -> None:
+    """Forget what may have been measured no further for the sake of one that does not hold after all."""
+    for spec, found in list(measured.items()):
+        if not found.whole and found.cost_us == np.inf:
+            del measured[spec]
 
 
 def _spec(kind: IndexKind, key: SpaceKey, n_rows: int) -> IndexSpec:
@@ -114,7 +135,8 @@ def _hopeless(bench: Bench, spec: IndexSpec, most_us: float) -> IndexRecord | No
         return IndexRecord(spec.kind.value, name, bench.size_bytes(spec), 0.0, ())
     if spec.kind not in _SLOW_TO_BUILD or most_us == np.inf or len(bench.vectors) <= PART_ROWS:
         return None
-    part = bench.part().measure(spec, most_us)
+    of_part = bench.part()
+    part = of_part.completed(of_part.measure(spec, most_us), most_us)
     # A walk lengthens like the logarithm of the rows (Malkov & Yashunin, arXiv:1603.09320, section 4.2).
     if part.cost_us * math.log(len(bench.vectors)) / math.log(PART_ROWS) <= most_us:
         return None

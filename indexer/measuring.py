@@ -3,8 +3,10 @@
 It refuses to know which candidates there are and which is kept.
 """
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from ilk.ann import (
     Index,
+    IndexKind,
     IndexSpec,
     RowNeighbors,
     careful_recall,
@@ -44,6 +47,10 @@ _ENOUGH = 0.999
 # it gained nothing.
 _USEFUL = 0.8
 _NO_GAIN = 0.001
+# Effort that costs more than this share of comparing with all is not worth its misses.
+_WORTHWHILE = 0.75
+
+_WALKS = threading.Lock()
 
 # What was measured of one effort at one blend, and what a query costs there by the table.
 _CostedRow: TypeAlias = tuple[MeasuredRecall, float]
@@ -55,14 +62,18 @@ class Measured:
 
     Attributes
     ----------
+    whole
+        Whether it was measured at every blend, else only at the usual one.
     cost_us
-        Of a usual query; infinity if the index cannot be relied on.
+        Of a usual query; infinity if the index cannot be relied on, as far as it was measured.
     recall
-        The worst that it finds at its greatest effort.
+        The worst that it finds at its greatest effort, as far as it was measured.
     """
 
+    spec: IndexSpec
     index: Index
     record: IndexRecord
+    whole: bool
     cost_us: float
     recall: float
 
@@ -138,67 +149,132 @@ class Bench:
         return n_rows * spec.bytes_per_row(dim)
 
     def measure(self, spec: IndexSpec, most_us: float) -> Measured:
-        """Build a candidate and measure it, up to the effort that finds enough or costs too much."""
+        """Build a candidate and measure it at the usual blend.
+
+        Up to the effort that keeps the promise, or that costs more than ``most_us``.
+        """
         n_rows, dim = self.shape
         began = time.perf_counter()
-        index = Index.build(self.vectors, spec, self.settings.seed)
-        build_s = time.perf_counter() - began
-        space = Space(self.key, self.factors, self.content, index)
-        usual = min(BLENDS, key=lambda w: abs(w - self.settings.content_weight))
-        rows = self._rows(space, spec, usual, most_us)
-        record = IndexRecord(
-            spec.kind.value,
-            spec.describe(n_rows, dim),
-            self.size_bytes(spec),
-            round(build_s, 3),
-            tuple(row for row, _ in rows),
-            tuple(cost_us for _, cost_us in rows),
+        with _walking(spec.kind):
+            index = Index.build(self.vectors, spec, self.settings.seed)
+            build_s = round(time.perf_counter() - began, 3)
+            space = Space(self.key, self.factors, self.content, index)
+            rows = self._rows(space, spec, self.usual, most_us, self.settings.recall_target)
+        size_bytes, name = self.size_bytes(spec), spec.describe(n_rows, dim)
+        record = IndexRecord(spec.kind.value, name, size_bytes, build_s, ())
+        return self._measured(spec, index, record, rows, whole=False)
+
+    def completed(self, found: Measured, most_us: float) -> Measured:
+        """Measure a candidate at the other blends too, and up to the effort that finds all."""
+        spec, index = found.spec, found.index
+        rows = list(zip(found.record.recall, found.record.costs_us, strict=True))
+        with _walking(spec.kind):
+            space = Space(self.key, self.factors, self.content, index)
+            useful = [row.effort for row, _ in rows if row.recall_at_10 >= _USEFUL]
+            rows = self._rows(space, spec, self.usual, most_us, _ENOUGH, rows)
+            for weight in BLENDS if useful else ():
+                if weight != self.usual:
+                    least = useful[0]
+                    rows += self._rows(space, spec, weight, most_us, _ENOUGH, least=least)
+        rows.sort(key=lambda costed: costed[0].effort)
+        return self._measured(spec, index, found.record, rows, whole=True)
+
+    @property
+    def worthwhile_us(self) -> float:
+        """What a query may cost before it had better be compared with all rows."""
+        return _WORTHWHILE * self.least_us(IndexSpec())
+
+    @property
+    def usual(self) -> float:
+        """The measured blend that is nearest to that of queries that name none."""
+        return min(BLENDS, key=lambda w: abs(w - self.settings.content_weight))
+
+    def _measured(
+        self,
+        spec: IndexSpec,
+        index: Index,
+        record: IndexRecord,
+        rows: list[_CostedRow],
+        *,
+        whole: bool,
+    ) -> Measured:
+        record = replace(
+            record, recall=tuple(row for row, _ in rows), costs_us=tuple(us for _, us in rows)
         )
-        hardest = min(_best(rows).get(w, 0.0) for w in BLENDS[:-1])
-        return Measured(index, record, self._cost_us(rows, usual), hardest)
+        # Items of equal content are found without an index: what it does at 1 decides nothing.
+        blends, most = BLENDS[:-1] if whole else (self.usual,), _best(rows)
+        hardest = min(most.get(weight, 0.0) for weight in blends)
+        return Measured(spec, index, record, whole, self._cost_us(rows, hardest), hardest)
 
     def _rows(
-        self, space: Space, spec: IndexSpec, usual: float, most_us: float
+        self,
+        space: Space,
+        spec: IndexSpec,
+        weight: float,
+        most_us: float,
+        enough: float,
+        so_far: Sequence[_CostedRow] = (),
+        least: int = 0,
     ) -> list[_CostedRow]:
-        """Return what each effort finds at each blend, until more of it gains nothing there."""
-        rows: list[_CostedRow] = []
-        before: dict[float, float] = dict.fromkeys(BLENDS, -np.inf)
+        """Return what each effort from ``least`` on finds at a blend, until more of it is of no use.
+
+        That is where enough is found, where the last step gained nothing, or where more costs too much:
+        above ``most_us``, or nearly what comparing with all rows does, unless nobody could rely on the
+        index yet.
+        """
+        rows, queries = list(so_far), self.queries(weight)
+        least = rows[-1][0].effort + 1 if rows else least
         for effort in spec.efforts(len(space)):
-            here = [self._row(space, spec, effort, usual)] if usual in before else []
-            if not here or here[0][0].recall_at_10 >= _USEFUL:
-                here += [self._row(space, spec, effort, w) for w in before if w != usual]
-            rows += here
-            for row, _ in here if len(here) > 1 or usual not in before else ():
-                found = row.recall_at_10 + row.recall_at_100
-                if _worst(row) >= _ENOUGH or found - before[row.content_weight] < _NO_GAIN:
-                    del before[row.content_weight]
-                else:
-                    before[row.content_weight] = found
-            if not before or min(cost_us for _, cost_us in here) > most_us:
+            if effort < least:
+                continue
+            if rows and (rows[-1][1] > most_us or self._suffices(rows, enough)):
                 break
+            n_listed = space.index.n_listed(queries, effort) if spec.kind.has_lists else 0
+            least_us = self._query_us(spec, effort, n_listed)
+            reliable = bool(rows) and _worst(rows[-1][0]) >= MIN_RECALL
+            if rows and least_us > (min(most_us, self.worthwhile_us) if reliable else most_us):
+                break
+            row, n_walked = self._row(space, spec, effort, weight)
+            rows.append((row, self._query_us(spec, effort, n_listed + n_walked)))
         return rows
 
-    def _cost_us(self, rows: list[_CostedRow], usual: float) -> float:
+    def _suffices(self, rows: list[_CostedRow], enough: float) -> bool:
+        """Return whether more effort than was measured last would gain nothing worth having."""
+        row, _ = rows[-1]
+        if _worst(row) >= enough:
+            return True
+        if len(rows) < 2 or (row.content_weight == self.usual and row.recall_at_10 < _USEFUL):
+            return False
+        before = rows[-2][0]
+        gain = row.recall_at_10 + row.recall_at_100 - before.recall_at_10 - before.recall_at_100
+        return gain < _NO_GAIN
+
+    def _cost_us(self, rows: list[_CostedRow], hardest: float) -> float:
         """Return what a usual query costs at the least effort that holds; infinity if none does.
 
         Nor may any blend fall below the least recall that a query may name. In between, queries of a
         blend that the index does not serve well enough are answered by comparing with all rows.
         """
-        most = _best(rows)
-        # Items of equal content are found without an index: what it does at 1 decides nothing.
-        if min(most.get(w, 0.0) for w in BLENDS[:-1]) < MIN_RECALL:
+        if hardest < MIN_RECALL:
             return np.inf
         held = (
             cost_us
             for row, cost_us in rows
-            if row.content_weight == usual and _worst(row) >= self.settings.recall_target
+            if row.content_weight == self.usual and _worst(row) >= self.settings.recall_target
         )
         return next(held, np.inf)
 
-    def _row(self, space: Space, spec: IndexSpec, effort: int, weight: float) -> _CostedRow:
+    def _query_us(self, spec: IndexSpec, effort: int, n_compared: int) -> float:
+        k = min(DEPTHS[0], len(self.vectors))
+        return query_us(spec, self.shape, k, effort, n_compared / len(self.asking[0]))
+
+    def _row(
+        self, space: Space, spec: IndexSpec, effort: int, weight: float
+    ) -> tuple[MeasuredRecall, int]:
+        """Return what is found, and how many rows were met by links."""
         queries, truth = self.queries(weight), self.truths[weight]
         shallow, deep = (min(depth, len(space)) for depth in DEPTHS)
-        found, n_compared = counting(lambda: space.nearest(queries, shallow, effort))
+        found, n_met = counting(lambda: space.nearest(queries, shallow, effort))
         # Whoever asks, well known or not, is promised what is told.
         at_10 = min(
             _recall(found.scores[half], truth[half], shallow)
@@ -220,7 +296,12 @@ class Bench:
             at_100,
             cpu_us=round(1e6 * spent_s / len(timed), 1),
         )
-        return row, query_us(spec, self.shape, shallow, effort, n_compared / len(queries))
+        return row, n_met if spec.kind is IndexKind.HNSW else 0
+
+
+def _walking(kind: IndexKind) -> contextlib.AbstractContextManager[object]:
+    """Let nobody else walk along links meanwhile: faiss counts what is met for the whole process."""
+    return _WALKS if kind is IndexKind.HNSW else contextlib.nullcontext()
 
 
 def _drawn(n_able: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -253,12 +334,12 @@ def _worst(row: MeasuredRecall) -> float:
 
 
 def _cpu_s(work: Callable[[], object]) -> float:
-    """Return the least CPU seconds of a few calls: what else the machine did only adds."""
+    """Return the least CPU seconds of a few calls by this thread: what else happens only adds."""
     spent = []
     for _ in range(_N_ROUNDS):
-        began = time.process_time()
+        began = time.thread_time()
         work()
-        spent.append(time.process_time() - began)
+        spent.append(time.thread_time() - began)
     return min(spent)
 
 

@@ -57,8 +57,9 @@ def assemble_and_publish(
         min_user_ratings=settings.min_user_ratings,
         min_item_ratings=settings.min_item_ratings,
     )
-    data = ordered(data, preference_of(data, settings).liked(data.ratings, data.user_rows))
-    parts = assemble(data, settings, progress)
+    preference = preference_of(data, settings)
+    data = ordered(data, preference.liked(data.ratings, data.user_rows))
+    parts = assemble(data, preference, settings, progress)
     manifest = _manifest(data, parts, settings, quality)
     if asked is not None and asked.measure_noise:
         noise = _noise(data, parts, manifest, settings, progress.within("other seed"))
@@ -94,7 +95,7 @@ def _noise(
     """Return what this bundle has in common with one trained with another seed."""
     other = replace(settings, seed=(settings.seed + 1) % (1 << 31))
     with tempfile.TemporaryDirectory(prefix="ilk-") as name:
-        store, other_parts = Store(Path(name)), assemble(data, other, progress)
+        store, other_parts = Store(Path(name)), assemble(data, parts.preference, other, progress)
 
         def opened(version: str, of: Parts) -> Bundle:
             named = replace(manifest, version=version, indices=of.records)

@@ -4,13 +4,17 @@ It refuses to know what the rows stand for. Every index answers by inner product
 order they were given.
 """
 
+# First: it is what loads faiss.
+from ilk.ann import blas  # noqa: F401
 from ilk.ann.cost import counting, least_us, likely_us, query_us
 from ilk.ann.index import (
     Index,
     RowNeighbors,
     best_of,
     inner_products,
+    n_threads,
     one_thread,
+    threads,
     use_threads,
 )
 from ilk.ann.measure import careful_recall, compare_with_all, recall, top_rows
@@ -30,9 +34,11 @@ __all__ = [
     "inner_products",
     "least_us",
     "likely_us",
+    "n_threads",
     "one_thread",
     "query_us",
     "recall",
+    "threads",
     "top_rows",
     "use_threads",
 ]

@@ -87,7 +87,10 @@ def least_us(spec: IndexSpec, shape: tuple[int, int], k: int) -> float:
 
 
 def likely_us(spec: IndexSpec, shape: tuple[int, int], k: int) -> float:
-    """Return a guess of what a query costs by the table: as if an quarter of the rows were compared."""
-    efforts, quarter = spec.efforts(shape[0]), shape[0] / 4
-    effort = spec.lists(shape[0]) // 4 if spec.kind.has_lists else efforts[0]
-    return query_us(spec, shape, k, max(effort, 1), quarter)
+    """Return a guess of what a query costs by the table: where there are lists, in a sixteenth of them.
+
+    Kinds with links, which take long to build, are guessed to compare a quarter of the rows.
+    """
+    efforts, share = spec.efforts(shape[0]), 16 if spec.kind.has_lists else 4
+    effort = spec.lists(shape[0]) // share if spec.kind.has_lists else efforts[0]
+    return query_us(spec, shape, k, max(effort, 1), shape[0] / share)

@@ -203,6 +203,25 @@ class Index:
         reach = max(LISTS_OF_LISTS, math.ceil(_LOOKED_THROUGH * effort / lists_each))
         return int(min(reach, self._n_above))
 
+    def n_listed(self, queries: Float32Matrix, effort: int) -> int:
+        """Return how many rows stand in the lists that a search opens, those of all queries together.
+
+        Where lists are found through lists, so do the centroids in those. Only for kinds that have lists.
+
+        Notes
+        -----
+        faiss counts the same, but for the whole process: never while another thread searches.
+        """
+        queries = widened(queries, self.width)
+        finding, n_lists = faiss.downcast_index(self._inner.quantizer), max(effort, 1)
+        if not self._n_above:
+            return _n_in_lists(self._inner, finding.search(queries, n_lists)[1])
+        reach = self._reach(effort)
+        options = faiss.SearchParametersIVF(nprobe=reach)
+        lists = finding.search(queries, n_lists, params=options)[1]
+        above = finding.quantizer.search(queries, reach)[1]
+        return _n_in_lists(self._inner, lists) + _n_in_lists(finding, above)
+
     @property
     def vectors(self) -> Float32Matrix | None:
         """The vectors of the rows, shape ``(n_rows, width)``, read-only, where the index is no more."""
@@ -266,6 +285,12 @@ def use_threads(n_threads: int) -> None:
     threadpool_limits(n_threads)
 
 
+def _n_in_lists(inner: Any, lists: Rows) -> int:
+    found, times = np.unique(lists[lists >= 0], return_counts=True)
+    sizes = [inner.invlists.list_size(at) for at in found.tolist()]
+    return int(times @ np.array(sizes, dtype=np.int64))
+
+
 def _centroids(inner: Any) -> Float32Matrix | None:
     """Return the centroids, shape ``(width, n_lists)``; None where lists are found through lists."""
     finding = faiss.downcast_index(inner.quantizer)
@@ -286,15 +311,25 @@ def _lists_near(
     return lists, scores.take(lists)
 
 
+def n_threads() -> int:
+    """Return how many threads a search or a clustering may use."""
+    return int(faiss.omp_get_max_threads())
+
+
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Let one thread search meanwhile, as a server does: others would wait for each other, at work."""
-    n_threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
+def threads(n_used: int) -> Iterator[None]:
+    """Let so many threads work meanwhile for each call of the calling thread; others keep theirs."""
+    before = n_threads()
+    faiss.omp_set_num_threads(n_used)
     try:
         yield
     finally:
-        faiss.omp_set_num_threads(n_threads)
+        faiss.omp_set_num_threads(before)
+
+
+def one_thread() -> contextlib.AbstractContextManager[None]:
+    """Let one thread search meanwhile, as a server does: others would wait for each other, at work."""
+    return threads(1)
 
 
 def widened(vectors: Float32Matrix, width: int) -> Float32Matrix:

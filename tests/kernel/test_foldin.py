@@ -239,6 +239,22 @@ def test_training_is_the_same_to_the_last_bit_for_a_seed_whatever_the_threads(
     assert other.users.tobytes() != fits[0].users.tobytes()
 
 
+@pytest.mark.parametrize("n_steps", [1, 12])
+def test_many_rows_are_settled_as_if_each_was_solved(
+    n_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confidences = random_confidences(120, 90)
+    # Of one λ, so that rows are many at once.
+    training = dataclasses.replace(TRAINING, frequency_exponent=0.0)
+    directly = factors.fit(confidences, training)
+    monkeypatch.setattr(factors, "_CONFIRMING_ROWS", 4)
+    monkeypatch.setattr(factors, "_SETTLING_STEPS", n_steps)
+    settled = factors.fit(confidences, training)
+    np.testing.assert_allclose(settled.users, directly.users, rtol=1e-3, atol=1e-6)
+    # One step is too few, which the rows that are solved directly tell.
+    assert (settled.users.tobytes() == directly.users.tobytes()) == (n_steps == 1)
+
+
 def test_one_penalty_for_all_rows_is_what_implicit_does(monkeypatch: pytest.MonkeyPatch) -> None:
     confidences = random_confidences()[:38, :27]
     starts: list[Matrix] = []

@@ -159,3 +159,24 @@ def test_recall_is_told_less_its_standard_error() -> None:
     by_hand = np.std([1, 1, 0.5, 0]) / 2
     assert careful_recall([found], [truth], 2) == pytest.approx(0.625 - by_hand)
     assert careful_recall([truth], [truth], 2) == 1
+
+
+@listing_kinds
+def test_rows_in_opened_lists_are_what_faiss_counts(
+    kind: IndexKind, vectors: Vectors, queries: Vectors
+) -> None:
+    index = Index.build(vectors, IndexSpec(kind), SEED)
+    for effort in IndexSpec(kind).efforts(N_ROWS):
+        _, n_compared = counting(lambda e=effort: index.nearest(queries, 10, e))  # type: ignore[misc]
+        assert index.n_listed(queries, effort) == n_compared
+
+
+@nesting_kinds
+@pytest.mark.usefixtures("nested")
+def test_so_they_are_where_lists_are_found_through_lists(
+    kind: IndexKind, vectors: Vectors, queries: Vectors
+) -> None:
+    index = Index.build(vectors, IndexSpec(kind), SEED)
+    for effort in (4, 64, IndexSpec(kind).lists(N_ROWS)):
+        _, n_compared = counting(lambda e=effort: index.nearest(queries, 10, e))  # type: ignore[misc]
+        assert index.n_listed(queries, effort) == n_compared
