@@ -20,6 +20,7 @@ from ilk.ann import (
     least_us,
     likely_us,
     one_thread,
+    partition,
     query_us,
 )
 from ilk.bundle.manifest import IndexRecord
@@ -144,8 +145,8 @@ class Bench:
         index = Index.build(self.vectors, spec, self.settings.seed)
         build_s = time.perf_counter() - began
         space = Space(self.key, self.factors, self.content, index)
-        usual = min(BLENDS, key=lambda w: abs(w - self.settings.content_weight))
-        rows = self._rows(space, spec, usual, most_us)
+        usual = _nearest_blend(self.settings.content_weight)
+        rows = self._rows(space, spec, most_us)
         record = IndexRecord(
             spec.kind.value,
             spec.describe(n_rows, dim),
@@ -157,13 +158,22 @@ class Bench:
         hardest = min(_best(rows).get(w, 0.0) for w in BLENDS[:-1])
         return Measured(index, record, self._cost_us(rows, usual), hardest)
 
-    def _rows(
-        self, space: Space, spec: IndexSpec, usual: float, most_us: float
+    def _rows(self, space: Space, spec: IndexSpec, most_us: float) -> list[_CostedRow]:
+        """Return what is found in each partition, tried first at the blend that it is made for."""
+        rows: list[_CostedRow] = []
+        for at, emphasis in enumerate(spec.emphases):
+            efforts = [e for e in spec.efforts(len(space)) if partition(e) == at]
+            own = emphasis if at and emphasis is not None else self.settings.content_weight
+            rows += self._rows_of(space, spec, efforts, _nearest_blend(own), most_us)
+        return rows
+
+    def _rows_of(
+        self, space: Space, spec: IndexSpec, efforts: list[int], usual: float, most_us: float
     ) -> list[_CostedRow]:
         """Return what each effort finds at each blend, until more of it gains nothing there."""
         rows: list[_CostedRow] = []
         before: dict[float, float] = dict.fromkeys(BLENDS, -np.inf)
-        for effort in spec.efforts(len(space)):
+        for effort in efforts:
             here = [self._row(space, spec, effort, usual)] if usual in before else []
             if not here or here[0][0].recall_at_10 >= _USEFUL:
                 here += [self._row(space, spec, effort, w) for w in before if w != usual]
@@ -179,7 +189,7 @@ class Bench:
         return rows
 
     def _cost_us(self, rows: list[_CostedRow], usual: float) -> float:
-        """Return what a usual query costs at the least effort that holds; infinity if none does.
+        """Return what a usual query costs where that is least and holds; infinity if none does.
 
         Nor may any blend fall below the least recall that a query may name. In between, queries of a
         blend that the index does not serve well enough are answered by comparing with all rows.
@@ -193,7 +203,7 @@ class Bench:
             for row, cost_us in rows
             if row.content_weight == usual and _worst(row) >= self.settings.recall_target
         )
-        return next(held, np.inf)
+        return min(held, default=np.inf)
 
     def _row(self, space: Space, spec: IndexSpec, effort: int, weight: float) -> _CostedRow:
         queries, truth = self.queries(weight), self.truths[weight]
@@ -221,6 +231,11 @@ class Bench:
             cpu_us=round(1e6 * spent_s / len(timed), 1),
         )
         return row, query_us(spec, self.shape, shallow, effort, n_compared / len(queries))
+
+
+def _nearest_blend(weight: float) -> float:
+    """Return the measured blend that is nearest to a content weight."""
+    return min(BLENDS, key=lambda w: abs(w - weight))
 
 
 def _drawn(n_able: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

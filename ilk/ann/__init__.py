@@ -10,12 +10,12 @@ from ilk.ann.index import (
     RowNeighbors,
     best_of,
     inner_products,
-    one_thread,
     use_threads,
 )
 from ilk.ann.measure import careful_recall, compare_with_all, recall, top_rows
 from ilk.ann.refined import Refined
-from ilk.ann.spec import IndexKind, IndexSpec
+from ilk.ann.spec import IndexKind, IndexSpec, partition, searched
+from ilk.ann.training import one_thread
 
 __all__ = [
     "Index",
@@ -31,8 +31,10 @@ __all__ = [
     "least_us",
     "likely_us",
     "one_thread",
+    "partition",
     "query_us",
     "recall",
+    "searched",
     "top_rows",
     "use_threads",
 ]
