@@ -94,7 +94,7 @@ def _answer_points(
     searches: dict[str, tuple[Callable[[Float32Matrix], object], Float32Matrix]] = {
         "ilk answer": (lambda _: answer(bundle, next(turn)), vectors)
     }
-    if all(map(through_index, plans)):
+    if all(map(through_index, plans)) and plans[0].space.index.kind is not IndexKind.IVF_PQ_2:
         search, width = bare_search(plans[0])
         wide = np.pad(vectors, ((0, 0), (0, width - vectors.shape[1])))
         searches["bare faiss"] = search, wide
@@ -110,7 +110,7 @@ def bare_search(plan: Plan) -> tuple[Search, int]:
     space, n_fetched = plan.space, fetch_count(plan)
     inner, parameters = space.index._inner, None
     if space.index.kind not in (IndexKind.FLAT, IndexKind.PQ):
-        parameters = space.index._parameters(plan.effort or 0, None)
+        parameters = space.index._parts[0].parameters(plan.effort or 0)
     if not space.index.kind.has_codes:
         return lambda query: inner.search(query, n_fetched, params=parameters)[1], inner.d
     vectors = concatenate(space.factors, space.content)

@@ -30,6 +30,12 @@ _FEWER_CODES_TOGETHER: Final = 32
 # Arrays are looked through in parts of so many elements, so that a large file costs little memory.
 _CHUNK: Final = 1 << 22
 
+# Rows whose codes stand together in lists.
+_LISTED_TOGETHER: Final = 32
+# Lists that are mapped begin at such places of a file: faiss reads codes from nowhere else.
+_ALIGNED: Final = 64
+_PARTITIONS: Final = 2
+
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -56,9 +62,13 @@ class _Cursor:
     def vector(self, dtype: str) -> npt.NDArray[Any]:
         return self.take(dtype, self.scalar("<u8"))
 
+    def ahead(self, fourcc: bytes) -> bool:
+        """Whether a part of this type follows."""
+        return bytes(self.data[self.at : self.at + 4]) == fourcc
+
     def begins(self, fourcc: bytes) -> bool:
         """Whether a part of this type follows; if so, its name is taken."""
-        found = bytes(self.data[self.at : self.at + 4]) == fourcc
+        found = self.ahead(fourcc)
         self.at += 4 * found
         return found
 
@@ -77,6 +87,27 @@ class _Contents:
     vectors: list[npt.NDArray[Any]] = field(default_factory=list)
     lists: "list[_Lists]" = field(default_factory=list)
     graph: "_Graph | None" = None
+    packed: "list[Packed]" = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A partition whose lists of 4-bit codes are mapped.
+
+    Attributes
+    ----------
+    begin
+        Where in the file it begins.
+    scales
+        Shape ``(dim,)``, float32: what each dimension was multiplied by.
+    places
+        Shape ``(n_lists, 3)``, uint64: rows, rows with padding, and where in the file the codes begin,
+        which the row numbers follow.
+    """
+
+    begin: int
+    scales: npt.NDArray[np.float32]
+    places: npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +128,34 @@ class _Graph:
     places: npt.NDArray[Any]
 
 
-def check_layout(path: Path, kind: str, n_rows: int, dim: int) -> None:
+def packed_places(
+    sizes: npt.NDArray[np.uint64], code_bytes: int, begin: int
+) -> npt.NDArray[np.uint64]:
+    """Return where lists of 4-bit codes lie that have ``sizes`` rows, the first soon after ``begin``.
+
+    See :attr:`Packed.places`.
+    """
+    rows = sizes.astype(np.int64)
+    padded = _up_to(_LISTED_TOGETHER, rows)
+    ends = np.cumsum(_up_to(_ALIGNED, padded * code_bytes + 8 * rows))
+    begins = np.concatenate(([0], ends[:-1])) + -(-begin // _ALIGNED) * _ALIGNED
+    return np.stack((rows, padded, begins), axis=1).astype(np.uint64)
+
+
+def _up_to(step: int, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the next multiples of ``step``."""
+    return -(-counts // step) * step
+
+
+def check_layout(path: Path, kind: str, n_rows: int, dim: int) -> list[Packed]:
     """Refuse a file whose declared counts and offsets do not add up; vectors and links are not read.
+
+    Returns the partitions of IVFPQ2, and nothing of other kinds.
 
     Parameters
     ----------
     kind
-        Flat, PQ, IVF, IVFSQ, IVFPQ or HNSW, by inner product.
+        Flat, PQ, IVF, IVFSQ, IVFPQ, IVFPQ2 or HNSW, by inner product.
     n_rows, dim
         What the manifest promises.
 
@@ -117,7 +169,7 @@ def check_layout(path: Path, kind: str, n_rows: int, dim: int) -> None:
     Reads a few bytes of a Flat index, 8 bytes for each list of an IVF index and 12 for each row of an
     HNSW index, which faiss itself reads at opening. The layout is that of faiss's ``write_index``.
     """
-    _parse(path, kind, n_rows, dim)
+    return _parse(path, kind, n_rows, dim)[1].packed
 
 
 def check_contents(path: Path, kind: str, n_rows: int, dim: int) -> None:
@@ -205,7 +257,52 @@ def _parts_of_vectors(cursor: _Cursor, contents: _Contents, dim: int) -> int:
 
 
 def _ivf_pq(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
-    """Codes of four bits, as those of PQ, in lists."""
+    """Codes of four bits, as those of PQ, in lists as faiss writes them."""
+    n_lists, code_bytes = _before_codes(cursor, contents, n_rows, dim)
+    if cursor.ahead(b"ilar"):
+        raise BundleCorrupt(f"{cursor.name}: expected IVFPQ, found IVFPQ2")
+    cursor.expect("how its lists are kept", cursor.take("S4", 1)[0], b"ilbl")
+    block_bytes = code_bytes * _LISTED_TOGETHER
+    found = (cursor.scalar("<u8"), cursor.scalar("<i8"), cursor.scalar("<u8"), cursor.scalar("<u8"))
+    cursor.expect("the shape of its lists", found, (n_lists, -1, _LISTED_TOGETHER, block_bytes))
+    contents.lists.append(lists := _Lists(n_rows))
+    n_left = n_rows
+    for _ in range(n_lists):
+        rows = cursor.vector("<i8")
+        n_blocks = -(-len(rows) // _LISTED_TOGETHER)
+        cursor.expect("the bytes of a list", len(cursor.vector("u1")), n_blocks * block_bytes)
+        n_left -= len(rows)
+        if len(rows):
+            lists.rows.append(rows)
+    cursor.expect("the number of rows beyond those its lists hold", n_left, 0)
+
+
+def _ivf_pq_2(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None:
+    """Two partitions of all rows, each as `ilk.ann.packed` writes it."""
+    for at in range(_PARTITIONS):
+        if at:
+            cursor.expect("what its second partition is", cursor.take("S4", 1)[0], b"IwPf")
+        begin = cursor.at - 4
+        n_lists, code_bytes = _before_codes(cursor, contents, n_rows, dim)
+        if cursor.ahead(b"ilbl"):
+            raise BundleCorrupt(f"{cursor.name}: expected IVFPQ2, found IVFPQ")
+        # Those that faiss is to read are empty.
+        _lists(cursor, 0, n_lists, code_bytes)
+        contents.vectors.append(scales := cursor.take("<f4", dim))
+        if not (scales > 0).all():
+            raise cursor.broken("a dimension was multiplied by no positive number")
+        sizes = cursor.take("<u8", n_lists)
+        _check_sizes(cursor, sizes, n_rows)
+        places = packed_places(sizes, code_bytes, cursor.at)
+        contents.lists.append(lists := _Lists(n_rows))
+        for size, n_padded, its_begin in places[sizes > 0].tolist():
+            cursor.take("u1", its_begin - cursor.at + n_padded * code_bytes)
+            lists.rows.append(cursor.take("<i8", size))
+        contents.packed.append(Packed(begin, scales, places))
+
+
+def _before_codes(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> tuple[int, int]:
+    """Return the number of lists and the bytes of a code; all that comes before lists is looked at."""
     n_lists = _ivf_header(cursor, contents, n_rows, dim)
     cursor.expect("whether its codes are of residuals", cursor.scalar("u1"), 1)
     code_bytes, block = cursor.scalar("<u8"), cursor.scalar("<i4")
@@ -214,23 +311,9 @@ def _ivf_pq(cursor: _Cursor, contents: _Contents, n_rows: int, dim: int) -> None
     if searched != (0, 0):
         cursor.expect("how it is searched", searched, (LISTS_BY_QUERY, 0))
     n_parts = _parts_of_vectors(cursor, contents, dim)
-    expected = (-(-n_parts // 2), 32, -(-n_parts // 2) * 2)
+    expected = (-(-n_parts // 2), _LISTED_TOGETHER, -(-n_parts // 2) * 2)
     cursor.expect("the shape of its codes", (code_bytes, block, n_even), expected)
-    cursor.expect("how its lists are kept", cursor.take("S4", 1)[0], b"ilbl")
-    block_bytes = 16 * n_even
-    found = (cursor.scalar("<u8"), cursor.scalar("<i8"), cursor.scalar("<u8"), cursor.scalar("<u8"))
-    cursor.expect("the shape of its lists", found, (n_lists, -1, 32, block_bytes))
-    contents.lists.append(lists := _Lists(n_rows))
-    n_left = n_rows
-    for _ in range(n_lists):
-        rows = cursor.vector("<i8")
-        cursor.expect(
-            "the bytes of a list", len(cursor.vector("u1")), -(-len(rows) // 32) * block_bytes
-        )
-        n_left -= len(rows)
-        if len(rows):
-            lists.rows.append(rows)
-    cursor.expect("the number of rows beyond those its lists hold", n_left, 0)
+    return n_lists, int(code_bytes)
 
 
 def _ivf(
@@ -287,10 +370,14 @@ def _lists(cursor: _Cursor, n_rows: int, n_lists: int, code_bytes: int) -> list[
     shape = (cursor.scalar("<u8"), cursor.scalar("<u8"))
     cursor.expect("the shape of its lists", shape, (n_lists, code_bytes))
     sizes = _list_sizes(cursor, n_lists)
+    _check_sizes(cursor, sizes, n_rows)
+    return sizes[sizes > 0].tolist()  # type: ignore[no-any-return]
+
+
+def _check_sizes(cursor: _Cursor, sizes: npt.NDArray[Any], n_rows: int) -> None:
     # Each first: a sum of lies could be true by overflow.
     if (sizes > n_rows).any() or int(sizes.sum()) != n_rows:
         raise cursor.broken(f"its lists do not hold {n_rows} rows")
-    return sizes[sizes > 0].tolist()  # type: ignore[no-any-return]
 
 
 def _list_sizes(cursor: _Cursor, n_lists: int) -> npt.NDArray[Any]:
@@ -366,6 +453,7 @@ _KINDS: Final[dict[str, tuple[bytes, _Parser]]] = {
     "IVF": (b"IwFl", _ivf),
     "IVFSQ": (b"IwSq", _ivf_sq),
     "IVFPQ": (b"IwPf", _ivf_pq),
+    "IVFPQ2": (b"IwPf", _ivf_pq_2),
     "HNSW": (b"IHNf", _hnsw),
 }
 # What else faiss could make of a file that begins so; named so that a mistake is told from damage.

@@ -4,6 +4,7 @@ It refuses to know who asks, filters and ids.
 """
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -11,12 +12,22 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ilk.ann import Index, IndexKind, Refined, RowNeighbors, best_of, inner_products
+from ilk.ann import (
+    Index,
+    IndexKind,
+    Refined,
+    RowNeighbors,
+    best_of,
+    inner_products,
+    partition,
+    searched,
+)
 from ilk.errors import BundleCorrupt
 from ilk.types import MeasuredRecall, Target
 from ilk.vectors import Float32Matrix, Float32Vector, Rows, concatenate, unit_rows
 
-# Of each effort, cheapest first: content weight, and recall at 10 and at the worse of 10 and 100.
+# Of each effort, those that search little first: content weight, recall at 10, and the worse of that and
+# recall at 100.
 Efforts: TypeAlias = tuple[tuple[int, tuple[tuple[float, float, float], ...]], ...]
 
 _CHUNK_ROWS = 65_536
@@ -193,14 +204,20 @@ def likeness_vectors(
 
 
 def _by_effort(recall: Sequence[MeasuredRecall]) -> Efforts:
-    """Return what was measured by effort; a blend that more was not measured of keeps what it had."""
+    """Return what was measured by effort, those first that search little, in whichever partition.
+
+    In each partition, a blend that more was not measured of keeps what it had.
+    """
     by_effort: dict[int, dict[float, tuple[float, float, float]]] = {}
-    known: dict[float, tuple[float, float, float]] = {}
+    known: dict[int, dict[float, tuple[float, float, float]]] = defaultdict(dict)
     for row in sorted(recall, key=lambda row: row.effort):
-        worst = min(row.recall_at_10, row.recall_at_100)
-        known[row.content_weight] = (row.content_weight, row.recall_at_10, worst)
-        by_effort[row.effort] = dict(known)
-    return tuple((effort, tuple(sorted(of.values()))) for effort, of in by_effort.items())
+        worst, here = min(row.recall_at_10, row.recall_at_100), known[partition(row.effort)]
+        here[row.content_weight] = (row.content_weight, row.recall_at_10, worst)
+        by_effort[row.effort] = dict(here)
+    return tuple(
+        (effort, tuple(sorted(by_effort[effort].values())))
+        for effort in sorted(by_effort, key=lambda effort: (searched(effort), effort))
+    )
 
 
 def _holds(

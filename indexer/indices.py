@@ -26,12 +26,11 @@ _TRIED = {
     IndexKind.FLAT: (0, 100_000),
     IndexKind.PQ: (4_000, 500_000),
     IndexKind.IVF: (4_000, 50_000),
-    IndexKind.IVF_PQ: (20_000, 2_000_000),
-    IndexKind.IVF_SQ: (50_000, 1 << 62),
+    IndexKind.IVF_PQ: (20_000, 500_000),
+    IndexKind.IVF_SQ: (50_000, 500_000),
+    IndexKind.IVF_PQ_2: (500_000, 1 << 62),
     IndexKind.HNSW: (20_000, 50_000),
 }
-# Of so many rows and more, true scores are read from far away, and a code for each dimension is worth it.
-_FINE_CODES_FROM = 500_000
 # Kinds that take long to build are first tried on a part of the rows: all cost no less.
 _SLOW_TO_BUILD = frozenset({IndexKind.HNSW})
 
@@ -61,7 +60,7 @@ def build_index(
     ``settings.index_memory_mb`` are not built.
     """
     bench = Bench.of(key, factors, content, asking, settings)
-    specs = [_spec(kind, key, bench.shape[0]) for kind in _candidates(bench.shape, settings)]
+    specs = [_spec(kind, key, factors.shape[1]) for kind in _candidates(bench.shape, settings)]
     measured: dict[IndexSpec, Measured] = {}
     while True:
         unbuilt = _measure_each(bench, specs, measured)
@@ -98,9 +97,10 @@ def _give_another_chance(measured: dict[IndexSpec, Measured]) -> None:
             del measured[spec]
 
 
-def _spec(kind: IndexKind, key: SpaceKey, n_rows: int) -> IndexSpec:
-    if kind is IndexKind.IVF_PQ and n_rows >= _FINE_CODES_FROM:
-        return IndexSpec(kind, by_direction=key.by_likeness, dims_per_code=1)
+def _spec(kind: IndexKind, key: SpaceKey, n_factors: int) -> IndexSpec:
+    if kind is IndexKind.IVF_PQ_2:
+        # True scores are read from far away: a code for each dimension leaves fewer to read.
+        return IndexSpec(kind, dims_per_code=1, n_factors=n_factors)
     return IndexSpec(kind, by_direction=key.by_likeness)
 
 

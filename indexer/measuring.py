@@ -23,6 +23,7 @@ from ilk.ann import (
     least_us,
     likely_us,
     one_thread,
+    partition,
     query_us,
 )
 from ilk.bundle.manifest import IndexRecord
@@ -159,35 +160,58 @@ class Bench:
             index = Index.build(self.vectors, spec, self.settings.seed)
             build_s = round(time.perf_counter() - began, 3)
             space = Space(self.key, self.factors, self.content, index)
-            rows = self._rows(space, spec, self.usual, most_us, self.settings.recall_target)
+            efforts = _efforts(spec, len(space), 0)
+            rows = self._rows(
+                space, spec, efforts, self.usual, most_us, self.settings.recall_target
+            )
         size_bytes, name = self.size_bytes(spec), spec.describe(n_rows, dim)
         record = IndexRecord(spec.kind.value, name, size_bytes, build_s, ())
         return self._measured(spec, index, record, rows, whole=False)
 
     def completed(self, found: Measured, most_us: float) -> Measured:
         """Measure a candidate at the other blends too, and up to the effort that finds all."""
-        spec, index = found.spec, found.index
-        rows = list(zip(found.record.recall, found.record.costs_us, strict=True))
+        spec, index, rows = found.spec, found.index, []
+        so_far = list(zip(found.record.recall, found.record.costs_us, strict=True))
         with _walking(spec.kind):
             space = Space(self.key, self.factors, self.content, index)
-            useful = [row.effort for row, _ in rows if row.recall_at_10 >= _USEFUL]
-            rows = self._rows(space, spec, self.usual, most_us, _ENOUGH, rows)
-            for weight in BLENDS if useful else ():
-                if weight != self.usual:
-                    least = useful[0]
-                    rows += self._rows(space, spec, weight, most_us, _ENOUGH, least=least)
+            for at, emphasis in enumerate(spec.emphases):
+                own = nearest_blend(emphasis) if at and emphasis is not None else self.usual
+                efforts = _efforts(spec, len(space), at)
+                rows += self._rows_at_all(space, spec, efforts, own, most_us, so_far)
+                so_far = []
         rows.sort(key=lambda costed: costed[0].effort)
         return self._measured(spec, index, found.record, rows, whole=True)
 
+    def _rows_at_all(
+        self,
+        space: Space,
+        spec: IndexSpec,
+        efforts: Sequence[int],
+        own: float,
+        most_us: float,
+        so_far: list[_CostedRow],
+    ) -> list[_CostedRow]:
+        """Return what one partition finds at every blend, tried first at the one that it is made for."""
+        rows = self._rows(space, spec, efforts, own, most_us, _ENOUGH, so_far)
+        useful = [row.effort for row, _ in rows if row.recall_at_10 >= _USEFUL]
+        if useful:
+            efforts = [effort for effort in efforts if effort >= useful[0]]
+            for weight in BLENDS:
+                if weight != own:
+                    rows += self._rows(space, spec, efforts, weight, most_us, _ENOUGH)
+        return rows
+
     @property
     def worthwhile_us(self) -> float:
-        """What a query may cost before it had better be compared with all rows."""
+        """What a query may cost before it had better be compared with all rows, if that is allowed."""
+        if self.settings.index is not None:
+            return np.inf
         return _WORTHWHILE * self.least_us(IndexSpec())
 
     @property
     def usual(self) -> float:
         """The measured blend that is nearest to that of queries that name none."""
-        return min(BLENDS, key=lambda w: abs(w - self.settings.content_weight))
+        return nearest_blend(self.settings.content_weight)
 
     def _measured(
         self,
@@ -210,22 +234,21 @@ class Bench:
         self,
         space: Space,
         spec: IndexSpec,
+        efforts: Sequence[int],
         weight: float,
         most_us: float,
         enough: float,
         so_far: Sequence[_CostedRow] = (),
-        least: int = 0,
     ) -> list[_CostedRow]:
-        """Return what each effort from ``least`` on finds at a blend, until more of it is of no use.
+        """Return what each effort finds at a blend, on from ``so_far``, until more of it is of no use.
 
         That is where enough is found, where the last step gained nothing, or where more costs too much:
         above ``most_us``, or nearly what comparing with all rows does, unless nobody could rely on the
         index yet.
         """
         rows, queries = list(so_far), self.queries(weight)
-        least = rows[-1][0].effort + 1 if rows else least
-        for effort in spec.efforts(len(space)):
-            if effort < least:
+        for effort in efforts:
+            if so_far and effort <= so_far[-1][0].effort:
                 continue
             if rows and (rows[-1][1] > most_us or self._suffices(rows, enough)):
                 break
@@ -250,7 +273,7 @@ class Bench:
         return gain < _NO_GAIN
 
     def _cost_us(self, rows: list[_CostedRow], hardest: float) -> float:
-        """Return what a usual query costs at the least effort that holds; infinity if none does.
+        """Return what a usual query costs where that is least and holds; infinity if none does.
 
         Nor may any blend fall below the least recall that a query may name. In between, queries of a
         blend that the index does not serve well enough are answered by comparing with all rows.
@@ -262,7 +285,7 @@ class Bench:
             for row, cost_us in rows
             if row.content_weight == self.usual and _worst(row) >= self.settings.recall_target
         )
-        return next(held, np.inf)
+        return min(held, default=np.inf)
 
     def _query_us(self, spec: IndexSpec, effort: int, n_compared: int) -> float:
         k = min(DEPTHS[0], len(self.vectors))
@@ -297,6 +320,16 @@ class Bench:
             cpu_us=round(1e6 * spent_s / len(timed), 1),
         )
         return row, n_met if spec.kind is IndexKind.HNSW else 0
+
+
+def nearest_blend(weight: float) -> float:
+    """Return the measured blend that is nearest to a content weight."""
+    return min(BLENDS, key=lambda w: abs(w - weight))
+
+
+def _efforts(spec: IndexSpec, n_rows: int, at: int) -> list[int]:
+    """Return the efforts worth measuring in one partition, cheapest first."""
+    return [effort for effort in spec.efforts(n_rows) if partition(effort) == at]
 
 
 def _walking(kind: IndexKind) -> contextlib.AbstractContextManager[object]:

@@ -12,14 +12,11 @@ from ilk.ann.index import (
     RowNeighbors,
     best_of,
     inner_products,
-    n_threads,
-    one_thread,
-    threads,
-    use_threads,
 )
 from ilk.ann.measure import careful_recall, compare_with_all, recall, top_rows
+from ilk.ann.parallelism import n_threads, one_thread, threads, use_threads
 from ilk.ann.refined import Refined
-from ilk.ann.spec import IndexKind, IndexSpec
+from ilk.ann.spec import IndexKind, IndexSpec, partition, searched
 
 __all__ = [
     "Index",
@@ -36,8 +33,10 @@ __all__ = [
     "likely_us",
     "n_threads",
     "one_thread",
+    "partition",
     "query_us",
     "recall",
+    "searched",
     "threads",
     "top_rows",
     "use_threads",

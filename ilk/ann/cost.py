@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import faiss
 
-from ilk.ann.spec import IndexKind, IndexSpec
+from ilk.ann.spec import IndexKind, IndexSpec, searched
 
 # Nanoseconds of one query on one thread, of single queries with 512-bit registers (ADR 9). Only their
 # ratios count, and only where two kinds are close.
@@ -66,7 +66,7 @@ def query_us(
     elif kind is IndexKind.HNSW:
         spent = _CALL + n_compared * (_LINK + dim * _SCATTERED_VALUE)
     else:
-        to_lists = spec.centroids_compared(n_rows) * dim * _VALUE + effort * _LIST
+        to_lists = spec.centroids_compared(n_rows) * dim * _VALUE + searched(effort) * _LIST
         spent = _LISTS_CALL + to_lists
         if kind.has_nibbles:
             spent += (

@@ -4,29 +4,27 @@ It refuses to know which kind is worth having, and what was missed.
 """
 
 import contextlib
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import faiss
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from ilk.ann.lent import vectors_of
-from ilk.ann.spec import LISTS_OF_LISTS, MOST_COMPARED_LISTS, IndexKind, IndexSpec
+from ilk.ann.packed import map_packed, write_faiss, write_packed
+from ilk.ann.parallelism import one_thread
+from ilk.ann.part import Part
+from ilk.ann.spec import MOST_COMPARED_LISTS, IndexKind, IndexSpec, partition, searched
 from ilk.ann.training import learning_rows, ready, trained
 from ilk.errors import BundleCorrupt
-from ilk.index_file import LISTS_BY_QUERY, check_layout
-from ilk.vectors import Float32Matrix, Rows
+from ilk.index_file import check_layout
+from ilk.vectors import Float32Matrix, Float32Vector, Rows
 
-_WRITE_BYTES: Final = 1 << 20
 # Rows are put in their places a part at a time: wide copies of all would not fit.
 _CHUNK_ROWS: Final = 1 << 18
-# So many times as many lists as are searched are compared with, of those that are found through lists.
-_LOOKED_THROUGH: Final = 6
 
 
 class RowNeighbors(NamedTuple):
@@ -46,28 +44,25 @@ class Index:
     ----------
     kind
         What it is.
-    inner
-        The faiss index, of ``kind.width(dim)`` dimensions.
+    parts
+        Faiss indices of ``kind.width(dim)`` dimensions, each over all rows: one, but for IVFPQ2.
     dim
         Length of the vectors and queries.
     """
 
-    __slots__ = ("_centroids", "_inner", "_n_above", "_plain", "dim", "kind", "n_rows", "width")
+    __slots__ = ("_parts", "dim", "kind", "n_rows", "width")
 
-    def __init__(self, kind: IndexKind, inner: Any, dim: int) -> None:
+    def __init__(self, kind: IndexKind, parts: Sequence[Part], dim: int) -> None:
         self.kind = kind
-        self._inner = inner
-        self.n_rows: int = inner.ntotal
-        self.width: int = inner.d
+        self._parts = tuple(parts)
+        self.n_rows: int = self._inner.ntotal
+        self.width: int = self._inner.d
         self.dim = dim
-        self._centroids: Float32Matrix | None = None
-        if kind is IndexKind.IVF_PQ:
-            inner.implem = LISTS_BY_QUERY
-            self._centroids = _centroids(inner)
-        # What faiss is told of an effort: made once, for making it takes longer than reading it.
-        self._plain: dict[int, Any] = {}
-        above = faiss.downcast_index(inner.quantizer) if kind.has_lists else None
-        self._n_above: int = above.nlist if isinstance(above, faiss.IndexIVF) else 0
+
+    @property
+    def _inner(self) -> Any:
+        """The faiss index, or the first of them."""
+        return self._parts[0].inner
 
     @classmethod
     def build(cls, vectors: Float32Matrix, spec: IndexSpec, seed: int) -> "Index":
@@ -78,16 +73,12 @@ class Index:
         Bit-identical for a seed. HNSW's links depend on the order in which threads insert, so it is
         built by one.
         """
-        n_rows, dim = vectors.shape
-        width = spec.kind.width(dim)
-        learning = widened(learning_rows(vectors, spec, seed), width)
-        # The small clusterings of PQ take many times as long where threads wait for each other.
-        alone = spec.kind is IndexKind.HNSW or spec.kind.has_nibbles
-        with one_thread() if alone else contextlib.nullcontext():
-            inner = trained(learning, n_rows, spec, seed)
-            for start in range(0, n_rows, _CHUNK_ROWS):
-                inner.add(widened(vectors[start : start + _CHUNK_ROWS], width))
-        return cls(spec.kind, ready(inner, spec, seed), dim)
+        dim = vectors.shape[1]
+        parts = []
+        for emphasis in spec.emphases:
+            scales = None if emphasis is None else spec.scales(emphasis, spec.kind.width(dim))
+            parts.append(Part(spec.kind, _built(vectors, spec, scales, seed), scales))
+        return cls(spec.kind, parts, dim)
 
     def save(self, path: Path) -> None:
         """Write the index to ``path`` and make it survive a power cut; OSError if the disk refuses.
@@ -97,9 +88,12 @@ class Index:
         faiss's own file writer only prints a word where the last block of a file cannot be written.
         """
         with path.open("wb") as file:
-            writer = faiss.PyCallbackIOWriter(file.write, _WRITE_BYTES)
             try:
-                faiss.write_index(self._inner, writer)
+                for part in self._parts:
+                    if part.scales is None:
+                        write_faiss(part.inner, file)
+                    else:
+                        write_packed(part.inner, part.scales, file)
             except RuntimeError as error:
                 raise OSError(f"cannot write {path.name}: {error}") from error
             file.flush()
@@ -114,18 +108,18 @@ class Index:
         BundleCorrupt
             If faiss cannot read it, or finds another kind or shape than the manifest says.
         """
-        check_layout(path, kind.value, n_rows, kind.width(dim))
-        inner = _read(path, kind)
-        if not isinstance(inner, _FAISS_TYPES[kind]):
-            raise BundleCorrupt(f"{path.name}: expected {kind.value}, found {type(inner).__name__}")
-        if (inner.ntotal, inner.d) != (n_rows, kind.width(dim)):
-            raise BundleCorrupt(
-                f"{path.name}: holds {inner.ntotal} x {inner.d}, "
-                f"the manifest says {n_rows} x {kind.width(dim)}"
-            )
-        if inner.metric_type != faiss.METRIC_INNER_PRODUCT:
-            raise BundleCorrupt(f"{path.name}: does not measure by inner product")
-        return cls(kind, inner, dim)
+        packed = check_layout(path, kind.value, n_rows, kind.width(dim))
+        _limit_faiss(path, kind)
+        try:
+            if packed:
+                parts = [Part(kind, map_packed(path, part), part.scales.copy()) for part in packed]
+            else:
+                parts = [Part(kind, _mapped(path, kind))]
+        except RuntimeError as error:
+            raise BundleCorrupt(f"{path.name}: faiss cannot read it; build again") from error
+        for part in parts:
+            _check(path, kind, part.inner, (n_rows, kind.width(dim)))
+        return cls(kind, parts, dim)
 
     def nearest(
         self,
@@ -144,7 +138,8 @@ class Index:
         k
             Neighbors wanted per query, ``1 <= k <= n_rows``.
         effort
-            ``nprobe`` of inverted lists, ``ef_search`` of HNSW; no matter to Flat and PQ, whose effort is
+            ``nprobe`` of inverted lists and in which partition (:func:`ilk.ann.spec.partition`),
+            ``ef_search`` of HNSW; no matter to Flat and PQ, whose effort is
             how many candidates are fetched: :meth:`ilk.ann.IndexKind.candidates`.
         allowed
             A bitmap over rows, lowest bit first (``np.packbits(mask, bitorder="little")``): only
@@ -164,44 +159,12 @@ class Index:
             raise ValueError(f"{self.kind.value} takes no bitmap")
         if self.width != dim:
             queries = widened(queries, self.width)
-        if allowed is None:
-            if effort not in self._plain:
-                self._plain[effort] = self._parameters(effort, None)
-            parameters = self._plain[effort]
-        else:
-            parameters = self._parameters(effort, allowed)
-        # faiss's own wrapper checks and copies what is known to be right here, at 8 us a call.
-        asked, into = (n_queries, faiss.swig_ptr(queries), k), map(faiss.swig_ptr, (scores, rows))
-        if self._centroids is None or n_queries > 1:
-            self._inner.search_c(*asked, *into, parameters)
-        else:
-            lists, likeness = _lists_near(queries, self._centroids, max(effort, 1))
-            near = faiss.swig_ptr(lists), faiss.swig_ptr(likeness)
-            self._inner.search_preassigned_c(*asked, *near, *into, False, parameters)
+        part = self._parts[partition(effort)]
+        part.search(queries, searched(effort), allowed, (scores, rows))
         # Of one query, the last place tells whether any is unfilled.
         if n_queries > 1 or rows.item(-1) < 0:
             scores[rows < 0] = -np.inf
         return RowNeighbors(rows, scores)
-
-    def _parameters(self, effort: int, allowed: npt.NDArray[np.uint8] | None) -> Any:
-        if allowed is None and self.kind in _WITHOUT_EFFORT:
-            return None
-        options: dict[str, Any] = {}
-        if allowed is not None:
-            options["sel"] = faiss.IDSelectorBitmap(allowed)
-        if self.kind.has_lists:
-            if self._n_above:
-                options["quantizer_params"] = faiss.SearchParametersIVF(nprobe=self._reach(effort))
-            return faiss.SearchParametersIVF(nprobe=max(effort, 1), **options)
-        if self.kind is IndexKind.HNSW:
-            return faiss.SearchParametersHNSW(efSearch=max(effort, 1), **options)
-        return faiss.SearchParameters(**options)
-
-    def _reach(self, effort: int) -> int:
-        """Return how many lists of lists to look into for the best ``effort`` lists."""
-        lists_each = float(self._inner.nlist / self._n_above)
-        reach = max(LISTS_OF_LISTS, math.ceil(_LOOKED_THROUGH * effort / lists_each))
-        return int(min(reach, self._n_above))
 
     def n_listed(self, queries: Float32Matrix, effort: int) -> int:
         """Return how many rows stand in the lists that a search opens, those of all queries together.
@@ -212,15 +175,8 @@ class Index:
         -----
         faiss counts the same, but for the whole process: never while another thread searches.
         """
-        queries = widened(queries, self.width)
-        finding, n_lists = faiss.downcast_index(self._inner.quantizer), max(effort, 1)
-        if not self._n_above:
-            return _n_in_lists(self._inner, finding.search(queries, n_lists)[1])
-        reach = self._reach(effort)
-        options = faiss.SearchParametersIVF(nprobe=reach)
-        lists = finding.search(queries, n_lists, params=options)[1]
-        above = finding.quantizer.search(queries, reach)[1]
-        return _n_in_lists(self._inner, lists) + _n_in_lists(finding, above)
+        part = self._parts[partition(effort)]
+        return part.n_listed(widened(queries, self.width), searched(effort))
 
     @property
     def vectors(self) -> Float32Matrix | None:
@@ -279,59 +235,6 @@ def best_of(rows: Rows, scores: npt.NDArray[np.float32], n_best: int) -> RowNeig
     return RowNeighbors(rows.take(order), scores.take(order))
 
 
-def use_threads(n_threads: int) -> None:
-    """Let each search and matrix product of this process use that many threads; a server uses one."""
-    faiss.omp_set_num_threads(n_threads)
-    threadpool_limits(n_threads)
-
-
-def _n_in_lists(inner: Any, lists: Rows) -> int:
-    found, times = np.unique(lists[lists >= 0], return_counts=True)
-    sizes = [inner.invlists.list_size(at) for at in found.tolist()]
-    return int(times @ np.array(sizes, dtype=np.int64))
-
-
-def _centroids(inner: Any) -> Float32Matrix | None:
-    """Return the centroids, shape ``(width, n_lists)``; None where lists are found through lists."""
-    finding = faiss.downcast_index(inner.quantizer)
-    if not isinstance(finding, faiss.IndexFlat):
-        return None
-    return np.ascontiguousarray(finding.reconstruct_n(0, finding.ntotal).T)
-
-
-def _lists_near(
-    query: Float32Matrix, centroids: Float32Matrix, n_lists: int
-) -> tuple[Rows, npt.NDArray[np.float32]]:
-    """Return the ``n_lists`` nearest lists and their scores, best first, each shape ``(1, n_lists)``.
-
-    One product with all centroids and one sort take half as long as faiss, which goes row by row.
-    """
-    scores = query @ centroids
-    lists = np.ascontiguousarray(scores.argsort(axis=1)[:, : -n_lists - 1 : -1])
-    return lists, scores.take(lists)
-
-
-def n_threads() -> int:
-    """Return how many threads a search or a clustering may use."""
-    return int(faiss.omp_get_max_threads())
-
-
-@contextlib.contextmanager
-def threads(n_used: int) -> Iterator[None]:
-    """Let so many threads work meanwhile for each call of the calling thread; others keep theirs."""
-    before = n_threads()
-    faiss.omp_set_num_threads(n_used)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
-
-
-def one_thread() -> contextlib.AbstractContextManager[None]:
-    """Let one thread search meanwhile, as a server does: others would wait for each other, at work."""
-    return threads(1)
-
-
 def widened(vectors: Float32Matrix, width: int) -> Float32Matrix:
     """Return vectors of ``width`` columns, the last ones zero where they had fewer."""
     if vectors.shape[1] == width:
@@ -341,29 +244,59 @@ def widened(vectors: Float32Matrix, width: int) -> Float32Matrix:
     return wide
 
 
-def _read(path: Path, kind: IndexKind) -> Any:
+def _built(vectors: Float32Matrix, spec: IndexSpec, scales: Float32Vector | None, seed: int) -> Any:
+    """Return a faiss index over ``vectors``, widened and multiplied by ``scales``."""
+    n_rows, dim = vectors.shape
+    width = spec.kind.width(dim)
+    learning = _scaled(widened(learning_rows(vectors, spec, seed), width), scales)
+    inner = trained(learning, n_rows, spec, seed)
+    with one_thread() if spec.kind is IndexKind.HNSW else contextlib.nullcontext():
+        for start in range(0, n_rows, _CHUNK_ROWS):
+            rows = vectors[start : start + _CHUNK_ROWS]
+            inner.add(_scaled(widened(rows, width), scales))
+    return ready(inner, spec, seed)
+
+
+def _scaled(vectors: Float32Matrix, scales: Float32Vector | None) -> Float32Matrix:
+    return vectors if scales is None else vectors * scales
+
+
+def _limit_faiss(path: Path, kind: IndexKind) -> None:
     # faiss trusts the sizes that a file declares; nothing in it can be larger than the file, but for a
     # table that it weighs, and does not make: 16 numbers where a list's centroid has one.
-    table = 17 if kind is IndexKind.IVF_PQ else 1
+    table = 17 if kind.has_lists and kind.has_nibbles else 1
     faiss.set_deserialization_vector_byte_limit(table * path.stat().st_size)
     faiss.set_deserialization_loop_limit(path.stat().st_size)
-    flag = faiss.IO_FLAG_MMAP if kind.has_lists else faiss.IO_FLAG_MMAP_IFC
-    try:
-        inner = faiss.read_index(str(path), flag)
-    except RuntimeError as error:
-        raise BundleCorrupt(f"{path.name}: faiss cannot read it; build again") from error
+
+
+def _mapped(path: Path, kind: IndexKind) -> Any:
+    inner = faiss.read_index(
+        str(path), faiss.IO_FLAG_MMAP if kind.has_lists else faiss.IO_FLAG_MMAP_IFC
+    )
     if kind.has_lists and not kind.has_nibbles:
         # Mapped lists are fetched ahead by 32 threads, which every search would start anew.
         faiss.downcast_InvertedLists(inner.invlists).prefetch_nthread = 0
     return inner
 
 
-_WITHOUT_EFFORT: Final = frozenset({IndexKind.FLAT, IndexKind.PQ})
+def _check(path: Path, kind: IndexKind, inner: Any, shape: tuple[int, int]) -> None:
+    if not isinstance(inner, _FAISS_TYPES[kind]):
+        raise BundleCorrupt(f"{path.name}: expected {kind.value}, found {type(inner).__name__}")
+    if (inner.ntotal, inner.d) != shape:
+        raise BundleCorrupt(
+            f"{path.name}: holds {inner.ntotal} x {inner.d}, "
+            f"the manifest says {shape[0]} x {shape[1]}"
+        )
+    if inner.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise BundleCorrupt(f"{path.name}: does not measure by inner product")
+
+
 _FAISS_TYPES: Final[dict[IndexKind, Any]] = {
     IndexKind.FLAT: faiss.IndexFlat,
     IndexKind.PQ: faiss.IndexPQFastScan,
     IndexKind.IVF: faiss.IndexIVFFlat,
     IndexKind.IVF_SQ: faiss.IndexIVFScalarQuantizer,
     IndexKind.IVF_PQ: faiss.IndexIVFPQFastScan,
+    IndexKind.IVF_PQ_2: faiss.IndexIVFPQFastScan,
     IndexKind.HNSW: faiss.IndexHNSWFlat,
 }

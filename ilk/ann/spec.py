@@ -8,6 +8,10 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
+from ilk.vectors import Float32Vector
+
 HNSW_LINKS: Final = 32
 # Dimensions for each 4-bit code: fewer lose precision on the way from floats, more on the way back.
 DIMS_PER_CODE: Final = 2
@@ -23,6 +27,12 @@ _MOST_FOUND_LISTS: Final = 1024
 # faiss's scalar quantizer is a tenth as quick where this does not divide the dimensions.
 _SCALAR_LANES: Final = 16
 _ROW_ID_BYTES: Final = 8
+# More lists than this are not each compared with every row that is put in its place.
+_MOST_PLACED_LISTS: Final = 8192
+# The blends that the two partitions of IVFPQ2 are made for, as shares of the content.
+_EMPHASES: Final = (0.08, 0.6)
+# An effort is how hard to search, and above these bits in which partition.
+_PARTITION_BITS: Final = 16
 
 
 class IndexKind(str, enum.Enum):
@@ -31,7 +41,8 @@ class IndexKind(str, enum.Enum):
     ``PQ`` compares with every row by codes of four bits for two dimensions, ``IVFPQ`` with the rows of
     some lists by such codes of what tells them from their list; ``IVFSQ`` compares with the rows of some
     lists by codes of one byte for each dimension. These only find candidates, whose exact scores the
-    caller computes from the vectors themselves.
+    caller computes from the vectors themselves. ``IVFPQ2`` is IVFPQ twice, and mapped: rows are parted
+    once mostly by factors and once mostly by content, and an effort says which is searched (ADR 22).
     """
 
     FLAT = "Flat"
@@ -39,12 +50,13 @@ class IndexKind(str, enum.Enum):
     IVF = "IVF"
     IVF_SQ = "IVFSQ"
     IVF_PQ = "IVFPQ"
+    IVF_PQ_2 = "IVFPQ2"
     HNSW = "HNSW"
 
     @property
     def has_lists(self) -> bool:
         """Whether rows are parted into inverted lists."""
-        return self in (IndexKind.IVF, IndexKind.IVF_SQ, IndexKind.IVF_PQ)
+        return self in (IndexKind.IVF, IndexKind.IVF_SQ, IndexKind.IVF_PQ, IndexKind.IVF_PQ_2)
 
     @property
     def has_codes(self) -> bool:
@@ -53,8 +65,8 @@ class IndexKind(str, enum.Enum):
 
     @property
     def has_nibbles(self) -> bool:
-        """Whether codes have four bits, looked up in registers: every process has them in its memory."""
-        return self in (IndexKind.PQ, IndexKind.IVF_PQ)
+        """Whether codes have four bits, looked up in registers; PQ and IVFPQ copy them into memory."""
+        return self in (IndexKind.PQ, IndexKind.IVF_PQ, IndexKind.IVF_PQ_2)
 
     def width(self, dim: int) -> int:
         """Return the dimensions that the index stores, the last ones zero: ``dim`` or a few more."""
@@ -69,7 +81,21 @@ class IndexKind(str, enum.Enum):
         if self is IndexKind.IVF_PQ:
             # What more lists hold is found only if more candidates are looked at.
             return max(8 * n_wanted, 120, 2 * effort - 8)
+        if self is IndexKind.IVF_PQ_2:
+            # Of content much is nearly alike, and codes tell it less well apart.
+            n_lists = searched(effort)
+            return max(6 * n_wanted, 6 * n_lists if partition(effort) else 40 + n_lists)
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
+
+
+def searched(effort: int) -> int:
+    """Return how many lists an effort searches."""
+    return effort & ((1 << _PARTITION_BITS) - 1)
+
+
+def partition(effort: int) -> int:
+    """Return in which partition an effort searches: 0 but for IVFPQ2."""
+    return effort >> _PARTITION_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +110,15 @@ class IndexSpec:
         Whether rows of like directions share a list, whatever their lengths; else near ones do.
     dims_per_code
         Dimensions for each code of four bits: with one, half as many candidates hold as much.
+    n_factors
+        The dimensions that are factors come first, the rest is content: IVFPQ2 tells them apart.
     """
 
     kind: IndexKind = IndexKind.FLAT
     n_lists: int = 0
     by_direction: bool = False
     dims_per_code: int = DIMS_PER_CODE
+    n_factors: int = 0
 
     def describe(self, n_rows: int, dim: int) -> str:
         """Return the index's name in faiss's own shorthand, such as ``IVF256,Flat``."""
@@ -102,6 +131,7 @@ class IndexSpec:
             IndexKind.IVF: f"{lists},Flat",
             IndexKind.IVF_SQ: f"{lists},SQ8",
             IndexKind.IVF_PQ: f"{lists},PQ{self.n_codes(dim)}x4fs",
+            IndexKind.IVF_PQ_2: f"2x({lists},PQ{self.n_codes(dim)}x4fs)",
             IndexKind.HNSW: f"HNSW{HNSW_LINKS}",
         }[self.kind]
 
@@ -112,11 +142,10 @@ class IndexSpec:
         Codes of four bits are so quick to compare that long lists, ``√n`` of them, serve better; twice
         as many where there is a code for each dimension.
         """
-        if self.kind is IndexKind.IVF_PQ:
+        if self.kind.has_nibbles:
             # What tells a vector from its list is learnt from lists that are all compared.
-            usual = min(
-                DIMS_PER_CODE * math.isqrt(n_rows) // self.dims_per_code, MOST_COMPARED_LISTS
-            )
+            most = MOST_COMPARED_LISTS if self.kind is IndexKind.IVF_PQ else _MOST_PLACED_LISTS
+            usual = min(DIMS_PER_CODE * math.isqrt(n_rows) // self.dims_per_code, most)
         else:
             usual = max(1, int(4 * n_rows**0.5), n_rows // _ROWS_PER_LIST)
         usual = min(usual, _MOST_LISTS)
@@ -137,11 +166,16 @@ class IndexSpec:
             n_lists = self.lists(n_rows)
             most = _MOST_FOUND_LISTS if self.lists_of_lists(n_rows) else n_lists
             steps = {1 << p for p in range(most.bit_length())}
-            if self.kind is IndexKind.IVF_PQ or self.lists_of_lists(n_rows):
+            if self.kind.has_nibbles or self.lists_of_lists(n_rows):
                 steps |= {3 << p for p in range(most.bit_length())}
             # From a hundredth of the lists on, or from eight: fewer find too little to promise anything.
             least = min(8, n_lists // 100)
-            return (*sorted(n for n in steps if least <= n < most), most)
+            efforts = (*sorted(n for n in steps if least <= n < most), most)
+            return tuple(
+                (at << _PARTITION_BITS) + effort
+                for at in range(len(self.emphases))
+                for effort in efforts
+            )
         return {
             IndexKind.FLAT: (0,),
             # More candidates than an eighth of few rows cost what comparing with all does.
@@ -150,6 +184,17 @@ class IndexSpec:
             ),
             IndexKind.HNSW: (16, 32, 64, 128, 256, 512),
         }[self.kind]
+
+    @property
+    def emphases(self) -> tuple[float | None, ...]:
+        """The content weight that each partition is made for; None: vectors are taken as they are."""
+        return _EMPHASES if self.kind is IndexKind.IVF_PQ_2 else (None,)
+
+    def scales(self, emphasis: float, width: int) -> Float32Vector:
+        """Return what each dimension is multiplied by for a partition, shape ``(width,)``."""
+        scales = np.full(width, np.sqrt(emphasis), dtype=np.float32)
+        scales[: self.n_factors] = np.sqrt(1 - emphasis)
+        return scales
 
     def n_codes(self, dim: int) -> int:
         """Return how many codes of four bits a row has."""
@@ -164,6 +209,7 @@ class IndexSpec:
             IndexKind.IVF: 4 * width + _ROW_ID_BYTES,
             IndexKind.IVF_SQ: width + _ROW_ID_BYTES,
             IndexKind.IVF_PQ: self.n_codes(dim) // 2 + _ROW_ID_BYTES,
+            IndexKind.IVF_PQ_2: 2 * (self.n_codes(dim) // 2 + _ROW_ID_BYTES),
             # Links of the lowest level are twice as many as those of the others.
             IndexKind.HNSW: 4 * width + 4 * 2 * HNSW_LINKS,
         }[self.kind]

@@ -6,11 +6,13 @@ longest, which win by inner product, are found first. So 16 lists held 0.97 of w
 directions, as faiss makes them for inner products, held 0.61 of (ADR 9).
 """
 
+import contextlib
 from typing import Any, Final
 
 import faiss
 import numpy as np
 
+from ilk.ann.parallelism import one_thread
 from ilk.ann.spec import HNSW_LINKS, LISTS_OF_LISTS, IndexKind, IndexSpec
 from ilk.errors import SettingsError
 from ilk.index_file import CODES_TOGETHER
@@ -24,6 +26,7 @@ _MANY_LISTS: Final = 512
 _CODE_TRAINING: Final = (256, 10)
 # Lists of lists that are looked into when a row is put in its place.
 _LISTS_OF_LISTS_PLACING: Final = 4
+_LISTS_OF_CODES_PLACING: Final = 6
 
 
 def learning_rows(vectors: Float32Matrix, spec: IndexSpec, seed: int) -> Float32Matrix:
@@ -56,7 +59,13 @@ def trained(learning: Float32Matrix, n_rows: int, spec: IndexSpec, seed: int) ->
     if spec.kind.has_nibbles:
         _learn(inner.pq.cp, _CODE_TRAINING, seed)
         learning = _enough(learning)
-    inner.train(learning)
+    if spec.kind.has_lists:
+        inner.train_q1(len(learning), faiss.swig_ptr(learning), False, inner.metric_type)
+        if spec.kind.has_nibbles and spec.lists_of_lists(n_rows):
+            _place_through_lists(inner, spec.lists_of_lists(n_rows), seed)
+    # The small clusterings of codes take many times as long where threads wait for each other.
+    with one_thread() if spec.kind.has_nibbles else contextlib.nullcontext():
+        inner.train(learning)
     return inner
 
 
@@ -67,9 +76,28 @@ def ready(inner: Any, spec: IndexSpec, seed: int) -> Any:
     return _found_by_product(inner, spec.lists_of_lists(inner.ntotal), seed)
 
 
+def _place_through_lists(inner: Any, n_above: int, seed: int) -> None:
+    """Let rows be put into lists that are found through lists, made when those they are made of are.
+
+    Lists that are learnt through lists, as others are, hold less: twice as many had to be searched.
+    """
+    centroids = faiss.downcast_index(inner.quantizer).reconstruct_n(0, inner.nlist)
+    by_distance = faiss.IndexFlatL2(inner.d)
+    placing = faiss.IndexIVFFlat(by_distance, inner.d, n_above, faiss.METRIC_L2)
+    _learn(placing.cp, _LIST_TRAINING[0], seed)
+    placing.train(centroids)
+    placing.add(centroids)
+    placing.nprobe = _LISTS_OF_CODES_PLACING
+    # What tells a row from its list is told from the list's centroid, which faiss looks up here.
+    placing.make_direct_map()
+    inner.quantizer = placing
+    # faiss keeps the address alone.
+    inner.referenced_objects = [placing]
+
+
 def _found_by_product(inner: Any, n_above: int, seed: int) -> Any:
     placing = faiss.downcast_index(inner.quantizer)
-    if n_above:
+    if isinstance(placing, faiss.IndexIVF) and placing.direct_map.no():
         placing.make_direct_map()
     centroids = placing.reconstruct_n(0, inner.nlist)
     finding = faiss.IndexFlatIP(inner.d)
@@ -113,13 +141,13 @@ def _with_lists(dim: int, n_rows: int, spec: IndexSpec, seed: int) -> Any:
     by = faiss.METRIC_INNER_PRODUCT
     near, by_direction = by if spec.by_direction else faiss.METRIC_L2, spec.by_direction
     placing = faiss.IndexFlat(dim, near)
-    if n_above:
+    if n_above and not spec.kind.has_nibbles:
         placing = faiss.IndexIVFFlat(placing, dim, n_above, near)
         _learn(placing.cp, _LIST_TRAINING[0], seed, by_direction=by_direction)
         placing.nprobe = _LISTS_OF_LISTS_PLACING
     if spec.kind is IndexKind.IVF:
         lists = faiss.IndexIVFFlat(placing, dim, n_lists, by)
-    elif spec.kind is IndexKind.IVF_PQ:
+    elif spec.kind.has_nibbles:
         lists = faiss.IndexIVFPQFastScan(placing, dim, n_lists, spec.n_codes(dim), 4, by)
         # By inner product, what a list has in common is one addition for each list that is searched.
         lists.by_residual = True

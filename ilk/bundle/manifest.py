@@ -12,7 +12,7 @@ from typing import Any, Final
 from ilk.errors import BundleCorrupt, BundleUnsupported
 from ilk.types import MeasuredRecall
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16 << 20
 # All that differs between builds of the same data, seed and libraries by one thread: times, and names and
@@ -156,8 +156,13 @@ def _from_1(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "indices": indices, "rejected_indices": {}, "format_version": 2}
 
 
+def _from_2(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest of format 2 as format 3 has it, which knows one more kind of index (ADR 22)."""
+    return {**values, "format_version": 3}
+
+
 # From each older format to the next, so that every bundle that was ever published can be opened.
-_UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _from_1}
+_UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _from_1, 2: _from_2}
 
 
 def without_times(values: Any) -> Any:

@@ -60,8 +60,9 @@ def test_a_golden_bundle_answers_what_it_answered_when_it_was_made(
     name: str, golden: tuple[Bundle, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle, told = golden
-    # Few ratings were not yet helped out by their content.
-    monkeypatch.setattr(expectation, "_STRENGTH", 0.0)
+    if told["format"] < 3:
+        # Few ratings were not yet helped out by their content.
+        monkeypatch.setattr(expectation, "_STRENGTH", 0.0)
     now, then = answers_of(bundle)[name], told["answers"][name]
     assert [i for i, _ in now] == [i for i, _ in then]
     # The λ that newcomers are folded in with was rounded otherwise when format 1 was written.

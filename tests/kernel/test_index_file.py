@@ -89,6 +89,21 @@ def last_row_again(data: bytes) -> bytes:
     return data[:-8] + data[-16:-8]
 
 
+def no_scale(data: bytes) -> bytes:
+    return put(0, _after_faiss(data), "<i")(data)
+
+
+def longer_list(data: bytes) -> bytes:
+    return put(N_ROWS + 1, _after_faiss(data) + 4 * DIM)(data)
+
+
+def _after_faiss(data: bytes) -> int:
+    """Return where the scales of the first partition of IVFPQ2 stand, after lists said to be empty."""
+    empty = data.index(b"ilar") + 20
+    assert data[empty : empty + 4] == b"sprs"
+    return empty + 12
+
+
 LIES: dict[str, tuple[IndexKind, Lie, str]] = {
     "no float": (IndexKind.FLAT, nan_at_the_end, "not finite"),
     "no float in a graph": (IndexKind.HNSW, nan_at_the_end, "not finite"),
@@ -99,6 +114,14 @@ LIES: dict[str, tuple[IndexKind, Lie, str]] = {
     "a row that is none": (IndexKind.IVF, lambda d: put(N_ROWS, len(d) - 8)(d), "outside its 200"),
     "a row below none": (IndexKind.IVF, lambda d: put(-1, len(d) - 8)(d), "outside its 200"),
     "a row twice": (IndexKind.IVF, last_row_again, "in two lists"),
+    "a row twice in the second partition": (IndexKind.IVF_PQ_2, last_row_again, "in two lists"),
+    "a row of the second partition that is none": (
+        IndexKind.IVF_PQ_2,
+        lambda d: put(N_ROWS, len(d) - 8)(d),
+        "outside its 200",
+    ),
+    "a scale that is none": (IndexKind.IVF_PQ_2, no_scale, "no positive number"),
+    "more rows in a list": (IndexKind.IVF_PQ_2, longer_list, "do not hold 200 rows"),
     "a level that is none": (IndexKind.HNSW, put(99, 0x90, "<i"), "level"),
     "a level below none": (IndexKind.HNSW, put(-1, 0x90, "<i"), "level"),
 }

@@ -47,6 +47,7 @@ FILTERED_WORLDS = (
     "crowd-IVF",
     "crowd-IVFSQ",
     "crowd-IVFPQ",
+    "crowd-IVFPQ2",
 )
 WEIGHTS = (0.0, 0.1, 0.3, 0.7, 1.0)
 # Content weight, neighbors wanted, offset.
@@ -206,6 +207,7 @@ def test_a_query_that_names_no_weight_or_accuracy_gets_those_of_the_bundle(
         "crowd-IVF",
         "crowd-IVFSQ",
         "crowd-IVFPQ",
+        "crowd-IVFPQ2",
     ],
 )
 def test_an_approximate_search_returns_as_many_as_an_exact_one(
@@ -237,6 +239,7 @@ def test_an_approximate_search_returns_as_many_as_an_exact_one(
         "crowd-IVF",
         "crowd-IVFSQ",
         "crowd-IVFPQ",
+        "crowd-IVFPQ2",
     ],
 )
 def test_the_recall_that_was_asked_for_is_met(
