@@ -76,7 +76,8 @@ def fit(
     """
     by_user = confidences.astype(np.float32).tocsr()
     by_user.sort_indices()
-    n_users, n_items = (int(np.count_nonzero(_counts(m))) for m in (by_user, by_user.T.tocsr()))
+    n_users = int(np.count_nonzero(_counts(by_user)))
+    n_items = int(np.count_nonzero(np.bincount(by_user.indices)))
     if not by_user.nnz:
         raise DataError("the ratings", "hold no positive; lower --liked-from")
     by_user = by_user[:n_users, :n_items]

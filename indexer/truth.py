@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ilk.vectors import Float32Matrix
 
 # Scores of a few hundred queries with so many rows stay near the processor.
-_CHUNK_ROWS = 4096
+_CHUNK_ROWS = 1024
 
 
 def best_scores(

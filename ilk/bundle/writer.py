@@ -8,12 +8,15 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import MANIFEST_NAME, FileRecord, Manifest
@@ -156,20 +159,28 @@ def _prune(store: Store, live: str, keep: int, spared: Collection[str]) -> None:
 def _write_files(
     folder: Path, arrays: Arrays, indices: Mapping[str, Savable]
 ) -> dict[str, FileRecord]:
-    records: dict[str, FileRecord] = {}
-    for name, array in arrays.items():
-        path = folder / f"{name}.npy"
-        with path.open("wb") as file:
-            hashed = _HashedFile(file)
-            np.save(hashed, np.ascontiguousarray(array), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        records[path.name] = FileRecord(hashed.size_bytes, hashed.digest.hexdigest())
-    for name, index in indices.items():
-        path = folder / f"{name}.faiss"
-        index.save(path)
-        records[path.name] = FileRecord(path.stat().st_size, sha256_of(path))
-    return records
+    files: dict[Path, Callable[[Path], FileRecord]] = {
+        folder / f"{name}.npy": partial(_write_array, array) for name, array in arrays.items()
+    }
+    files |= {folder / f"{name}.faiss": partial(_write_index, i) for name, i in indices.items()}
+    # To hash a file takes as long as to write it, and the disk does not wait.
+    with ThreadPoolExecutor(os.cpu_count() or 1, "write") as executor:
+        written = executor.map(lambda file: file[1](file[0]), files.items())
+        return {path.name: record for path, record in zip(files, written, strict=True)}
+
+
+def _write_array(array: npt.NDArray[Any], path: Path) -> FileRecord:
+    with path.open("wb") as file:
+        hashed = _HashedFile(file)
+        np.save(hashed, np.ascontiguousarray(array), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return FileRecord(hashed.size_bytes, hashed.digest.hexdigest())
+
+
+def _write_index(index: Savable, path: Path) -> FileRecord:
+    index.save(path)
+    return FileRecord(path.stat().st_size, sha256_of(path))
 
 
 class _HashedFile:
