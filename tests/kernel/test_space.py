@@ -141,3 +141,25 @@ def test_a_blend_that_more_effort_was_not_measured_of_keeps_what_it_had(
     settled = Space(KEY, space.factors, space.content, space.index, tuple(rows))
     assert settled.effort(0.5, 0.95) == 2
     assert settled.effort(1.0, 0.95) == 1
+
+
+def test_of_partitions_the_one_that_searches_least_is_taken(parts: tuple[Matrix, Matrix]) -> None:
+    space = space_of(parts, IndexKind.IVF_PQ_2)
+    by_taste, by_content = 0, 1 << 16
+    cells = (
+        (by_taste + 1, {0.0: 0.97, 1.0: 0.1}),
+        (by_taste + 8, {0.0: 0.98, 1.0: 0.96}),
+        (by_content + 2, {0.0: 0.1, 1.0: 0.97}),
+        (by_content + 4, {0.0: 0.96, 1.0: 0.99}),
+    )
+    rows = tuple(
+        MeasuredRecall(KEY.name, "", effort, weight, found, found)
+        for effort, by_weight in cells
+        for weight, found in by_weight.items()
+    )
+    twice = Space(KEY, space.factors, space.content, space.index, rows)
+    assert twice.effort(0.0, 0.95) == by_taste + 1
+    assert twice.effort(1.0, 0.95) == by_content + 2
+    assert twice.effort(0.5, 0.95) == by_content + 4
+    assert twice.effort(0.0, 0.98) == by_taste + 8
+    assert twice.effort(0.5, 0.99) is None
