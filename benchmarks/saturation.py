@@ -15,10 +15,9 @@ from pathlib import Path
 
 from benchmarks.processes import ServerProcess, held_to
 
-# For each core of theirs, each with a request of its own; connections of each, and calls on each.
+# For each core of theirs, each with a connection and a request of its own; calls on each.
 _PROGRAMS = 8
-_CONNECTIONS = 2
-_UNDER_WAY = 4
+_UNDER_WAY = 8
 _RATE = re.compile(r"finished in [\d.]+\w+, ([\d.]+) req/s")
 _DONE = re.compile(r"(\d+) succeeded, 0 failed, 0 errored, 0 timeout")
 SERVER_CORE = 0
@@ -65,8 +64,7 @@ def saturate(
 
 
 def _program(address: str, body: Path, n_calls: int, core: int) -> "subprocess.Popen[str]":
-    at_once = ["-c", str(_CONNECTIONS), "-m", str(_UNDER_WAY)]
-    command = ["h2load", "-n", str(n_calls), *at_once, "-d", str(body)]
+    command = ["h2load", "-n", str(n_calls), "-c", "1", "-m", str(_UNDER_WAY), "-d", str(body)]
     headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
     url = f"http://{address}/ilk.v1.SimilarityService/FindNeighbors"
     program = subprocess.Popen([*command, *headers, url], stdout=subprocess.PIPE, text=True)
