@@ -69,29 +69,29 @@ def assemble(
     """
     starts = _starts(data.user_rows, data.n_users)
     ages = _age_weights(data, preference, starts)
-    confidences = _confidences(data, preference, ages)
-    with progress.step("train", settings.iterations) as advance:
-        factors = fit(confidences, settings, advance)
     with progress.step("content"):
         content = vectorize(data.items, settings)
-        weights = _matrix(
-            preference.content_weights(data.ratings, ages), data.item_rows, starts, data.n_items
-        )
-        users, items, to_factors = _sides(data, factors, content, weights, confidences)
-    model = ContentModel(content.fields, content.idf, content.projection, to_factors)
-    sides = {Target.USERS: users, Target.ITEMS: items}
-    # One thread does this: while indices are built, it costs no time of its own.
-    with (
-        ThreadPoolExecutor(1, "assemble") as beside,
-        progress.step("index", len(SPACE_KEYS)) as advance,
-    ):
+    # One thread does this where one thread prepares to train, or puts vectors together, so that it costs
+    # hardly any time of its own.
+    with ThreadPoolExecutor(1, "assemble") as beside:
+        user_content = beside.submit(_user_content, data, preference, ages, starts, content)
         known = beside.submit(_known_arrays, data, starts, content)
-        chosen = build_indices(sides, settings, advance)
-        indices = {name: index for name, (index, _, _) in chosen.items()}
-        records = {name: record for name, (_, record, _) in chosen.items()}
-        rejected = {name: others for name, (_, _, others) in chosen.items()}
-        recommending = indices[SpaceKey(Target.ITEMS, by_likeness=False).name]
-        items = replace(items, popularity=_exposure(data, starts, users, recommending, settings))
+        confidences = _confidences(data, preference, ages)
+        with progress.step("train", settings.iterations) as advance:
+            factors = fit(confidences, settings, advance)
+        with progress.step("vectors"):
+            users, items, to_factors = _sides(
+                data, factors, content, user_content.result(), confidences
+            )
+        with progress.step("index", len(SPACE_KEYS)) as advance:
+            chosen = build_indices({Target.USERS: users, Target.ITEMS: items}, settings, advance)
+            indices = {name: index for name, (index, _, _) in chosen.items()}
+            records = {name: record for name, (_, record, _) in chosen.items()}
+            rejected = {name: others for name, (_, _, others) in chosen.items()}
+            recommending = indices[SpaceKey(Target.ITEMS, by_likeness=False).name]
+            exposure = _exposure(data, starts, users, recommending, settings)
+    items = replace(items, popularity=exposure)
+    model = ContentModel(content.fields, content.idf, content.projection, to_factors)
     arrays = flatten("users", users) | flatten("items", items) | known.result()
     arrays |= _model_arrays(model) | {"gram": factors.fold_in.gram}
     return Parts(arrays, indices, records, rejected, preference, factors.fold_in, model)
@@ -173,11 +173,27 @@ def _matrix(
     return sp.csr_matrix((values, columns, starts), shape=(len(starts) - 1, n_columns))
 
 
+def _user_content(
+    data: Interactions,
+    preference: Preference,
+    ages: npt.NDArray[np.float32] | None,
+    starts: npt.NDArray[np.int64],
+    content: Content,
+) -> Float32Matrix:
+    """Return the content of what each user rated, as far as there are enough ratings to trust it."""
+    weights = _matrix(
+        preference.content_weights(data.ratings, ages), data.item_rows, starts, data.n_items
+    )
+    vectors = unit_rows(np.asarray(weights @ content.vectors, dtype=np.float32))
+    vectors *= support(np.diff(starts))[:, None]
+    return vectors
+
+
 def _sides(
     data: Interactions,
     factors: Factors,
     content: Content,
-    weights: sp.csr_matrix,
+    user_content: Float32Matrix,
     confidences: sp.csr_matrix,
 ) -> tuple[Side, Side, Float32Matrix]:
     trained: npt.NDArray[np.bool_] = np.any(factors.items, axis=1)
@@ -185,8 +201,6 @@ def _sides(
     item_factors, inferred = factors_of_untrained(
         content.vectors, data.items.years, factors.items, trained
     )
-    user_content = unit_rows(np.asarray(weights @ content.vectors, dtype=np.float32))
-    user_content *= support(np.diff(weights.indptr))[:, None]
     nobody = np.zeros(data.n_users, dtype=np.bool_)
     n_of_user = np.diff(confidences.indptr)
     n_of_item = np.bincount(confidences.indices, minlength=data.n_items)
