@@ -107,7 +107,13 @@ def test_ilks_own_points_tell_index_answer_and_bare_index(
     monkeypatch.setattr(searching, "_ROUND_S", 0.001)
     own_search.main(tmp_path, "items.affinity", 0.1, 5)
     points = json.loads(capsys.readouterr().out)
-    assert {p["name"] for p in points} == {"ilk index", "ilk answer", "bare faiss"}
+    told = {p["name"] for p in points}
+    # IVFPQ2 is for many more rows: of so few, some recalls are had by comparing with all alone.
+    assert told | ({"bare faiss"} if kind is IndexKind.IVF_PQ_2 else set()) == {
+        "ilk index",
+        "ilk answer",
+        "bare faiss",
+    }
     assert all(p["recall"] >= 0.9 and p["cpu_us"] > 0 for p in points if p["name"] == "ilk answer")
     assert max(p["recall"] for p in points if p["name"] == "ilk index") >= 0.99
 
