@@ -65,7 +65,7 @@ def assemble(
 ) -> Parts:
     """Return the parts of the bundle of ``data``, its rows and ratings as `indexer.order` leaves them.
 
-    ``preference`` is what :func:`preference_of` gives for the data, in whatever order.
+    ``preference`` is what :func:`read_ratings` gives for the data, in whatever order.
     """
     starts = _starts(data.user_rows, data.n_users)
     ages = _age_weights(data, preference, starts)
@@ -110,6 +110,13 @@ def _known_arrays(data: Interactions, starts: npt.NDArray[np.int64], content: Co
 
 def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
     """Return how this data's ratings are read under these settings."""
+    return read_ratings(data, settings)[0]
+
+
+def read_ratings(
+    data: Interactions, settings: BuildSettings
+) -> tuple[Preference, npt.NDArray[np.bool_]]:
+    """Return how this data's ratings are read under these settings, and which then are positives."""
     liked_from = settings.liked_from
     if liked_from is None:
         liked_from = Preference.usual_threshold(data.rating_scale)
@@ -123,11 +130,12 @@ def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
         activity_discount=settings.activity_discount,
         normalize=settings.normalize,
     )
-    activity = np.bincount(data.user_rows[preference.liked(data.ratings, data.user_rows)])
+    liked = preference.liked(data.ratings, data.user_rows)
+    activity = np.bincount(data.user_rows[liked])
     if not activity.any():
-        return preference
+        return preference, liked
     typical = float(np.exp(np.mean(np.log(activity[activity > 0]))))
-    return replace(preference, typical_activity=round(typical, 6))
+    return replace(preference, typical_activity=round(typical, 6)), liked
 
 
 def _model_arrays(model: ContentModel) -> Arrays:

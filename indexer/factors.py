@@ -20,8 +20,8 @@ from indexer.settings import BuildSettings
 
 _CG_STEPS = 3
 # Steps that settle a row for good, as a few rows that are also solved directly must confirm. Solving all
-# directly takes two and a half times as long.
-_SETTLING_STEPS = 12
+# directly takes three times as long.
+_SETTLING_STEPS = 8
 _CONFIRMING_ROWS = 256
 _SETTLED = 1e-4
 _SHARED_FROM = 5_000

@@ -17,7 +17,7 @@ from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import Manifest
 from ilk.bundle.writer import Savable
 from indexer import gate
-from indexer.assemble import Parts, assemble, preference_of
+from indexer.assemble import Parts, assemble, read_ratings
 from indexer.drift import overlap
 from indexer.gate import GateSettings
 from indexer.interactions import Interactions
@@ -57,8 +57,8 @@ def assemble_and_publish(
         min_user_ratings=settings.min_user_ratings,
         min_item_ratings=settings.min_item_ratings,
     )
-    preference = preference_of(data, settings)
-    data = ordered(data, preference.liked(data.ratings, data.user_rows))
+    preference, liked = read_ratings(data, settings)
+    data = ordered(data, liked)
     parts = assemble(data, preference, settings, progress)
     manifest = _manifest(data, parts, settings, quality)
     if asked is not None and asked.measure_noise:

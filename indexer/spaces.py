@@ -48,8 +48,9 @@ def build_indices(
             return _chosen(key, sides, settings)
 
     with threadpool_limits(n_each, "blas"), ThreadPoolExecutor(n_together, "index") as executor:
-        # The largest first: none is left to one thread at the end.
-        keys = sorted(SPACE_KEYS, key=lambda key: -len(sides[key.target].vocabulary))
+        # The largest first, and affinity, of which more has to be measured: none is left to one thread
+        # at the end.
+        keys = sorted(SPACE_KEYS, key=lambda k: (-len(sides[k.target].vocabulary), k.by_likeness))
         building = {executor.submit(chosen, key): key for key in keys}
         for done, _ in enumerate(as_completed(building), start=1):
             advance(done)

@@ -5,6 +5,7 @@ Types and shapes were checked when the bundle was opened.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -129,19 +130,37 @@ def _check_ratings(name: str, ratings: Ratings, n_others: int, bundle: Bundle) -
 def _check_same_ratings(bundle: Bundle) -> None:
     """Refuse directions of the ratings matrix that differ: in counts and sums, to the last row."""
     one, other = bundle.ratings_by_user, bundle.ratings_by_item
-    for name, own, of in (("item", other, one), ("user", one, other)):
-        n = len(own.indptr) - 1
-        counts = np.bincount(of.others, minlength=n)
-        _expect(
-            np.array_equal(counts, np.diff(own.indptr)),
-            f"the ratings by user and by item count a {name}'s ratings differently",
-        )
-        sums = np.bincount(of.others, of.stars, n)
-        own_sums = np.bincount(np.repeat(np.arange(n), np.diff(own.indptr)), own.stars, n)
-        _expect(
-            np.allclose(sums, own_sums, rtol=_SLACK),
-            f"the ratings by user and by item give a {name} different stars",
-        )
+    with ThreadPoolExecutor(2, "check") as executor:
+        checks = [
+            executor.submit(_check_direction, name, own, of)
+            for name, own, of in (("item", other, one), ("user", one, other))
+        ]
+        for check in checks:
+            check.result()
+
+
+def _check_direction(name: str, own: Ratings, of: Ratings) -> None:
+    n = len(own.indptr) - 1
+    counts = np.bincount(of.others, minlength=n)
+    _expect(
+        np.array_equal(counts, np.diff(own.indptr)),
+        f"the ratings by user and by item count a {name}'s ratings differently",
+    )
+    sums = np.bincount(of.others, of.stars, n)
+    _expect(
+        np.allclose(sums, _sums(own), rtol=_SLACK),
+        f"the ratings by user and by item give a {name} different stars",
+    )
+
+
+def _sums(ratings: Ratings) -> npt.NDArray[np.float64]:
+    """Return the sum of each row's stars."""
+    sums = np.zeros(len(ratings.indptr) - 1)
+    filled = np.flatnonzero(np.diff(ratings.indptr))
+    if len(filled):
+        starts = ratings.indptr[filled]
+        sums[filled] = np.add.reduceat(ratings.stars, starts, dtype=np.float64)
+    return sums
 
 
 def _check_catalogue(bundle: Bundle) -> None:

@@ -3,6 +3,7 @@
 It refuses to know how the contents were made. Until the last rename a reader sees the version before.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -11,7 +12,6 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -142,8 +142,14 @@ def _live(store: Store) -> tuple[str, ...]:
 
 def _settle(folder: Path) -> None:
     """Let the file system's clock move on where a file is large enough to be stamped when verified."""
-    if any(entry.stat().st_size >= STAMPED_FROM_BYTES for entry in os.scandir(folder)):
-        time.sleep(1.1e-9 * SETTLED_AFTER_NS)
+    found = [entry.stat() for entry in os.scandir(folder)]
+    changed_ns = [
+        max(of.st_mtime_ns, of.st_ctime_ns) for of in found if of.st_size >= STAMPED_FROM_BYTES
+    ]
+    if changed_ns:
+        enough_ns = int(1.1 * SETTLED_AFTER_NS)
+        left_ns = max(changed_ns) + enough_ns - time.time_ns()
+        time.sleep(1e-9 * min(max(left_ns, 0), enough_ns))
 
 
 def _prune(store: Store, live: str, keep: int, spared: Collection[str]) -> None:
@@ -159,26 +165,30 @@ def _prune(store: Store, live: str, keep: int, spared: Collection[str]) -> None:
 def _write_files(
     folder: Path, arrays: Arrays, indices: Mapping[str, Savable]
 ) -> dict[str, FileRecord]:
-    files: dict[Path, Callable[[Path], FileRecord]] = {
-        folder / f"{name}.npy": partial(_write_array, array) for name, array in arrays.items()
-    }
-    files |= {folder / f"{name}.faiss": partial(_write_index, i) for name, i in indices.items()}
-    # To hash a file takes as long as to write it, and the disk does not wait.
-    with ThreadPoolExecutor(os.cpu_count() or 1, "write") as executor:
-        written = executor.map(lambda file: file[1](file[0]), files.items())
-        return {path.name: record for path, record in zip(files, written, strict=True)}
+    names = [folder / f"{name}.npy" for name in arrays]
+    # To hash a file takes as long as to write it, and threads of the system do the rest.
+    with (
+        contextlib.ExitStack() as opened,
+        ThreadPoolExecutor(os.cpu_count() or 1, "write") as executor,
+    ):
+        saved = {folder / f"{name}.faiss": index for name, index in indices.items()}
+        records = dict(zip(saved, executor.map(_save, saved.values(), saved), strict=True))
+        files = [opened.enter_context(path.open("wb")) for path in names]
+        written = executor.map(_write_array, arrays.values(), files)
+        records |= dict(zip(names, written, strict=True))
+        # Not before all are written: while the disk is waited for, they grow old enough to be stamped.
+        list(executor.map(os.fsync, [file.fileno() for file in files]))
+    return {path.name: record for path, record in records.items()}
 
 
-def _write_array(array: npt.NDArray[Any], path: Path) -> FileRecord:
-    with path.open("wb") as file:
-        hashed = _HashedFile(file)
-        np.save(hashed, np.ascontiguousarray(array), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
+def _write_array(array: npt.NDArray[Any], file: IO[bytes]) -> FileRecord:
+    hashed = _HashedFile(file)
+    np.save(hashed, np.ascontiguousarray(array), allow_pickle=False)
+    file.flush()
     return FileRecord(hashed.size_bytes, hashed.digest.hexdigest())
 
 
-def _write_index(index: Savable, path: Path) -> FileRecord:
+def _save(index: Savable, path: Path) -> FileRecord:
     index.save(path)
     return FileRecord(path.stat().st_size, sha256_of(path))
 

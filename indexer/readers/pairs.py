@@ -95,10 +95,12 @@ def _keys(
 def _has_duplicates(
     user_rows: npt.NDArray[np.int32], item_rows: npt.NDArray[np.int32], n_items: int
 ) -> bool:
-    keys = _keys(user_rows, item_rows, n_items)
     # MovieLens comes by user, then item, and needs no sorting.
-    if np.all(keys[1:] > keys[:-1]):
+    rises = user_rows[1:] > user_rows[:-1]
+    rises |= (user_rows[1:] == user_rows[:-1]) & (item_rows[1:] > item_rows[:-1])
+    if rises.all():
         return False
+    keys = _keys(user_rows, item_rows, n_items)
     keys.sort()
     return bool(np.any(keys[1:] == keys[:-1]))
 
