@@ -40,6 +40,8 @@ PART_ROWS = 4_096
 # So many queries tell recall at 10, half of them of the well known, and every so manieth of them recall
 # at 100, with ten times as much to find.
 _N_QUERIES, _DEEP_STEP = 200, 4
+# Of many rows an index is chosen that is only just good enough, and chance costs most: more tell.
+_MANY_ROWS, _N_QUERIES_OF_MANY = 500_000, 600
 _N_TIMED = 5
 _N_ROUNDS = 2
 # More effort is not measured past the highest recall that a query may name.
@@ -107,7 +109,8 @@ class Bench:
         """
         told_apart = np.flatnonzero(asking[0].any(axis=1))
         able = told_apart if len(told_apart) else np.arange(len(asking[0]))
-        drawn = able[_drawn(len(able), np.random.default_rng(settings.seed))]
+        n_queries = _N_QUERIES_OF_MANY if len(factors) >= _MANY_ROWS else _N_QUERIES
+        drawn = able[_drawn(len(able), n_queries, np.random.default_rng(settings.seed))]
         queries = (asking[0][drawn], asking[1][drawn])
         vectors = concatenate(factors, content)
         truths = _truths((factors, content), queries)
@@ -337,11 +340,11 @@ def _walking(kind: IndexKind) -> contextlib.AbstractContextManager[object]:
     return _WALKS if kind is IndexKind.HNSW else contextlib.nullcontext()
 
 
-def _drawn(n_able: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def _drawn(n_able: int, n_queries: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Return who asks: half drawn evenly, half by how well they are known, or all if they are few."""
-    if n_able <= _N_QUERIES:
+    if n_able <= n_queries:
         return np.arange(n_able)
-    half = _N_QUERIES // 2
+    half = n_queries // 2
     evenly = np.sort(rng.choice(n_able, half, replace=False))
     # Falls like the ranks of what is rated do: a tenth of the rows gets a third.
     known = np.sort((n_able * rng.random(half) * rng.random(half)).astype(np.int64))

@@ -15,7 +15,7 @@ from ilk.vectors import Float32Vector
 HNSW_LINKS: Final = 32
 # Dimensions for each 4-bit code: fewer lose precision on the way from floats, more on the way back.
 DIMS_PER_CODE: Final = 2
-# More lists than this are found through lists of lists: comparing with all centroids would cost a query,
+# More lists than this are put into lists of lists: comparing with all centroids would cost a query,
 # and every row that is put in its place, more than all else.
 MOST_COMPARED_LISTS: Final = 2048
 _MOST_LISTS: Final = 65_536
@@ -29,6 +29,8 @@ _SCALAR_LANES: Final = 16
 _ROW_ID_BYTES: Final = 8
 # More lists than this are not each compared with every row that is put in its place.
 _MOST_PLACED_LISTS: Final = 8192
+# Whoever opens more lists would find more, and small codes tell less well what of it is near.
+_FETCHED_PER_LIST: Final = 8
 # The blends that the two partitions of IVFPQ2 are made for, as shares of the content.
 _EMPHASES: Final = (0.08, 0.6)
 # An effort is how hard to search, and above these bits in which partition.
@@ -82,9 +84,7 @@ class IndexKind(str, enum.Enum):
             # What more lists hold is found only if more candidates are looked at.
             return max(8 * n_wanted, 120, 2 * effort - 8)
         if self is IndexKind.IVF_PQ_2:
-            # Of content much is nearly alike, and codes tell it less well apart.
-            n_lists = searched(effort)
-            return max(6 * n_wanted, 6 * n_lists if partition(effort) else 40 + n_lists)
+            return max(6 * n_wanted, _FETCHED_PER_LIST * searched(effort))
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
 
 
@@ -123,7 +123,7 @@ class IndexSpec:
     def describe(self, n_rows: int, dim: int) -> str:
         """Return the index's name in faiss's own shorthand, such as ``IVF256,Flat``."""
         lists = f"IVF{self.lists(n_rows)}" if self.kind.has_lists else ""
-        if n_above := self.lists_of_lists(n_rows):
+        if n_above := self.found_through(n_rows):
             lists += f"(IVF{n_above},Flat)"
         return {
             IndexKind.FLAT: "Flat",
@@ -151,22 +151,29 @@ class IndexSpec:
         usual = min(usual, _MOST_LISTS)
         return min(self.n_lists or usual, n_rows)
 
-    def lists_of_lists(self, n_rows: int) -> int:
-        """Return how many lists the lists themselves are parted into; 0 where they are all compared."""
+    def placed_through(self, n_rows: int) -> int:
+        """Return how many lists the lists are in when rows are put into them; 0: in none."""
         n_lists = self.lists(n_rows)
         return math.isqrt(n_lists) if n_lists > MOST_COMPARED_LISTS else 0
 
+    def found_through(self, n_rows: int) -> int:
+        """Return how many lists the lists are in when queries look for them; 0: in none.
+
+        Long lists of small codes are few, and where one of them is overlooked much is.
+        """
+        return 0 if self.kind.has_nibbles else self.placed_through(n_rows)
+
     def centroids_compared(self, n_rows: int) -> int:
         """Return how many centroids every query is compared with, before it opens any list."""
-        return self.lists_of_lists(n_rows) or self.lists(n_rows)
+        return self.found_through(n_rows) or self.lists(n_rows)
 
     def efforts(self, n_rows: int) -> tuple[int, ...]:
         """Return the search settings worth measuring, cheapest first; ``(0,)`` where none exist."""
         if self.kind.has_lists:
             n_lists = self.lists(n_rows)
-            most = _MOST_FOUND_LISTS if self.lists_of_lists(n_rows) else n_lists
+            most = _MOST_FOUND_LISTS if self.found_through(n_rows) else n_lists
             steps = {1 << p for p in range(most.bit_length())}
-            if self.kind.has_nibbles or self.lists_of_lists(n_rows):
+            if self.kind.has_nibbles or self.found_through(n_rows):
                 steps |= {3 << p for p in range(most.bit_length())}
             # From a hundredth of the lists on, or from eight: fewer find too little to promise anything.
             least = min(8, n_lists // 100)

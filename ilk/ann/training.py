@@ -61,8 +61,8 @@ def trained(learning: Float32Matrix, n_rows: int, spec: IndexSpec, seed: int) ->
         learning = _enough(learning)
     if spec.kind.has_lists:
         inner.train_q1(len(learning), faiss.swig_ptr(learning), False, inner.metric_type)
-        if spec.kind.has_nibbles and spec.lists_of_lists(n_rows):
-            _place_through_lists(inner, spec.lists_of_lists(n_rows), seed)
+        if spec.kind.has_nibbles and spec.placed_through(n_rows):
+            _place_through_lists(inner, spec.placed_through(n_rows), seed)
     # The small clusterings of codes take many times as long where threads wait for each other.
     with one_thread() if spec.kind.has_nibbles else contextlib.nullcontext():
         inner.train(learning)
@@ -73,7 +73,7 @@ def ready(inner: Any, spec: IndexSpec, seed: int) -> Any:
     """Return an index that has its rows as it is searched: its lists found by inner product."""
     if not spec.kind.has_lists:
         return inner
-    return _found_by_product(inner, spec.lists_of_lists(inner.ntotal), seed)
+    return _found_by_product(inner, spec.found_through(inner.ntotal), seed)
 
 
 def _place_through_lists(inner: Any, n_above: int, seed: int) -> None:
@@ -126,7 +126,7 @@ def _learn(
 
 
 def _list_training(spec: IndexSpec, n_rows: int) -> tuple[int, int]:
-    if spec.lists_of_lists(n_rows):
+    if spec.placed_through(n_rows):
         return _LIST_TRAINING[2]
     return _LIST_TRAINING[spec.lists(n_rows) > _MANY_LISTS]
 
@@ -137,7 +137,7 @@ def _with_codes(dim: int, spec: IndexSpec) -> Any:
 
 
 def _with_lists(dim: int, n_rows: int, spec: IndexSpec, seed: int) -> Any:
-    n_lists, n_above = spec.lists(n_rows), spec.lists_of_lists(n_rows)
+    n_lists, n_above = spec.lists(n_rows), spec.placed_through(n_rows)
     by = faiss.METRIC_INNER_PRODUCT
     near, by_direction = by if spec.by_direction else faiss.METRIC_L2, spec.by_direction
     placing = faiss.IndexFlat(dim, near)
