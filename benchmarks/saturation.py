@@ -34,13 +34,14 @@ def saturate(
     bodies: Sequence[bytes],
     n_calls: int,
     cores: Sequence[int] = CLIENT_CORES,
+    method: str = "FindNeighbors",
 ) -> tuple[float, float]:
-    """Return CPU microseconds per call of ``FindNeighbors``, and calls per second.
+    """Return CPU microseconds per call of ``method``, and calls per second.
 
     Parameters
     ----------
     bodies
-        Requests, one for each of the programs.
+        Requests of ``method``, one for each of the programs.
     n_calls
         Of all programs together.
     cores
@@ -52,7 +53,7 @@ def saturate(
         for file, body in zip(files, bodies, strict=False):
             file.write_bytes(b"\0" + struct.pack(">I", len(body)) + body)
         programs = [
-            _program(server.address, file, n_calls // n_programs, cores[at % len(cores)])
+            _program(server.address, method, file, n_calls // n_programs, cores[at % len(cores)])
             for at, file in enumerate(files)
         ]
         said = [program.communicate()[0] for program in programs]
@@ -63,10 +64,12 @@ def saturate(
     return 1e6 * spent_s / n_calls, sum(float(rate.group(1)) for rate in rates if rate)
 
 
-def _program(address: str, body: Path, n_calls: int, core: int) -> "subprocess.Popen[str]":
+def _program(
+    address: str, method: str, body: Path, n_calls: int, core: int
+) -> "subprocess.Popen[str]":
     command = ["h2load", "-n", str(n_calls), "-c", "1", "-m", str(_UNDER_WAY), "-d", str(body)]
     headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
-    url = f"http://{address}/ilk.v1.SimilarityService/FindNeighbors"
+    url = f"http://{address}/ilk.v1.SimilarityService/{method}"
     program = subprocess.Popen([*command, *headers, url], stdout=subprocess.PIPE, text=True)
     held_to(program.pid, core)
     return program

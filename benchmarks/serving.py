@@ -86,8 +86,8 @@ def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
             bare.append(_bare_search_us(bundle, asked.unary))
     cpu_us = {name: float(np.median([s.cpu_us_per_call for s in of])) for name, of in spent.items()}
     rate = {name: float(np.median([s.calls_per_s for s in of])) for name, of in spent.items()}
-    busy = _busy(store, rounds) if saturation.is_there() else {}
     bare_us = float(np.median(bare))
+    busy = _busy(store, rounds, bare_us) if saturation.is_there() else {}
     batch_us, again_us = cpu_us["batch"] / _BATCH, cpu_us["batch again"] / _BATCH
     return {
         "empty handler: server CPU, us per call": cpu_us["empty"],
@@ -117,7 +117,7 @@ def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
     }
 
 
-def _busy(store: Path, rounds: Sequence[Requests]) -> dict[str, float]:
+def _busy(store: Path, rounds: Sequence[Requests], bare_us: float) -> dict[str, float]:
     """Return figures of servers that are never idle."""
     stored = ("--store", str(store), "--workers", "1")
     modules = {
@@ -125,7 +125,7 @@ def _busy(store: Path, rounds: Sequence[Requests]) -> dict[str, float]:
         "unary": ("server", (*stored, "--answer-memory-mb", "0")),
         "again": ("server", stored),
     }
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in modules}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in (*modules, "batch")}
     with contextlib.ExitStack() as stack:
         servers = {
             name: stack.enter_context(running(*of, core=saturation.SERVER_CORE))
@@ -134,6 +134,14 @@ def _busy(store: Path, rounds: Sequence[Requests]) -> dict[str, float]:
         for asked in rounds:
             for name, server in servers.items():
                 found[name].append(saturation.saturate(server, asked.unary, 3 * len(asked.unary)))
+            found["batch"].append(
+                saturation.saturate(
+                    servers["unary"],
+                    asked.batches,
+                    len(asked.unary) // 2,
+                    method="BatchFindNeighbors",
+                )
+            )
     cpu_us, rate = (
         {name: float(np.median([pair[at] for pair in of])) for name, of in found.items()}
         for at in (0, 1)
@@ -143,6 +151,8 @@ def _busy(store: Path, rounds: Sequence[Requests]) -> dict[str, float]:
         "busy: FindNeighbors, us per call": cpu_us["unary"],
         "busy: over empty handler, us": cpu_us["unary"] - cpu_us["empty"],
         "busy: throughput / empty handler's (clock)": rate["unary"] / rate["empty"],
+        "busy: batch of 64, us per query": cpu_us["batch"] / _BATCH,
+        "busy: batch queries per CPU-second / bare": bare_us / (cpu_us["batch"] / _BATCH),
         "busy, remembering: over empty handler, us": cpu_us["again"] - cpu_us["empty"],
         "busy, remembering: throughput / empty handler's": rate["again"] / rate["empty"],
         "2 workers on two cores / 1 worker on one (clock)": _two_cores_over_one(store, rounds),

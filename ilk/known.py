@@ -8,7 +8,7 @@ a row, and a pass over what one faiss call found for all.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter, sub
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,11 @@ from ilk.space import Space, SpaceKey
 from ilk.types import ItemId, Neighbors, Query, Target, UserId
 from ilk.vectors import Float32Matrix, Float32Vector, Rows
 
+# Rows and scores of one query, each shape ``(n_kept,)``.
+_Kept: TypeAlias = tuple[Rows, Float32Vector]
+
+# So many more rows than are looked at are kept: of most ties at the last place they show the end.
+_MORE: Final = 8
 # Shapes are the callers' to choose: so many are remembered.
 _MOST_SHAPES: Final = 1024
 
@@ -63,9 +68,10 @@ class _Way:
         Where is looked, among how many, and whose rows it is.
     alike
         Whether those who ask are rows of ``side`` too, and no neighbors of themselves.
-    n_fetched, n_looked_at
-        Rows to take from the index, and how many of the best to look at: those wanted, who asks, and one
-        more to show a tie at the last place.
+    n_fetched, n_kept, n_looked_at
+        Rows to take from the index, how many of the best to keep, and how many of those to look at:
+        those wanted, who asks, and one more to show a tie at the last place. What is kept beyond shows
+        where most such ties end.
     page
         Of what is wanted, what is answered.
     ratings
@@ -86,6 +92,7 @@ class _Way:
     alike: bool
     effort: int
     n_fetched: int
+    n_kept: int
     n_wanted: int
     n_looked_at: int
     page: slice
@@ -95,9 +102,9 @@ class _Way:
         """Return what :func:`answer_known` does."""
         rows = [self.row_of(self.id_of(query.whom)) for query in queries]
         asked = self._vectors(rows)
-        best_rows, best_scores = self.space.best(
-            asked, self.n_fetched, self.n_looked_at, self.effort
-        )
+        kept = self.space.best(asked, self.n_fetched, self.n_kept, self.effort)
+        best_rows = kept.rows[:, : self.n_looked_at]
+        best_scores = kept.scores[:, : self.n_looked_at]
         # Reductions of numpy's take four times as long to begin as these do.
         least, most = (best_rows.item(at) for at in (best_rows.argmin(), best_rows.argmax()))
         if least < 0 or most >= self.n_rows:
@@ -106,8 +113,12 @@ class _Way:
         # Who has no factors, and so none in the first place, may be equally like many.
         told_apart = zip(asked[:, 0].tolist(), _least_steps(best_scores), strict=True)
         return [
-            self._answer(row, its_rows, its_scores, tied=step < ROUNDING) if first else None
-            for (row, its_rows, its_scores), (first, step) in zip(near, told_apart, strict=True)
+            self._answer(row, its_rows, its_scores, place if step < ROUNDING else None)
+            if first
+            else None
+            for place, (row, its_rows, its_scores), (first, step) in zip(
+                zip(*kept, strict=True), near, told_apart, strict=True
+            )
         ]
 
     def _vectors(self, rows: list[int]) -> Float32Matrix:
@@ -125,9 +136,12 @@ class _Way:
         return asked
 
     def _answer(
-        self, row: int, rows: list[int], scores: list[float], *, tied: bool
+        self, row: int, rows: list[int], scores: list[float], tied: _Kept | None
     ) -> Neighbors | None:
-        """Return the answer for who stands in ``row``; None where it has to be planned."""
+        """Return the answer for who stands in ``row``; None where it has to be planned.
+
+        ``tied`` is all that was kept, where some of it is equal.
+        """
         if row < 0:
             return None
         if self.ratings is not None and is_needed(self.ratings.count(row), self.content_weight):
@@ -137,25 +151,28 @@ class _Way:
             del rows[at], scores[at]
         if len(rows) < self.n_wanted:
             return None
-        if tied:
-            in_order = self._in_order(row, rows, scores)
+        if tied is not None:
+            in_order = self._in_order(row, rows, scores, tied)
             if in_order is None:
                 return None
             rows, scores = in_order
         near = FoundNeighbors(self.side, rows[self.page], scores[self.page])
         return Neighbors(near, self.version, self.content_weight)
 
-    def _in_order(self, row: int, rows: list[int], scores: list[float]) -> Found | None:
+    def _in_order(
+        self, row: int, rows: list[int], scores: list[float], kept: _Kept
+    ) -> Found | None:
         """Return what is wanted for ``row``, equal scores by row; None if too many are equal."""
         n_wanted = self.n_wanted
         among: Rows | list[int] = rows[:n_wanted]
         last = scores[n_wanted - 1]
         if len(rows) > n_wanted and last - scores[n_wanted] < ROUNDING:
-            every = self.space.best(
-                self._vectors([row]), self.n_fetched, self.n_fetched, self.effort
-            )
             excluded = (row,) if self.alike else ()
-            reached = reaching(every.rows[0], every.scores[0], last, excluded)
+            reached = reaching(*kept, last, excluded)
+            if reached is None:
+                asked = self._vectors([row])
+                every = self.space.best(asked, self.n_fetched, self.n_fetched, self.effort)
+                reached = reaching(every.rows[0], every.scores[0], last, excluded)
             if reached is None:
                 return None
             among = reached
@@ -187,6 +204,7 @@ def _way_of(bundle: Bundle, query: Query) -> _Way | None:
     if plan.effort is None or plan.content_weight == 1 or plan.n_wanted < page.stop:
         return None
     n_fetched, key = fetch_count(plan), plan.space.key
+    n_looked_at = plan.n_wanted + 1 + len(plan.allowed.excluded)
     asking_space = bundle.spaces[
         SpaceKey(Target.ITEMS if is_item else Target.USERS, key.by_likeness)
     ]
@@ -207,7 +225,8 @@ def _way_of(bundle: Bundle, query: Query) -> _Way | None:
         effort=plan.effort,
         n_fetched=n_fetched,
         n_wanted=plan.n_wanted,
-        n_looked_at=min(plan.n_wanted + 1 + len(plan.allowed.excluded), n_fetched),
+        n_kept=min(n_looked_at + _MORE, n_fetched),
+        n_looked_at=min(n_looked_at, n_fetched),
         page=page,
         ratings=None if is_item or query.target is Target.USERS else bundle.ratings_by_user,
     )

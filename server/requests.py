@@ -36,6 +36,7 @@ _WHOM_FIELDS = {2: "item_id", 3: "user_id", 4: "profile", 5: "examples", 6: "tex
 # Tags as they stand on the wire, of what nearly every request holds.
 _TARGET: Final = b"\x08"
 _WHOM_OF: Final[dict[bytes, type[ItemId] | type[UserId]]] = {b"\x12": ItemId, b"\x1a": UserId}
+_FIRST: Final = 0x0A
 _RATER_FIELDS = {1: "user_id", 2: "profile"}
 _TARGETS: Final[dict[int, Target]] = {
     pb.TARGET_UNSPECIFIED: Target.ITEMS,
@@ -77,7 +78,7 @@ def batch_bodies(data: bytes, most: int) -> list[bytes]:
     n_queries = len(parse(pb.BatchFindNeighborsRequest, data).queries)
     if not 1 <= n_queries <= most:
         raise InvalidRequest("queries", f"needs 1 to {most} queries, got {n_queries}")
-    return [body for number, body in _bodies(data) if number == 1]
+    return _short_bodies(data) or [body for number, body in _bodies(data) if number == 1]
 
 
 def parse_stream_message(data: bytes) -> tuple[str, bytes | InvalidRequest]:
@@ -212,6 +213,19 @@ def _refuse_two(oneof: str, members: dict[int, str], data: bytes) -> None:
     present = sorted(members[number] for number, _ in _bodies(data) if number in members)
     if len(present) > 1:
         raise InvalidRequest(oneof, f"give one, not {len(present)}: {', '.join(present)}")
+
+
+def _short_bodies(data: bytes) -> list[bytes]:
+    """Return the bodies of a message that has nothing but field 1, all short; none of any other."""
+    bodies, at, end = [], 0, len(data)
+    while at < end:
+        # A size from 128 on takes another byte.
+        if data[at] != _FIRST or data[at + 1] >= 0x80:
+            return []
+        start = at + 2
+        at = start + data[at + 1]
+        bodies.append(data[start:at])
+    return bodies
 
 
 def _bodies(data: bytes) -> Iterator[tuple[int, bytes]]:
