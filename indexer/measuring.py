@@ -41,7 +41,7 @@ PART_ROWS = 4_096
 # at 100, with ten times as much to find.
 _N_QUERIES, _DEEP_STEP = 200, 4
 # Of many rows an index is chosen that is only just good enough, and chance costs most: more tell.
-_MANY_ROWS, _N_QUERIES_OF_MANY = 500_000, 600
+_MANY_ROWS, _N_QUERIES_OF_MANY = 500_000, 400
 _N_TIMED = 5
 _N_ROUNDS = 2
 # More effort is not measured past the highest recall that a query may name.
@@ -177,31 +177,43 @@ class Bench:
         so_far = list(zip(found.record.recall, found.record.costs_us, strict=True))
         with _walking(spec.kind):
             space = Space(self.key, self.factors, self.content, index)
-            for at, emphasis in enumerate(spec.emphases):
-                own = nearest_blend(emphasis) if at and emphasis is not None else self.usual
+            useful: dict[int, list[int]] = {}
+            for at, own in enumerate(self._own_blends(spec)):
                 efforts = _efforts(spec, len(space), at)
-                rows += self._rows_at_all(space, spec, efforts, own, most_us, so_far)
-                so_far = []
+                rows += self._rows(space, spec, efforts, own, most_us, _ENOUGH, so_far)
+                first = _first_useful(rows, efforts)
+                useful[at], so_far = [effort for effort in efforts if effort >= first], []
+            for weight in BLENDS:
+                rows += self._rows_at(space, spec, useful, weight, most_us, rows)
         rows.sort(key=lambda costed: costed[0].effort)
         return self._measured(spec, index, found.record, rows, whole=True)
 
-    def _rows_at_all(
+    def _own_blends(self, spec: IndexSpec) -> list[float]:
+        """Return the blend that each partition is made for; the first is made for the usual one."""
+        others = [nearest_blend(own) for own in spec.emphases[1:] if own is not None]
+        return [self.usual, *others]
+
+    def _rows_at(
         self,
         space: Space,
         spec: IndexSpec,
-        efforts: Sequence[int],
-        own: float,
+        useful: dict[int, list[int]],
+        weight: float,
         most_us: float,
         so_far: list[_CostedRow],
     ) -> list[_CostedRow]:
-        """Return what one partition finds at every blend, tried first at the one that it is made for."""
-        rows = self._rows(space, spec, efforts, own, most_us, _ENOUGH, so_far)
-        useful = [row.effort for row, _ in rows if row.recall_at_10 >= _USEFUL]
-        if useful:
-            efforts = [effort for effort in efforts if effort >= useful[0]]
-            for weight in BLENDS:
-                if weight != own:
-                    rows += self._rows(space, spec, efforts, weight, most_us, _ENOUGH)
+        """Return what each partition finds at a blend, that first which is made for the nearest.
+
+        But not at its own, and no more than that which another finds at half the cost.
+        """
+        own_blends = self._own_blends(spec)
+        beside = [costed for costed in so_far if costed[0].content_weight == weight]
+        rows: list[_CostedRow] = []
+        for at in sorted(useful, key=lambda at: abs(own_blends[at] - weight)):
+            if own_blends[at] != weight:
+                efforts = useful[at]
+                found = self._rows(space, spec, efforts, weight, most_us, _ENOUGH, beside=beside)
+                rows, beside = rows + found, beside + found
         return rows
 
     @property
@@ -242,18 +254,21 @@ class Bench:
         most_us: float,
         enough: float,
         so_far: Sequence[_CostedRow] = (),
+        beside: Sequence[_CostedRow] = (),
     ) -> list[_CostedRow]:
         """Return what each effort finds at a blend, on from ``so_far``, until more of it is of no use.
 
-        That is where enough is found, where the last step gained nothing, or where more costs too much:
-        above ``most_us``, or nearly what comparing with all rows does, unless nobody could rely on the
-        index yet.
+        That is where enough is found, where the last step gained nothing, where it costs twice what finds
+        no less ``beside`` it, or where more costs too much: above ``most_us``, or nearly what comparing
+        with all rows does, unless nobody could rely on the index yet.
         """
         rows, queries = list(so_far), self.queries(weight)
         for effort in efforts:
             if so_far and effort <= so_far[-1][0].effort:
                 continue
             if rows and (rows[-1][1] > most_us or self._suffices(rows, enough)):
+                break
+            if rows and _is_beaten(rows[-1], beside):
                 break
             n_listed = space.index.n_listed(queries, effort) if spec.kind.has_lists else 0
             least_us = self._query_us(spec, effort, n_listed)
@@ -272,8 +287,8 @@ class Bench:
         if len(rows) < 2 or (row.content_weight == self.usual and row.recall_at_10 < _USEFUL):
             return False
         before = rows[-2][0]
-        gain = row.recall_at_10 + row.recall_at_100 - before.recall_at_10 - before.recall_at_100
-        return gain < _NO_GAIN
+        at_10 = row.recall_at_10 - before.recall_at_10
+        return max(at_10, row.recall_at_100 - before.recall_at_100) < _NO_GAIN
 
     def _cost_us(self, rows: list[_CostedRow], hardest: float) -> float:
         """Return what a usual query costs where that is least and holds; infinity if none does.
@@ -363,6 +378,18 @@ def _best(rows: list[_CostedRow]) -> dict[float, float]:
     for row, _ in rows:
         most[row.content_weight] = max(_worst(row), most.get(row.content_weight, 0.0))
     return most
+
+
+def _first_useful(rows: list[_CostedRow], efforts: list[int]) -> float:
+    """Return the least of the ``efforts`` that found something worth having; infinity if none did."""
+    useful = [row.effort for row, _ in rows if row.recall_at_10 >= _USEFUL]
+    return min((effort for effort in useful if effort in efforts), default=np.inf)
+
+
+def _is_beaten(costed: _CostedRow, beside: Sequence[_CostedRow]) -> bool:
+    """Return whether something ``beside`` it finds no less at half the cost."""
+    row, cost_us = costed
+    return any(us <= cost_us / 2 and _worst(other) >= _worst(row) for other, us in beside)
 
 
 def _worst(row: MeasuredRecall) -> float:

@@ -58,6 +58,8 @@ class Part:
         """
         if self.scales is not None:
             queries = queries / self.scales
+        if self._centroids is not None:
+            effort = min(effort, self.inner.nlist)
         parameters = self.parameters(effort, allowed)
         n_queries, k = into[0].shape
         # faiss's own wrapper checks and copies what is known to be right here, at 8 us a call.

@@ -22,8 +22,9 @@ _MOST_LISTS: Final = 65_536
 _ROWS_PER_LIST: Final = 256
 # Lists of lists that a query looks into.
 LISTS_OF_LISTS: Final = 24
-# No more lists than this are found well through those.
-_MOST_FOUND_LISTS: Final = 1024
+# No more lists than this are found well through those, or are searched of many: all rows are compared in
+# not much longer.
+_MOST_SEARCHED_LISTS: Final = 1024
 # faiss's scalar quantizer is a tenth as quick where this does not divide the dimensions.
 _SCALAR_LANES: Final = 16
 _ROW_ID_BYTES: Final = 8
@@ -84,7 +85,7 @@ class IndexKind(str, enum.Enum):
             # What more lists hold is found only if more candidates are looked at.
             return max(8 * n_wanted, 120, 2 * effort - 8)
         if self is IndexKind.IVF_PQ_2:
-            return max(6 * n_wanted, _FETCHED_PER_LIST * searched(effort))
+            return 4 * n_wanted + _FETCHED_PER_LIST * searched(effort)
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
 
 
@@ -171,9 +172,10 @@ class IndexSpec:
         """Return the search settings worth measuring, cheapest first; ``(0,)`` where none exist."""
         if self.kind.has_lists:
             n_lists = self.lists(n_rows)
-            most = _MOST_FOUND_LISTS if self.found_through(n_rows) else n_lists
+            many = n_lists > MOST_COMPARED_LISTS
+            most = min(_MOST_SEARCHED_LISTS, n_lists) if many else n_lists
             steps = {1 << p for p in range(most.bit_length())}
-            if self.kind.has_nibbles or self.found_through(n_rows):
+            if self.kind.has_nibbles or many:
                 steps |= {3 << p for p in range(most.bit_length())}
             # From a hundredth of the lists on, or from eight: fewer find too little to promise anything.
             least = min(8, n_lists // 100)

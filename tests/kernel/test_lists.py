@@ -148,6 +148,17 @@ def test_partitions_that_are_mapped_answer_as_those_that_were_built(
     assert (tmp_path / "again").read_bytes() == (tmp_path / "index").read_bytes()
 
 
+@listing_kinds
+def test_more_effort_than_there_are_lists_searches_them_all(
+    kind: IndexKind, vectors: Vectors, queries: Vectors
+) -> None:
+    n_lists = 20
+    index = Index.build(vectors, IndexSpec(kind, n_lists, n_factors=DIM // 2), SEED)
+    for asked in (queries, queries[:1]):
+        every, beyond = (index.nearest(asked, 10, effort) for effort in (n_lists, 60_000))
+        np.testing.assert_array_equal(beyond.rows, every.rows)
+
+
 def test_where_lengths_differ_lists_by_distance_find_the_long_ones_sooner(
     vectors: Vectors, queries: Vectors
 ) -> None:
