@@ -274,6 +274,7 @@ def test_one_penalty_for_all_rows_is_what_implicit_does(monkeypatch: pytest.Monk
             iterations=plain.iterations,
             num_threads=1,
         )
+        model.cg_steps = factors._CG_STEPS
         model.user_factors, model.item_factors = starts
         model.fit(confidences, show_progress=False)
     np.testing.assert_allclose(trained.items, model.item_factors, rtol=1e-4, atol=1e-6)
