@@ -5,6 +5,7 @@ and wakes the loop through a socket, four times a call, which costs more than mo
 """
 
 import asyncio
+import contextlib
 import selectors
 import socket
 import threading
@@ -163,12 +164,18 @@ class CompletionLoop(asyncio.SelectorEventLoop):
 
 
 def run_loop(work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work`` to its end in a loop of its own."""
+    """Run ``work`` to its end in a loop of its own; where the loop fails, ``work`` is cancelled."""
     loop = CompletionLoop()
+    asyncio.set_event_loop(loop)
+    task = loop.create_task(work)
     try:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(work)
+        loop.run_until_complete(task)
     finally:
+        if not task.done():
+            # Else its threads would keep the process, which answers nobody any more.
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         loop.close()

@@ -89,9 +89,9 @@ class Server:
         """Take up a call, and ask for the next."""
         if not event.success:  # the server has stopped
             return
-        self._core.request_call(self._queue, self._queue, self)
-        if self._stopped is not None:
-            return
+        # One that came before the end began is taken up; the core refuses to be asked for more then.
+        if self._stopped is None:
+            self._core.request_call(self._queue, self._queue, self)
         call = Call(event, self._loop, self._calls.discard)
         self._calls.add(call)
         try:

@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import pytest
 
-from server.wire.loop import CompletionLoop
+from server.wire.loop import CompletionLoop, CompletionSelector, run_loop
 from server.wire.stream import Inbox
 from server.wire.transport import Server
 
@@ -31,6 +31,7 @@ class Servicer:
     def __init__(self) -> None:
         self.cancelled = threading.Event()
         self.begun = threading.Event()
+        self.stop: Any = None
 
     async def echo(self, data: bytes, context: Any) -> bytes:
         return data
@@ -51,6 +52,12 @@ class Servicer:
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+        return b""
+
+    async def stopping(self, data: bytes, context: Any) -> bytes:
+        self.begun.set()
+        time.sleep(0.3)  # another comes meanwhile
+        await self.stop(1.0)
         return b""
 
     async def pausing(self, data: bytes, context: Any) -> bytes:
@@ -107,6 +114,7 @@ class Servicer:
         methods: dict[str, Any] = {name: one(getattr(self, name)) for name in names}
         methods["pausing"] = one(self.pausing)
         methods["company"] = one(self.company)
+        methods["stopping"] = one(self.stopping)
         methods["number"] = one(self.echo, int, str.encode)
         methods["count"] = grpc.unary_stream_rpc_method_handler(self.count, bytes, bytes)
         methods["both"] = many(self.both)
@@ -272,6 +280,18 @@ def test_a_stop_lets_calls_finish(made: Made) -> None:
     running.close()
 
 
+def test_a_call_that_came_just_before_a_stop_is_answered() -> None:
+    running = Running(Server)
+    running.servicer.stop = running.server.stop
+    stopping = running.channel.unary_unary("/t/stopping").future(b"", timeout=TIMEOUT_S)
+    assert running.servicer.begun.wait(TIMEOUT_S)
+    echo = running.channel.unary_unary("/t/echo").future(b"in time", timeout=TIMEOUT_S)
+    assert echo.result() == b"in time"
+    # It waited for itself, as long as the grace was.
+    assert stopping.exception() is not None
+    running.close()
+
+
 @pytest.mark.parametrize("made", [Server, grpc.aio.server], ids=["core", "aio"])
 def test_a_stop_cancels_what_outlasts_the_grace(made: Made) -> None:
     running = Running(made)
@@ -290,6 +310,27 @@ def test_an_ended_call_is_forgotten(own: Running) -> None:
     while own.server._calls and time.monotonic() < deadline_s:
         time.sleep(0.01)
     assert own.server._calls == set()
+
+
+def test_work_comes_to_an_end_though_its_loop_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+
+    def fail(*_: object) -> NoReturn:
+        monkeypatch.undo()
+        raise RuntimeError("the core broke")
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(0)
+            monkeypatch.setattr(CompletionSelector, "select", fail)
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append("in order")
+
+    with pytest.raises(RuntimeError, match="the core broke"):
+        run_loop(work())
+    assert ended == ["in order"]
 
 
 def test_a_loop_that_sleeps_is_woken_from_another_thread(own: Running) -> None:
