@@ -173,16 +173,18 @@ class Bench:
 
     def completed(self, found: Measured, most_us: float) -> Measured:
         """Measure a candidate at the other blends too, and up to the effort that finds all."""
-        spec, index, rows = found.spec, found.index, []
+        spec, index = found.spec, found.index
+        rows: list[_CostedRow] = []
         so_far = list(zip(found.record.recall, found.record.costs_us, strict=True))
         with _walking(spec.kind):
             space = Space(self.key, self.factors, self.content, index)
             useful: dict[int, list[int]] = {}
             for at, own in enumerate(self._own_blends(spec)):
                 efforts = _efforts(spec, len(space), at)
-                rows += self._rows(space, spec, efforts, own, most_us, _ENOUGH, so_far)
-                first = _first_useful(rows, efforts)
-                useful[at], so_far = [effort for effort in efforts if effort >= first], []
+                found_here = self._rows(space, spec, efforts, own, most_us, _ENOUGH, so_far)
+                worth_having = [r.effort for r, _ in found_here if r.recall_at_10 >= _USEFUL]
+                useful[at] = [e for e in efforts if worth_having and e >= worth_having[0]]
+                rows, so_far = rows + found_here, []
             for weight in BLENDS:
                 rows += self._rows_at(space, spec, useful, weight, most_us, rows)
         rows.sort(key=lambda costed: costed[0].effort)
@@ -378,12 +380,6 @@ def _best(rows: list[_CostedRow]) -> dict[float, float]:
     for row, _ in rows:
         most[row.content_weight] = max(_worst(row), most.get(row.content_weight, 0.0))
     return most
-
-
-def _first_useful(rows: list[_CostedRow], efforts: list[int]) -> float:
-    """Return the least of the ``efforts`` that found something worth having; infinity if none did."""
-    useful = [row.effort for row, _ in rows if row.recall_at_10 >= _USEFUL]
-    return min((effort for effort in useful if effort in efforts), default=np.inf)
 
 
 def _is_beaten(costed: _CostedRow, beside: Sequence[_CostedRow]) -> bool:

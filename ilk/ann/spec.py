@@ -15,15 +15,15 @@ from ilk.vectors import Float32Vector
 HNSW_LINKS: Final = 32
 # Dimensions for each 4-bit code: fewer lose precision on the way from floats, more on the way back.
 DIMS_PER_CODE: Final = 2
-# More lists than this are put into lists of lists: comparing with all centroids would cost a query,
-# and every row that is put in its place, more than all else.
+# More lists than this are put into lists of lists: comparing with all centroids would cost every row that
+# is put in its place, and a query that opens a few short lists, more than all else.
 MOST_COMPARED_LISTS: Final = 2048
 _MOST_LISTS: Final = 65_536
 _ROWS_PER_LIST: Final = 256
 # Lists of lists that a query looks into.
 LISTS_OF_LISTS: Final = 24
-# No more lists than this are found well through those, or are searched of many: all rows are compared in
-# not much longer.
+# No more lists than this are found well through those, or are worth measuring where there are many: the
+# last doublings take most of the time and find next to nothing.
 _MOST_SEARCHED_LISTS: Final = 1024
 # faiss's scalar quantizer is a tenth as quick where this does not divide the dimensions.
 _SCALAR_LANES: Final = 16
