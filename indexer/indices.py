@@ -12,7 +12,8 @@ from ilk.ann import Index, IndexKind, IndexSpec
 from ilk.bundle.manifest import IndexRecord
 from ilk.space import SpaceKey
 from ilk.vectors import Float32Matrix
-from indexer.measuring import PART_ROWS, Bench, Measured
+from indexer.bench import PART_ROWS, Bench
+from indexer.measuring import Measured, completed, measure
 from indexer.settings import BuildSettings
 
 # A candidate must be so many times as cheap as a simpler one: what is close is not worth the risk.
@@ -67,7 +68,7 @@ def build_index(
         best = _cheapest(specs, measured)
         if best.whole:
             break
-        measured[best.spec] = bench.completed(best, _TOO_SLOW_US)
+        measured[best.spec] = completed(bench, best, _TOO_SLOW_US)
         if measured[best.spec].cost_us > best.cost_us:
             _give_another_chance(measured)
     rejected = [m.record for m in measured.values() if m is not best]
@@ -86,7 +87,7 @@ def _measure_each(
         if (hopeless := _hopeless(bench, spec, most_us)) is not None:
             unbuilt.append(hopeless)
         else:
-            measured[spec] = bench.measure(spec, min(most_us, _TOO_SLOW_US))
+            measured[spec] = measure(bench, spec, min(most_us, _TOO_SLOW_US))
     return unbuilt
 
 
@@ -136,7 +137,7 @@ def _hopeless(bench: Bench, spec: IndexSpec, most_us: float) -> IndexRecord | No
     if spec.kind not in _SLOW_TO_BUILD or most_us == np.inf or len(bench.vectors) <= PART_ROWS:
         return None
     of_part = bench.part()
-    part = of_part.completed(of_part.measure(spec, most_us), most_us)
+    part = completed(of_part, measure(of_part, spec, most_us), most_us)
     # A walk lengthens like the logarithm of the rows (Malkov & Yashunin, arXiv:1603.09320, section 4.2).
     if part.cost_us * math.log(len(bench.vectors)) / math.log(PART_ROWS) <= most_us:
         return None

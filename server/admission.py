@@ -94,16 +94,15 @@ class Gate:
         # Calls begun and ended: whether it moves tells whether the loop is wanted.
         self.passed = 0
 
-    async def let_others(self, took_s: float) -> None:
-        """Let other calls use the event loop after a piece of work that took ``took_s`` of it.
+    async def let_others(self, until_s: float) -> None:
+        """Let other calls use the event loop until a time of :func:`time.perf_counter`.
 
         Returns early if there are none.
         """
         before = self.passed
         for _ in range(_ROUNDS):
             await asyncio.sleep(0)
-        end_s = time.perf_counter() + _OTHERS_SHARE * took_s
-        while self.passed != before and time.perf_counter() < end_s:
+        while self.passed != before and time.perf_counter() < until_s:
             before = self.passed
             await asyncio.sleep(_TRANSPORT_S)
 
@@ -137,6 +136,7 @@ class Lane:
         self._pool = pool
         self._n_threads = n_threads
         self._slots = asyncio.Semaphore(n_threads)
+        self._others_until_s = 0.0
         self._ahead_s = 0.0
         self._stale_until_s = 0.0
         self._pace_s: dict[str, float] = defaultdict(lambda: _FIRST_PACE_S)
@@ -203,19 +203,26 @@ class Lane:
             return await place.run(cost, work)
 
     async def run(self, place: "Place", cost: int, work: Callable[[], T]) -> T:
-        """Wait for a turn, and run one piece of work of ``cost`` in it unless nobody waits for it."""
+        """Wait for a turn, and run one piece of work of ``cost`` in it unless nobody waits for it.
+
+        On the event loop, others come first after a piece of the same place, and as long as they are owed
+        for the turn before. So whoever waits for an answer has it as soon as it is there.
+        """
         waits = self._slots.locked()
         async with self._slots:
+            began_s = time.perf_counter()
+            if self._pool is None and (place.begun or began_s < self._others_until_s):
+                await self._gate.let_others(self._others_until_s)
             if waits and not place.begun and 0 < place.patience.left_s < place.needs_s:
                 self._counts.shed["deadline"] += 1
                 raise Shed(self.wait_s)
             place.begun = True
-            began_s = time.perf_counter()
+            turn_s = time.perf_counter()
             result = await self._run(place.patience, work)
-            if self._pool is None:
-                await self._gate.let_others(time.perf_counter() - began_s)
+            now_s = time.perf_counter()
+            self._others_until_s = now_s + _OTHERS_SHARE * (now_s - turn_s)
             # With what others had of it: those who wait wait for that too.
-            took_s = time.perf_counter() - began_s
+            took_s = now_s - began_s
             pace_s = self._pace_s[place.sort]
             self._pace_s[place.sort] += _NEWEST * (took_s / max(cost, 1) - pace_s)
             done_s = min(place.left_s, cost * pace_s)

@@ -1,12 +1,14 @@
 """Knows what a query will cost before it is planned, in multiplications.
 
 It refuses to know time: how long a multiplication takes is measured by who runs it. A bound is enough,
-but it must cost next to nothing.
+but it must cost next to nothing. What searches of an index cost is told by what the build measured,
+as a share of what comparing with all rows does.
 """
 
+from ilk.ann import IndexSpec, least_us
 from ilk.bundle import Bundle
-from ilk.space import SPACE_KEYS
-from ilk.types import NO_FILTER, Profile, Query, Target
+from ilk.space import SPACE_KEYS, SpaceKey
+from ilk.types import NO_FILTER, Examples, ItemId, Profile, Query, Target, Text, UserId
 
 # What finding and writing down one neighbor takes, in the time of multiplications.
 _PER_NEIGHBOR = 5_000
@@ -15,6 +17,9 @@ _PER_PREDICTION = 1_000_000
 _PER_TITLE = 10_000
 # What a query takes however small the bundle is.
 PER_QUERY = 50_000
+# Shapes of queries are the callers' to choose: so many are remembered.
+_MOST_SHAPES = 1024
+_OF_ITEMS = (ItemId, Examples, Text)
 
 
 class Costs:
@@ -35,46 +40,65 @@ class Costs:
 
     def __init__(self, bundle: Bundle) -> None:
         manifest = bundle.manifest
-        dim = manifest.n_factors + manifest.dim_content
-        # Of items and of users; what is looked up for every query costs less outside a dict.
-        self._every_item = manifest.n_items * dim
-        self._every_user = manifest.n_users * dim
-        self._usual_items, self._usual_users = (
-            max(_usual(bundle, target, by_likeness=alike, dim=dim) for alike in (True, False))
-            for target in (Target.ITEMS, Target.USERS)
-        )
+        self._bundle = bundle
+        self._by_effort = {key: _by_effort(bundle, key) for key in SPACE_KEYS}
+        self._by_shape: dict[object, int] = {}
         self._per_entry = manifest.n_factors**2
         self.of_titles = PER_QUERY + _PER_TITLE * manifest.n_items
-        self.usual = PER_QUERY + self._usual_items
+        self.usual = max(self.of(Query(whom)) for whom in (ItemId("any"), UserId("any")))
 
     def of(self, query: Query) -> int:
         """Return about how many multiplications the query takes."""
-        # The usual effort holds for the bundle's own blend and recall; another blend or recall may need
-        # any effort, and a filter every row.
-        items = query.target is Target.ITEMS
-        usual = query.accuracy is None and query.content_weight is None
-        if usual and query.filter is NO_FILTER:
-            cost = self._usual_items if items else self._usual_users
-        else:
-            cost = self._every_item if items else self._every_user
-        cost += PER_QUERY + _PER_NEIGHBOR * (query.neighbor_count + query.offset)
-        whom = query.whom
-        if type(whom) is Profile:
-            folded_in = (whom.ratings, whom.liked_item_ids, whom.disliked_item_ids)
-            cost += sum(map(len, folded_in)) * self._per_entry
+        shape = query.shape
+        if shape is None:
+            return self._of(query)
+        cost = self._by_shape.get(shape)
+        if cost is None:
+            if len(self._by_shape) >= _MOST_SHAPES:
+                self._by_shape.clear()
+            cost = self._by_shape[shape] = self._of(query)
         return cost
 
     def of_predictions(self, n_items: int) -> int:
         """Return about how many multiplications predictions for ``n_items`` items take."""
         return PER_QUERY + _PER_PREDICTION * n_items
 
+    def _of(self, query: Query) -> int:
+        cost = PER_QUERY + _PER_NEIGHBOR * (query.neighbor_count + query.offset)
+        whom = query.whom
+        if type(whom) is Profile:
+            folded_in = (whom.ratings, whom.liked_item_ids, whom.disliked_item_ids)
+            cost += sum(map(len, folded_in)) * self._per_entry
+        return cost + self._of_search(query)
 
-def _usual(bundle: Bundle, target: Target, *, by_likeness: bool, dim: int) -> int:
-    """Return the multiplications of the default search in one space."""
-    (key,) = (k for k in SPACE_KEYS if k.target is target and k.by_likeness is by_likeness)
-    space, manifest = bundle.spaces[key], bundle.manifest
-    effort = space.effort(manifest.default_content_weight, manifest.default_recall)
-    whole = space.index.exhaustive_effort
-    if effort and whole:  # lists looked at, of all lists
-        return len(space) * dim * min(effort, whole) // whole
-    return len(space) * dim
+    def _of_search(self, query: Query) -> int:
+        kind = Target.ITEMS if isinstance(query.whom, _OF_ITEMS) else Target.USERS
+        key = SpaceKey(query.target, kind is query.target)
+        space, manifest = self._bundle.spaces[key], self._bundle.manifest
+        every, accuracy, weight = len(space) * space.index.dim, query.accuracy, query.content_weight
+        # A filter, and whatever is re-ranked, may need every row.
+        if query.filter is not NO_FILTER or query.diversity or query.popularity_penalty:
+            return every
+        if accuracy is not None and accuracy.exact:
+            return every
+        effort = space.effort(
+            manifest.default_content_weight if weight is None else weight,
+            manifest.default_recall if accuracy is None else accuracy.recall,
+            query.neighbor_count + query.offset,
+        )
+        # No effort: all rows are compared.
+        return every if effort is None else self._by_effort[key].get(effort, every)
+
+
+def _by_effort(bundle: Bundle, key: SpaceKey) -> dict[int, int]:
+    """Return the multiplications that a search at each effort is worth, at its dearest blend."""
+    space, record = bundle.spaces[key], bundle.manifest.indices[key.name]
+    n_rows, dim = len(space), space.index.dim
+    every_us = least_us(IndexSpec(), (n_rows, dim), 1)
+    dearest_us: dict[int, float] = {}
+    for row, cost_us in zip(record.recall, record.costs_us, strict=False):
+        dearest_us[row.effort] = max(cost_us, dearest_us.get(row.effort, 0.0))
+    return {
+        effort: int(n_rows * dim * min(cost_us / every_us, 1))
+        for effort, cost_us in dearest_us.items()
+    }

@@ -68,6 +68,8 @@ def kept(monkeypatch: pytest.MonkeyPatch, costs: Costs) -> tuple[str, list[str],
             return bench
 
     monkeypatch.setattr(indices, "Bench", Made)
+    monkeypatch.setattr(indices, "measure", Bench.measure)
+    monkeypatch.setattr(indices, "completed", Bench.completed)
     none = np.zeros((0, 4), dtype=np.float32)
     key = SpaceKey(Target.ITEMS, by_likeness=True)
     _, record, rejected = build_index(key, none, none, (none, none), BuildSettings())

@@ -17,7 +17,7 @@ from ilk.bundle.manifest import MANIFEST_NAME, TIMES, IndexRecord, without_times
 from ilk.space import SpaceKey
 from ilk.types import Target
 from ilk.vectors import unit_rows
-from indexer import measuring
+from indexer import bench
 from indexer.indices import build_index
 from indexer.settings import BuildSettings
 
@@ -70,7 +70,7 @@ def chosen(
     monkeypatch: pytest.MonkeyPatch, seconds: np.random.Generator
 ) -> tuple[IndexRecord, list[IndexRecord]]:
     """Return the choice for clustered vectors while the clock says whatever it likes."""
-    monkeypatch.setattr(measuring, "_cpu_s", lambda _: float(seconds.exponential()))
+    monkeypatch.setattr(bench, "_cpu_s", lambda _: float(seconds.exponential()))
     rng = np.random.default_rng(3)
     around = rng.standard_normal((60, 12), dtype=np.float32)
     factors = around[rng.integers(60, size=N_ROWS)]

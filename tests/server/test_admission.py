@@ -17,13 +17,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from ilk import SimilarityClient
-from ilk.bundle import Bundle
 from ilk.errors import DeadlineExceeded, InvalidRequest
-from ilk.types import EXACT, ItemId, Neighbors, Profile, Query, Rating
+from ilk.types import EXACT, ItemId, Neighbors, Query
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
 from server.admission import Gate, Lane, Patience, Shed
-from server.cost import Costs
 from server.guard import Guard
 from server.health import health_port
 from server.metrics import Counts
@@ -146,8 +144,53 @@ async def test_pieces_of_two_callers_take_turns(lane: Callable[[], Lane]) -> Non
             for _ in range(3):
                 await place.run(1, lambda: done.append(name))
 
-    await asyncio.gather(in_pieces("a"), in_pieces("b"))
+    async with made._slots:
+        callers = asyncio.gather(in_pieces("a"), in_pieces("b"))
+        await asyncio.sleep(0)
+    await callers
     assert done == ["a", "b"] * 3
+
+
+@pytest.mark.parametrize(("n_callers", "n_pieces", "n_given"), [(1, 1, 0), (1, 3, 2), (3, 1, 2)])
+async def test_others_have_the_loop_between_turns_and_no_answer_waits_for_them(
+    counts: Counts, n_callers: int, n_pieces: int, n_given: int
+) -> None:
+    gate, end = AsyncMock(Gate), asyncio.Event()
+    made, n_begun = Lane(gate, counts, 0.5), 0
+
+    async def others(_: float) -> None:
+        await end.wait()
+
+    gate.let_others.side_effect = others
+
+    def begin() -> None:
+        nonlocal n_begun
+        n_begun += 1
+        time.sleep(0.01)
+
+    async def in_pieces() -> None:
+        async with made.admitted(forever(), "work", n_pieces) as place:
+            for _ in range(n_pieces):
+                await place.run(1, begin)
+
+    callers = [asyncio.ensure_future(in_pieces()) for _ in range(n_callers)]
+    await asyncio.sleep(0.05)
+    # While others have the loop, nobody begins; what was done is told already.
+    assert n_begun == 1
+    assert [caller.done() for caller in callers] == [n_pieces == 1] + [False] * (n_callers - 1)
+    end.set()
+    await asyncio.gather(*callers)
+    assert n_begun == n_callers * n_pieces
+    assert gate.let_others.await_count == n_given
+
+
+async def test_others_are_owed_nothing_once_they_had_the_time(counts: Counts) -> None:
+    gate = AsyncMock(Gate)
+    made = Lane(gate, counts, 0.5)
+    for pause_s, n_given in ((0.0, 0), (0.02, 0), (0.0, 1)):
+        await asyncio.sleep(pause_s)
+        await made.do("work", 1, forever(), lambda: time.sleep(0.01))
+        assert gate.let_others.await_count == n_given
 
 
 @pytest.mark.parametrize(("left_s", "begun"), [(-1.0, 0), (0.001, 0), (0.1, 1), (None, 1)])
@@ -320,11 +363,3 @@ def test_health_is_told_on_its_port_while_the_event_loop_is_held_up(
         assert check(asked, timeout=10).status == health_pb2.HealthCheckResponse.NOT_SERVING
         held.set()
         assert holding.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
-def test_whatever_a_profile_holds_of_items_is_part_of_its_cost(bundle: Bundle) -> None:
-    costs, ids = Costs(bundle), ("the-matrix-1999",) * 500
-    rated = Profile(ratings=tuple(Rating(item_id, 5.0) for item_id in ids))
-    for profile in (Profile(liked_item_ids=ids), Profile(disliked_item_ids=ids)):
-        assert costs.of(Query(profile)) == costs.of(Query(rated))
-    assert costs.of(Query(rated)) > costs.of(Query(Profile(favorite_genres=("Drama",))))

@@ -1,0 +1,116 @@
+"""What queries are said to cost: of an index, what the build measured; of all else, every row."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ilk.ann import Index, IndexKind, IndexSpec, least_us
+from ilk.bundle import Bundle
+from ilk.bundle.manifest import IndexRecord
+from ilk.space import Space, SpaceKey
+from ilk.types import (
+    EXACT,
+    Accuracy,
+    Examples,
+    Filter,
+    ItemId,
+    MeasuredRecall,
+    Profile,
+    Query,
+    Rating,
+    Target,
+    UserId,
+)
+from ilk.vectors import concatenate
+from server.cost import Costs
+
+AFFINITY = SpaceKey(Target.ITEMS, by_likeness=False)
+CHEAP, DEAR = Accuracy.at_recall(0.9), Accuracy.at_recall(0.99)
+# By effort: the recall that was measured, and the share of comparing with all rows that it takes.
+MEASURED = {4: (0.95, 0.25), 16: (0.995, 0.5)}
+
+
+@pytest.fixture(scope="module")
+def listed(bundle: Bundle) -> Bundle:
+    """The sample's bundle, its items searched by affinity through lists that were measured."""
+    space = bundle.spaces[AFFINITY]
+    index = Index.build(concatenate(space.factors, space.content), IndexSpec(IndexKind.IVF), 0)
+    every_us = least_us(IndexSpec(), (len(space), index.dim), 1)
+    rows, costs_us = [], []
+    for effort, (recall, share) in MEASURED.items():
+        for weight in (0.0, 0.1, 0.5):
+            rows.append(
+                MeasuredRecall(AFFINITY.name, "IVF", effort, weight, recall, recall, cpu_us=1.0)
+            )
+            costs_us.append(share * every_us)
+    record = IndexRecord("IVF", "IVF", 1, 0.0, tuple(rows), tuple(costs_us))
+    found = Space(AFFINITY, space.factors, space.content, index, tuple(rows))
+    manifest = replace(bundle.manifest, indices={**bundle.manifest.indices, AFFINITY.name: record})
+    spaces = {**bundle.spaces, AFFINITY: found}
+    return replace(bundle, manifest=manifest, spaces=spaces)
+
+
+def of_search(bundle: Bundle, query: Query) -> float:
+    """Return what a query's search is said to cost, as a share of comparing with all rows."""
+    costs, space = Costs(bundle), bundle.spaces[AFFINITY]
+    least = Query(ItemId("any"), neighbor_count=query.neighbor_count, accuracy=EXACT)
+    every = len(space) * space.index.dim
+    return 1 + (costs.of(query) - costs.of(least)) / every
+
+
+def test_a_search_costs_what_was_measured_of_the_least_effort_that_holds(listed: Bundle) -> None:
+    query = Query(UserId("1"), content_weight=0.1, accuracy=CHEAP)
+    assert of_search(listed, query) == pytest.approx(0.25, abs=0.01)
+    assert of_search(listed, replace(query, accuracy=DEAR)) == pytest.approx(0.5, abs=0.01)
+    # Whom nobody knows is looked for all the same.
+    rated = Profile(ratings=(Rating("the-matrix-1999", 5.0),))
+    newcomer = Costs(listed).of(replace(query, whom=rated))
+    assert newcomer - listed.manifest.n_factors**2 == Costs(listed).of(query)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"accuracy": EXACT},
+        {"accuracy": Accuracy.at_recall(0.999)},
+        {"content_weight": 0.7},
+        {"filter": Filter(exclude_seen=True)},
+        {"diversity": 0.5},
+        {"popularity_penalty": 0.5},
+    ],
+    ids=str,
+)
+def test_what_may_be_compared_with_every_row_costs_every_row(
+    listed: Bundle, more: dict[str, Any]
+) -> None:
+    query = Query(UserId("1"), content_weight=0.1, accuracy=CHEAP)
+    assert of_search(listed, replace(query, **more)) == pytest.approx(1)
+
+
+def test_each_is_told_by_the_space_that_is_searched(listed: Bundle) -> None:
+    query = Query(ItemId("the-matrix-1999"), content_weight=0.1, accuracy=CHEAP)
+    for whom in (query.whom, Examples(positive_item_ids=("the-matrix-1999",))):
+        assert of_search(listed, replace(query, whom=whom)) == pytest.approx(1)
+
+
+def test_a_bundle_that_holds_no_costs_is_told_by_its_rows(listed: Bundle) -> None:
+    record = replace(listed.manifest.indices[AFFINITY.name], costs_us=())
+    indices = {**listed.manifest.indices, AFFINITY.name: record}
+    old = replace(listed, manifest=replace(listed.manifest, indices=indices))
+    query = Query(UserId("1"), content_weight=0.1, accuracy=CHEAP)
+    assert of_search(old, query) == pytest.approx(1)
+
+
+def test_more_shapes_than_are_remembered_cost_the_same(listed: Bundle) -> None:
+    costs = Costs(listed)
+    queries = [Query(UserId("1"), content_weight=n / 5_000) for n in range(2_000)]
+    assert [costs.of(query) for query in queries] == [costs.of(query) for query in queries]
+
+
+def test_whatever_a_profile_holds_of_items_is_part_of_its_cost(bundle: Bundle) -> None:
+    costs, ids = Costs(bundle), ("the-matrix-1999",) * 500
+    rated = Profile(ratings=tuple(Rating(item_id, 5.0) for item_id in ids))
+    for profile in (Profile(liked_item_ids=ids), Profile(disliked_item_ids=ids)):
+        assert costs.of(Query(profile)) == costs.of(Query(rated))
+    assert costs.of(Query(rated)) > costs.of(Query(Profile(favorite_genres=("Drama",))))
