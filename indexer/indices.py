@@ -21,17 +21,18 @@ _MARGIN = 1.3
 _MB = 1_000_000
 # Effort that costs more is not measured.
 _TOO_SLOW_US = 20_000.0
-# Up to how many rows each kind is tried where the settings name none, and from how many on; from simple
+# Up to how many rows each is tried where the settings name no kind, and from how many on; from simple
 # to intricate. Below, comparing with all is quickest; above, building takes too long or searching does.
-_TRIED = {
-    IndexKind.FLAT: (0, 100_000),
-    IndexKind.PQ: (4_000, 500_000),
-    IndexKind.IVF: (4_000, 50_000),
-    IndexKind.IVF_PQ: (20_000, 500_000),
-    IndexKind.IVF_SQ: (50_000, 500_000),
-    IndexKind.IVF_PQ_2: (500_000, 1 << 62),
-    IndexKind.HNSW: (20_000, 50_000),
-}
+_TRIED = (
+    (IndexSpec(IndexKind.FLAT), 0, 100_000),
+    (IndexSpec(IndexKind.PQ), 4_000, 500_000),
+    (IndexSpec(IndexKind.IVF), 4_000, 50_000),
+    (IndexSpec(IndexKind.IVF_PQ), 20_000, 500_000),
+    # Of many rows true scores are read from far away: a code for each dimension leaves fewer to read.
+    (IndexSpec(IndexKind.IVF_PQ, dims_per_code=1), 50_000, 500_000),
+    (IndexSpec(IndexKind.IVF_PQ_2, dims_per_code=1), 500_000, 1 << 62),
+    (IndexSpec(IndexKind.HNSW), 20_000, 50_000),
+)
 # Kinds that take long to build are first tried on a part of the rows: all cost no less.
 _SLOW_TO_BUILD = frozenset({IndexKind.HNSW})
 
@@ -61,7 +62,7 @@ def build_index(
     ``settings.index_memory_mb`` are not built.
     """
     bench = Bench.of(key, factors, content, asking, settings)
-    specs = [_spec(kind, key, factors.shape[1]) for kind in _candidates(bench.shape, settings)]
+    specs = _candidates(key, factors.shape[1], bench.shape, settings)
     measured: dict[IndexSpec, Measured] = {}
     while True:
         unbuilt = _measure_each(bench, specs, measured)
@@ -98,23 +99,27 @@ def _give_another_chance(measured: dict[IndexSpec, Measured]) -> None:
             del measured[spec]
 
 
-def _spec(kind: IndexKind, key: SpaceKey, n_factors: int) -> IndexSpec:
-    if kind is IndexKind.IVF_PQ_2:
-        # True scores are read from far away: a code for each dimension leaves fewer to read.
-        return IndexSpec(kind, dims_per_code=1, n_factors=n_factors)
-    return IndexSpec(kind, by_direction=key.by_likeness)
-
-
-def _candidates(shape: tuple[int, int], settings: BuildSettings) -> list[IndexKind]:
+def _candidates(
+    key: SpaceKey, n_factors: int, shape: tuple[int, int], settings: BuildSettings
+) -> list[IndexSpec]:
     """Return what is worth trying, from simple to intricate."""
-    if settings.index is not None:
-        return [settings.index]
     n_rows, dim = shape
-    size_bytes = {kind: IndexSpec(kind).bytes_per_row(dim) * n_rows for kind in _TRIED}
-    tried = [kind for kind, (low, high) in _TRIED.items() if low <= n_rows <= high]
-    small = [kind for kind in tried if size_bytes[kind] <= settings.index_memory_mb * _MB]
+    if settings.index is not None:
+        tried = [spec for spec, _, _ in _TRIED if spec.kind is settings.index][:1]
+        small = tried or [IndexSpec(settings.index)]
+    else:
+        tried = [spec for spec, low, high in _TRIED if low <= n_rows <= high]
+        most_bytes = settings.index_memory_mb * _MB
+        small = [spec for spec in tried if n_rows * spec.bytes_per_row(dim) <= most_bytes]
     # Where nothing fits, the smallest is the least of evils.
-    return small or [min(tried, key=size_bytes.__getitem__)]
+    some = small or [min(tried, key=lambda spec: spec.bytes_per_row(dim))]
+    by_direction = key.by_likeness
+    return [
+        replace(spec, n_factors=n_factors)
+        if spec.kind is IndexKind.IVF_PQ_2
+        else replace(spec, by_direction=by_direction)
+        for spec in some
+    ]
 
 
 def _most_us(spec: IndexSpec, specs: list[IndexSpec], measured: dict[IndexSpec, Measured]) -> float:

@@ -28,6 +28,8 @@ _MOST_SEARCHED_LISTS: Final = 1024
 # faiss's scalar quantizer is a tenth as quick where this does not divide the dimensions.
 _SCALAR_LANES: Final = 16
 _ROW_ID_BYTES: Final = 8
+# So many lists are compared with in little time, and the shorter they are the fewer rows are.
+_SHORT_LISTS: Final = 4096
 # More lists than this are not each compared with every row that is put in its place.
 _MOST_PLACED_LISTS: Final = 8192
 # Whoever opens more lists would find more, and small codes tell less well what of it is near.
@@ -83,7 +85,7 @@ class IndexKind(str, enum.Enum):
             return max(effort * n_wanted, 4 * effort)
         if self is IndexKind.IVF_PQ:
             # What more lists hold is found only if more candidates are looked at.
-            return max(8 * n_wanted, 120, 2 * effort - 8)
+            return max(8 * n_wanted, 120, 3 * effort - 8)
         if self is IndexKind.IVF_PQ_2:
             return 4 * n_wanted + _FETCHED_PER_LIST * searched(effort)
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
@@ -140,13 +142,15 @@ class IndexSpec:
         """Return the number of inverted lists, if not given: ``4 √n`` up to 2^20 rows, then ``n / 256``.
 
         The first is what faiss's guidelines say; beyond, a query would compare with ever longer lists.
-        Codes of four bits are so quick to compare that long lists, ``√n`` of them, serve better; twice
-        as many where there is a code for each dimension.
+        Codes of four bits for two dimensions are so quick to compare that long lists, ``√n`` of them,
+        serve better. Where each dimension has a code there are ``4 √n`` up to 4,096, then ``2 √n``.
         """
         if self.kind.has_nibbles:
             # What tells a vector from its list is learnt from lists that are all compared.
             most = MOST_COMPARED_LISTS if self.kind is IndexKind.IVF_PQ else _MOST_PLACED_LISTS
-            usual = min(DIMS_PER_CODE * math.isqrt(n_rows) // self.dims_per_code, most)
+            root = math.isqrt(n_rows)
+            short = max(2 * root, min(4 * root, _SHORT_LISTS))
+            usual = min(root if self.dims_per_code > 1 else short, most)
         else:
             usual = max(1, int(4 * n_rows**0.5), n_rows // _ROWS_PER_LIST)
         usual = min(usual, _MOST_LISTS)
