@@ -255,6 +255,14 @@ class Query:
             )
         object.__setattr__(self, "shape", self._shape())
 
+    def about(self, whom: "ItemId | UserId") -> "Query":
+        """Return the same query about another of the same kind: quicker than it could be made."""
+        other = object.__new__(Query)
+        for get, put in _PARTS_OF_QUERY:
+            put(other, get(self))
+        _set_whom(other, whom)
+        return other
+
     def _shape(self) -> "Shape | None":
         kind = type(self.whom)
         if (kind is not ItemId and kind is not UserId) or self.filter is not NO_FILTER:
@@ -271,6 +279,11 @@ class Query:
             self.neighbor_count,
             self.offset,
         )
+
+
+_SLOTS = {name: vars(Query)[name] for name in Query.__slots__}
+_PARTS_OF_QUERY = tuple((slot.__get__, slot.__set__) for slot in _SLOTS.values())
+_set_whom = _SLOTS["whom"].__set__
 
 
 @dataclass(frozen=True, slots=True)

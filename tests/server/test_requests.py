@@ -1,6 +1,7 @@
 """What bytes are read as: the law is that reading undoes writing, whoever wrote."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -179,6 +180,9 @@ def test_batches_and_streams_read_queries_as_they_were_written(
             st.sampled_from([b"\x12", b"\x1a", b"\x32", b"\x0a"]),
             st.integers(0, 140).map(varint),
             st.one_of(st.binary(max_size=8), st.text(max_size=4).map(str.encode)),
+            st.sampled_from(
+                [b"", b"\x48\x05", b"\x12\x01a", b"\x1a\x01a", b"\x08\x02", b"\x08\x7f"]
+            ),
         ),
         WORDS.map(lambda word: pb.FindNeighborsRequest(user_id=word).SerializeToString()),
     )
@@ -190,10 +194,39 @@ def test_the_short_way_through_a_request_ends_where_the_long_one_does(data: byte
         except InvalidRequest as error:
             return str(error)
 
+    # The first of its like is read at length.
+    ended(parse_query)
     short = ended(parse_query)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("server.requests._plainest_query", lambda _: None)
+        patched.setattr("server.requests._WHOM_OF", {})
         assert short == ended(parse_query)
+
+
+@unhurried
+@given(query=queries(), whom=st.builds(ItemId, WORDS) | st.builds(UserId, WORDS))
+def test_what_was_said_before_is_read_again_for_another(
+    query: Query, whom: ItemId | UserId
+) -> None:
+    asked = [replace(query, whom=whom), replace(query, whom=type(whom)("another"))]
+    for one in asked * 2:
+        read = parse_query(query_request(one).SerializeToString())
+        assert read == one
+        assert read.shape == replace(read).shape
+
+
+def test_no_more_is_remembered_than_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[bytes, Query] = {}
+    monkeypatch.setattr("server.requests._KNOWN", known)
+    for count in range(1, 1000):
+        for weight in (0.25, 0.5):
+            query = Query(ItemId("alien"), content_weight=weight, neighbor_count=count)
+            assert parse_query(query_request(query).SerializeToString()) == query
+    assert 0 < len(known) <= 1024
+    for n_ids in (1, 100):
+        query = Query(ItemId("alien"), filter=Filter(exclude_ids=("alien",) * n_ids))
+        before = len(known)
+        parse_query(query_request(query).SerializeToString())
+        assert len(known) - before == (n_ids == 1)
 
 
 def test_unset_numbers_mean_their_defaults() -> None:
