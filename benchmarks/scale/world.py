@@ -81,8 +81,15 @@ def write_world(small: Interactions, shape: Shape, folder: Path, seed: int) -> t
     if small.rating_scale is None or small.timestamps is None:
         raise SettingsError("only worlds with stars and timestamps are expanded")
     outside(folder)
-    _write_movies(small, item_copies(small, shape, seed).small_rows(), folder / "movies.csv", seed)
-    return _write_ratings(expand(small, shape, seed), shape, folder / "ratings.csv")
+    copied = item_copies(small, shape, seed).small_rows()
+    unfinished = folder / "ratings.csv.unfinished"
+    try:
+        made = _write_ratings(expand(small, shape, seed), shape, unfinished)
+        _write_movies(small, copied, folder / "movies.csv", seed)
+        unfinished.replace(folder / "ratings.csv")
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return made
 
 
 def tails(data: Interactions) -> tuple[Tail, Tail]:

@@ -124,3 +124,9 @@ def test_no_world_is_written_inside_the_project(small: Interactions) -> None:
     with pytest.raises(SettingsError, match="inside the project"):
         write_world(small, SHAPE, inside, seed=1)
     assert not inside.exists()
+
+
+def test_of_a_world_that_cannot_be_had_nothing_is_left(small: Interactions, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError):
+        write_world(small, Shape(20, 10, 10_000), tmp_path, seed=1)
+    assert list(tmp_path.iterdir()) == []
