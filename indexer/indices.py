@@ -16,20 +16,21 @@ from indexer.bench import PART_ROWS, Bench
 from indexer.measuring import Measured, completed, measure
 from indexer.settings import BuildSettings
 
-# A candidate must be so many times as cheap as a simpler one: what is close is not worth the risk.
+# A candidate must be so many times as cheap as one of a simpler kind: what is close is not worth it.
 _MARGIN = 1.3
 _MB = 1_000_000
 # Effort that costs more is not measured.
 _TOO_SLOW_US = 20_000.0
 # Up to how many rows each is tried where the settings name no kind, and from how many on; from simple
 # to intricate. Below, comparing with all is quickest; above, building takes too long or searching does.
+# A code for each dimension leaves fewer candidates, whose true scores are read from far away.
 _TRIED = (
     (IndexSpec(IndexKind.FLAT), 0, 100_000),
     (IndexSpec(IndexKind.PQ), 4_000, 500_000),
+    (IndexSpec(IndexKind.PQ, dims_per_code=1), 4_000, 50_000),
     (IndexSpec(IndexKind.IVF), 4_000, 50_000),
     (IndexSpec(IndexKind.IVF_PQ), 20_000, 500_000),
-    # Of many rows true scores are read from far away: a code for each dimension leaves fewer to read.
-    (IndexSpec(IndexKind.IVF_PQ, dims_per_code=1), 50_000, 500_000),
+    (IndexSpec(IndexKind.IVF_PQ, dims_per_code=1), 20_000, 500_000),
     (IndexSpec(IndexKind.IVF_PQ_2, dims_per_code=1), 500_000, 1 << 62),
     (IndexSpec(IndexKind.HNSW), 20_000, 50_000),
 )
@@ -127,11 +128,17 @@ def _most_us(spec: IndexSpec, specs: list[IndexSpec], measured: dict[IndexSpec, 
     simplicity = specs.index(spec)
     return min(
         (
-            m.cost_us * (_MARGIN if simplicity < specs.index(other) else 1 / _MARGIN)
+            m.cost_us * _margin(spec, other)
+            if simplicity < specs.index(other)
+            else m.cost_us / _margin(spec, other)
             for other, m in measured.items()
         ),
         default=np.inf,
     )
+
+
+def _margin(one: IndexSpec, other: IndexSpec) -> float:
+    return 1.0 if one.kind is other.kind else _MARGIN
 
 
 def _hopeless(bench: Bench, spec: IndexSpec, most_us: float) -> IndexRecord | None:
@@ -159,6 +166,6 @@ def _cheapest(specs: list[IndexSpec], measured: dict[IndexSpec, Measured]) -> Me
         return max(built, key=lambda m: m.recall)
     best = built[0]
     for found in built[1:]:
-        if found.cost_us * _MARGIN < best.cost_us:
+        if found.cost_us * _margin(found.spec, best.spec) < best.cost_us:
             best = found
     return best

@@ -16,7 +16,7 @@ from indexer.measuring import Measured
 from indexer.settings import BuildSettings
 
 # From simple to intricate, and in the order in which they are measured.
-FLAT, PQ, IVF = IndexKind.FLAT, IndexKind.PQ, IndexKind.IVF
+FLAT, PQ, IVF = SIMPLE_FIRST = IndexKind.FLAT, IndexKind.PQ, IndexKind.IVF
 # By kind: what a usual query costs, and whether other blends hold too.
 Costs = dict[IndexKind, tuple[float, bool]]
 
@@ -67,6 +67,9 @@ def kept(monkeypatch: pytest.MonkeyPatch, costs: Costs) -> tuple[str, list[str],
         def of(*_: Any) -> Bench:
             return bench
 
+    monkeypatch.setattr(
+        indices, "_TRIED", tuple((IndexSpec(kind), 0, 1 << 62) for kind in SIMPLE_FIRST)
+    )
     monkeypatch.setattr(indices, "Bench", Made)
     monkeypatch.setattr(indices, "measure", Bench.measure)
     monkeypatch.setattr(indices, "completed", Bench.completed)
@@ -100,3 +103,13 @@ def test_where_none_holds_the_one_that_comes_nearest_is_kept(
     costs = {PQ: (10.0, False), FLAT: (20.0, False), IVF: (30.0, False)}
     kind, rejected, _ = kept(monkeypatch, costs)
     assert (kind, sorted(rejected)) == ("IVF", ["Flat", "PQ"])
+
+
+@pytest.mark.parametrize(
+    ("other", "kept"), [(IndexSpec(PQ, dims_per_code=1), True), (IndexSpec(IVF), False)]
+)
+def test_only_another_kind_must_be_cheaper_by_far(other: IndexSpec, kept: bool) -> None:
+    simple, bench = IndexSpec(PQ), Bench({PQ: (10.0, True), IVF: (10.0, True)})
+    measured = {simple: bench.measure(simple, 1e3), other: bench.measure(other, 1e3)}
+    measured[other] = replace(measured[other], cost_us=9.0)
+    assert (indices._cheapest([simple, other], measured).spec == other) is kept
