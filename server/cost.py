@@ -1,8 +1,8 @@
 """Knows what a query will cost before it is planned, in multiplications.
 
-It refuses to know time: how long a multiplication takes is measured by who runs it. A bound is enough,
-but it must cost next to nothing. What searches of an index cost is told by what the build measured,
-as a share of what comparing with all rows does.
+It refuses to know time: how long a multiplication takes is measured by who runs it. A guess is enough,
+but it must cost next to nothing. What a search of an index costs is told by what the build measured, as a
+share of what comparing with all rows does.
 """
 
 from ilk.ann import IndexSpec, least_us
@@ -81,10 +81,12 @@ class Costs:
             return every
         if accuracy is not None and accuracy.exact:
             return every
+        # Whoever must not be told of what it names is given neighbors from deeper down.
+        wanted = query.neighbor_count + query.offset if query.shape else len(space)
         effort = space.effort(
             manifest.default_content_weight if weight is None else weight,
             manifest.default_recall if accuracy is None else accuracy.recall,
-            query.neighbor_count + query.offset,
+            wanted,
         )
         # No effort: all rows are compared.
         return every if effort is None else self._by_effort[key].get(effort, every)
