@@ -18,7 +18,7 @@ from ilk.expectation import is_needed
 from ilk.found import FoundNeighbors
 from ilk.plan import Plan, make_plan
 from ilk.search import ROUNDING, Found, fetch_count, reaching, settled
-from ilk.space import Space, SpaceKey
+from ilk.space import Space, SpaceKey, n_well_known
 from ilk.types import ItemId, Neighbors, Query, Target, UserId
 from ilk.vectors import Float32Matrix, Float32Vector, Rows
 
@@ -44,8 +44,8 @@ def answer_known(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | N
         if len(ways) >= _MOST_SHAPES:
             ways.clear()
         ways[shape] = _way_of(bundle, queries[0])
-    way: _Way | None = ways[shape]
-    return [None] * len(queries) if way is None else way.answers(queries)
+    way: _Way | _TwoWays | None = ways[shape]
+    return [None] * len(queries) if way is None else way.answers(way.rows(queries))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,9 +98,12 @@ class _Way:
     page: slice
     ratings: Ratings | None
 
-    def answers(self, queries: Sequence[Query]) -> list[Neighbors | None]:
-        """Return what :func:`answer_known` does."""
-        rows = [self.row_of(self.id_of(query.whom)) for query in queries]
+    def rows(self, queries: Sequence[Query]) -> list[int]:
+        """Return the rows of those who ask; -1 for an unknown id."""
+        return [self.row_of(self.id_of(query.whom)) for query in queries]
+
+    def answers(self, rows: list[int]) -> list[Neighbors | None]:
+        """Return the answer to each who stands in ``rows``, as :func:`answer_known` does."""
         asked = self._vectors(rows)
         kept = self.space.best(asked, self.n_fetched, self.n_kept, self.effort)
         best_rows = kept.rows[:, : self.n_looked_at]
@@ -108,7 +111,7 @@ class _Way:
         # Reductions of numpy's take four times as long to begin as these do.
         least, most = (best_rows.item(at) for at in (best_rows.argmin(), best_rows.argmax()))
         if least < 0 or most >= self.n_rows:
-            return [None] * len(queries)
+            return [None] * len(rows)
         near = zip(rows, best_rows.tolist(), best_scores.tolist(), strict=True)
         # Who has no factors, and so none in the first place, may be equally like many.
         told_apart = zip(asked[:, 0].tolist(), _least_steps(best_scores), strict=True)
@@ -180,6 +183,32 @@ class _Way:
         return settled(self.space, among, *parts, n_wanted)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _TwoWays:
+    """The ways of the first ``n_well_known`` rows and of the others, where they take another effort."""
+
+    n_well_known: int
+    well_known: _Way
+    others: _Way
+
+    def rows(self, queries: Sequence[Query]) -> list[int]:
+        return self.others.rows(queries)
+
+    def answers(self, rows: list[int]) -> list[Neighbors | None]:
+        ours = [0 <= row < self.n_well_known for row in rows]
+        if all(ours):
+            return self.well_known.answers(rows)
+        if not any(ours):
+            return self.others.answers(rows)
+        first = iter(
+            self.well_known.answers([row for row, its in zip(rows, ours, strict=True) if its])
+        )
+        rest = iter(
+            self.others.answers([row for row, its in zip(rows, ours, strict=True) if not its])
+        )
+        return [next(first if its else rest) for its in ours]
+
+
 def _least_steps(scores: Float32Matrix) -> list[float]:
     """Return by how much the scores of each row, which fall, fall at the least from place to place."""
     if scores.shape[1] < 2:
@@ -191,15 +220,27 @@ def _least_steps(scores: Float32Matrix) -> list[float]:
     return steps
 
 
-def _way_of(bundle: Bundle, query: Query) -> _Way | None:
-    """Return the way of a query's shape, or None if it has none; it is the plan of whoever comes first.
+def _way_of(bundle: Bundle, query: Query) -> _Way | _TwoWays | None:
+    """Return the way of a query's shape, or None if it has none.
 
     None where the index does not answer such queries, or there are fewer rows than they ask for.
     """
+    asking = bundle.items if isinstance(query.whom, ItemId) else bundle.users
+    first = _way_as(bundle, query, 0)
+    n_first = n_well_known(len(asking))
+    others = _way_as(bundle, query, n_first) if n_first else first
+    if first is None or others is None:
+        return None
+    alike = (first.effort, first.n_fetched) == (others.effort, others.n_fetched)
+    return others if alike else _TwoWays(n_first, first, others)
+
+
+def _way_as(bundle: Bundle, query: Query, row: int) -> _Way | None:
+    """Return the way of a query's shape: the plan of who stands in a row."""
     is_item = isinstance(query.whom, ItemId)
     asking, side = bundle.items if is_item else bundle.users, bundle.side(query.target)
-    first = asking.vocabulary.id_of(0)
-    plan = make_plan(bundle, replace(query, whom=ItemId(first) if is_item else UserId(first)))
+    its_id = asking.vocabulary.id_of(row)
+    plan = make_plan(bundle, replace(query, whom=ItemId(its_id) if is_item else UserId(its_id)))
     page = slice(query.offset, query.offset + query.neighbor_count)
     if plan.effort is None or plan.content_weight == 1 or plan.n_wanted < page.stop:
         return None

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest
 from ilk.filters import Allowed, allowed_rows
-from ilk.space import Space, SpaceKey
-from ilk.types import MAX_NEIGHBORS, Query, Target
+from ilk.space import Space, SpaceKey, n_well_known
+from ilk.types import MAX_NEIGHBORS, ItemId, Query, Target, UserId
 from ilk.whom import Seeker, seek
 
 # More exclusions than this are cheaper as a bitmap than as over-fetched neighbors.
@@ -71,7 +71,12 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
             recall = (1 + recall) / 2
         # Whoever asks is its own nearest, and is never missed.
         alone = allowed.bitmap is None and len(allowed.excluded) <= 1
-        effort = space.effort(weight, recall, wanted if alone else len(space))
+        effort = space.effort(
+            weight,
+            recall,
+            wanted if alone else len(space),
+            well_known=_is_well_known(bundle, query, seeker),
+        )
     return Plan(
         query,
         space,
@@ -81,3 +86,10 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
         min(wanted, allowed.n_allowed),
         effort,
     )
+
+
+def _is_well_known(bundle: Bundle, query: Query, seeker: Seeker) -> bool | None:
+    """Return whether who asks stands among the first rows; None where it asks otherwise than as a row."""
+    if not isinstance(query.whom, ItemId | UserId) or seeker.expected is not None:
+        return None
+    return seeker.own_rows[0] < n_well_known(len(bundle.side(seeker.kind)))

@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,15 +26,21 @@ from ilk.errors import BundleCorrupt
 from ilk.types import MeasuredRecall, Target
 from ilk.vectors import Float32Matrix, Float32Vector, Rows, concatenate, unit_rows
 
-# Of each effort, those that search little first: content weight, recall at 10, and the worse of that and
-# recall at 100.
-Efforts: TypeAlias = tuple[tuple[int, tuple[tuple[float, float, float], ...]], ...]
+# Of an effort at a content weight: that weight, recall at 10, the worse of that and recall at 100, and
+# recall at 10 of the well known and of others.
+_Found: TypeAlias = tuple[float, ...]
+_AT_10: Final = {None: 1, True: 3, False: 4}
+_AT_100: Final = 2
+# Of each effort, those that search little first.
+Efforts: TypeAlias = tuple[tuple[int, tuple[_Found, ...]], ...]
 
 _CHUNK_ROWS = 65_536
 # Where an index has codes, its rows' vectors are held side by side up to so many bytes a space.
 _MOST_HELD_BYTES = 40 << 20
 # The depths that recall is measured at.
 _SHALLOW, _DEEPER = 10, 100
+# Of those who ask, in falling order of positives, the first one in so many are well known.
+_WELL_KNOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,20 +185,33 @@ class Space:
         scores += inner_products(self.content, queries[:, n_factors : self.index.dim], rows)
         return best_of(rows, scores, rows.shape[1])
 
-    def effort(self, content_weight: float, recall: float, n_wanted: int = _DEEPER) -> int | None:
+    def effort(
+        self,
+        content_weight: float,
+        recall: float,
+        n_wanted: int = _DEEPER,
+        *,
+        well_known: bool | None = None,
+    ) -> int | None:
         """Return the cheapest effort measured to reach ``recall`` at this blend; None if none does.
 
         Between two measured blends the effort must reach the target at both. Up to 10 neighbors recall
-        at 10 counts, for more that at 100 too.
+        at 10 counts, for more that at 100 too: of those who are ``well_known`` (:func:`n_well_known`), or
+        of those who are not; None: of whoever finds less.
         """
-        depth = 1 if n_wanted <= _SHALLOW else 2
+        column = _AT_10[well_known] if n_wanted <= _SHALLOW else _AT_100
         exhaustive = self.index.exhaustive_effort
         if exhaustive == 0:
             return 0
         for effort, measured in self.efforts:
-            if _holds(measured, content_weight, recall, depth):
+            if _holds(measured, content_weight, recall, column):
                 return effort
         return exhaustive
+
+
+def n_well_known(n_rows: int) -> int:
+    """Return how many of the first rows of a side, items or users, are told recall of their own."""
+    return n_rows // _WELL_KNOWN
 
 
 def likeness_vectors(
@@ -208,11 +227,16 @@ def _by_effort(recall: Sequence[MeasuredRecall]) -> Efforts:
 
     In each partition, a blend that more was not measured of keeps what it had.
     """
-    by_effort: dict[int, dict[float, tuple[float, float, float]]] = {}
-    known: dict[int, dict[float, tuple[float, float, float]]] = defaultdict(dict)
+    by_effort: dict[int, dict[float, _Found]] = {}
+    known: dict[int, dict[float, _Found]] = defaultdict(dict)
     for row in sorted(recall, key=lambda row: row.effort):
         worst, here = min(row.recall_at_10, row.recall_at_100), known[partition(row.effort)]
-        here[row.content_weight] = (row.content_weight, row.recall_at_10, worst)
+        at_10 = row.recall_at_10
+        by_sort = (
+            at_10 if of_sort is None else of_sort
+            for of_sort in (row.well_known_at_10, row.others_at_10)
+        )
+        here[row.content_weight] = (row.content_weight, at_10, worst, *by_sort)
         by_effort[row.effort] = dict(here)
     return tuple(
         (effort, tuple(sorted(by_effort[effort].values())))
@@ -220,11 +244,9 @@ def _by_effort(recall: Sequence[MeasuredRecall]) -> Efforts:
     )
 
 
-def _holds(
-    measured: Sequence[tuple[float, float, float]], weight: float, recall: float, depth: int
-) -> bool:
+def _holds(measured: Sequence[_Found], weight: float, recall: float, column: int) -> bool:
     weights = [row[0] for row in measured]
     below, above = bisect_right(weights, weight) - 1, bisect_left(weights, weight)
     if below < 0 or above >= len(weights):
         return False
-    return measured[below][depth] >= recall and measured[above][depth] >= recall
+    return measured[below][column] >= recall and measured[above][column] >= recall

@@ -22,7 +22,7 @@ from ilk.ann import (
     one_thread,
     query_us,
 )
-from ilk.space import Space, SpaceKey
+from ilk.space import Space, SpaceKey, n_well_known
 from ilk.types import MeasuredRecall
 from ilk.vectors import Float32Matrix, concatenate
 from indexer.settings import BuildSettings
@@ -55,6 +55,7 @@ class Bench:
     content: Float32Matrix
     vectors: Float32Matrix
     asking: tuple[Float32Matrix, Float32Matrix]
+    n_well_known: int
     truths: dict[float, Float32Matrix]
     settings: BuildSettings
 
@@ -70,16 +71,18 @@ class Bench:
         """Return a bench with queries drawn from those that ask, and their exact answers.
 
         Whoever has no factors is answered without the index, and tells nothing of it. The well known
-        come first, and ask most; what serves others well may serve them badly.
+        come first, and ask most; what serves others well may serve them badly, and they may need less.
         """
         told_apart = np.flatnonzero(asking[0].any(axis=1))
         able = told_apart if len(told_apart) else np.arange(len(asking[0]))
         n_queries = _N_QUERIES_OF_MANY if len(factors) >= _MANY_ROWS else _N_QUERIES
-        drawn = able[_drawn(len(able), n_queries, np.random.default_rng(settings.seed))]
+        first = int(np.searchsorted(able, n_well_known(len(asking[0]))))
+        places = _drawn(len(able), first, n_queries, np.random.default_rng(settings.seed))
+        drawn, of_first = able[places], int(np.searchsorted(places, first))
         queries = (asking[0][drawn], asking[1][drawn])
         vectors = concatenate(factors, content)
         truths = _truths((factors, content), queries)
-        return cls(key, factors, content, vectors, queries, truths, settings)
+        return cls(key, factors, content, vectors, queries, of_first, truths, settings)
 
     def part(self) -> "Bench":
         """Return the same bench over a few of the rows, evenly spread."""
@@ -156,11 +159,10 @@ class Bench:
         shallow, deep = (min(depth, len(space)) for depth in DEPTHS)
         found, n_met = counting(lambda: space.nearest(queries, shallow, effort))
         # Whoever asks, well known or not, is promised what is told.
-        at_10 = min(
-            _recall(found.scores[half], truth[half], shallow)
-            for half in np.array_split(np.arange(len(queries)), 2)
-            if len(half)
-        )
+        at_10 = [
+            _recall(found.scores[some], truth[some], shallow) if len(queries[some]) else None
+            for some in (slice(None, self.n_well_known), slice(self.n_well_known, None))
+        ]
         few = np.ascontiguousarray(queries[::_DEEP_STEP])
         at_100 = _recall(space.nearest(few, deep, effort).scores, truth[::_DEEP_STEP], deep)
         timed = queries[:_N_TIMED, None]
@@ -172,9 +174,11 @@ class Bench:
             spec.describe(n_rows, dim),
             effort,
             weight,
-            at_10,
+            min(recall for recall in at_10 if recall is not None),
             at_100,
             cpu_us=round(1e6 * spent_s / len(timed), 1),
+            well_known_at_10=at_10[0],
+            others_at_10=at_10[1],
         )
         n_walked = n_met if spec.kind is IndexKind.HNSW else 0
         return row, self.query_us(spec, effort, n_listed + n_walked)
@@ -185,15 +189,17 @@ def nearest_blend(weight: float) -> float:
     return min(BLENDS, key=lambda w: abs(w - weight))
 
 
-def _drawn(n_able: int, n_queries: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return who asks: half drawn evenly, half by how well they are known, or all if they are few."""
+def _drawn(
+    n_able: int, n_well_known: int, n_queries: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Return who asks, in order: half of them from the well known, the first; or all if they are few."""
     if n_able <= n_queries:
         return np.arange(n_able)
-    half = n_queries // 2
-    evenly = np.sort(rng.choice(n_able, half, replace=False))
-    # Falls like the ranks of what is rated do: a tenth of the rows gets a third.
-    known = np.sort((n_able * rng.random(half) * rng.random(half)).astype(np.int64))
-    return np.concatenate((evenly, known))
+    half = min(n_queries // 2, n_well_known)
+    some = rng.choice(n_well_known, half, replace=False)
+    n_others = n_able - n_well_known
+    rest = rng.choice(n_others, min(n_queries - half, n_others), replace=False)
+    return np.sort(np.concatenate((some, n_well_known + rest)))
 
 
 def _truths(

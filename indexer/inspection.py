@@ -125,7 +125,8 @@ def _choices(manifest: Manifest) -> Table:
 
 def _recall(manifest: Manifest) -> Table:
     table = Table(title="Recall, measured on the bundle's own queries")
-    for column in ("space", "index", "effort", "content_weight", "recall@10", "recall@100", "us"):
+    told = ("recall@10", "well known", "others", "recall@100", "us")
+    for column in ("space", "index", "effort", "content_weight", *told):
         table.add_column(column, justify="left" if column in ("space", "index") else "right")
     for record in manifest.indices.values():
         for row in record.recall:
@@ -135,6 +136,10 @@ def _recall(manifest: Manifest) -> Table:
                 str(row.effort),
                 f"{row.content_weight:g}",
                 f"{row.recall_at_10:.4f}",
+                *(
+                    "" if r is None else f"{r:.4f}"
+                    for r in (row.well_known_at_10, row.others_at_10)
+                ),
                 f"{row.recall_at_100:.4f}",
                 f"{row.cpu_us:.0f}",
             )

@@ -80,7 +80,7 @@ def completed(bench: Bench, found: Measured, most_us: float) -> Measured:
         for at, own in enumerate(trial.own_blends):
             efforts = trial.efforts(at)
             found_here = trial.rows(efforts, own, most_us, _ENOUGH, so_far)
-            worth_having = [r.effort for r, _ in found_here if r.recall_at_10 >= _USEFUL]
+            worth_having = [r.effort for r, _ in found_here if max(_by_sort(r)) >= _USEFUL]
             useful[at] = [e for e in efforts if worth_having and e >= worth_having[0]]
             rows, so_far = rows + found_here, []
         for weight in BLENDS:
@@ -140,7 +140,11 @@ class _Trial:
             for (before, _), (row, _) in pairwise(sorted(rows, key=_by_blend))
             if before.content_weight == row.content_weight
             and partition(before.effort) == partition(row.effort)
-            and any(before.recall_at_10 < recall <= row.recall_at_10 for recall in asked)
+            and any(
+                low < recall <= high
+                for recall in asked
+                for low, high in zip(_by_sort(before), _by_sort(row), strict=True)
+            )
         }
         known = {(row.content_weight, row.effort) for row, _ in rows}
         return [
@@ -247,6 +251,12 @@ def _is_beaten(costed: CostedRow, beside: Sequence[CostedRow]) -> bool:
     """Return whether something ``beside`` it finds no less at half the cost."""
     row, cost_us = costed
     return any(us <= cost_us / 2 and _worst(other) >= _worst(row) for other, us in beside)
+
+
+def _by_sort(row: MeasuredRecall) -> tuple[float, ...]:
+    """Return what the well known find and what others do; for those that were not there, what all do."""
+    of_sorts = row.well_known_at_10, row.others_at_10
+    return tuple(row.recall_at_10 if found is None else found for found in of_sorts)
 
 
 def _worst(row: MeasuredRecall) -> float:

@@ -7,8 +7,8 @@ share of what comparing with all rows does.
 
 from ilk.ann import IndexSpec, least_us
 from ilk.bundle import Bundle
-from ilk.space import SPACE_KEYS, SpaceKey
-from ilk.types import NO_FILTER, Examples, ItemId, Profile, Query, Target, Text, UserId
+from ilk.space import SPACE_KEYS, SpaceKey, n_well_known
+from ilk.types import NO_FILTER, Examples, ItemId, Profile, Query, Target, Text, UserId, Whom
 
 # What finding and writing down one neighbor takes, in the time of multiplications.
 _PER_NEIGHBOR = 5_000
@@ -42,7 +42,8 @@ class Costs:
         manifest = bundle.manifest
         self._bundle = bundle
         self._by_effort = {key: _by_effort(bundle, key) for key in SPACE_KEYS}
-        self._by_shape: dict[object, int] = {}
+        # Of the well known, and of others.
+        self._by_shape: dict[object, tuple[int, int]] = {}
         self._per_entry = manifest.n_factors**2
         self.of_titles = PER_QUERY + _PER_TITLE * manifest.n_items
         self.usual = max(self.of(Query(whom)) for whom in (ItemId("any"), UserId("any")))
@@ -52,26 +53,39 @@ class Costs:
         shape = query.shape
         if shape is None:
             return self._of(query)
-        cost = self._by_shape.get(shape)
-        if cost is None:
+        costs = self._by_shape.get(shape)
+        if costs is None:
             if len(self._by_shape) >= _MOST_SHAPES:
                 self._by_shape.clear()
-            cost = self._by_shape[shape] = self._of(query)
-        return cost
+            costs = self._of(query, well_known=True), self._of(query, well_known=False)
+            self._by_shape[shape] = costs
+        of_well_known, of_others = costs
+        if of_well_known == of_others or not self._is_well_known(query.whom):
+            return of_others
+        return of_well_known
 
     def of_predictions(self, n_items: int) -> int:
         """Return about how many multiplications predictions for ``n_items`` items take."""
         return PER_QUERY + _PER_PREDICTION * n_items
 
-    def _of(self, query: Query) -> int:
+    def _is_well_known(self, whom: Whom) -> bool:
+        if type(whom) is ItemId:
+            side, its_id = self._bundle.items, whom.item_id
+        elif type(whom) is UserId:
+            side, its_id = self._bundle.users, whom.user_id
+        else:
+            return False
+        return 0 <= side.vocabulary.row_of(its_id) < n_well_known(len(side))
+
+    def _of(self, query: Query, *, well_known: bool | None = None) -> int:
         cost = PER_QUERY + _PER_NEIGHBOR * (query.neighbor_count + query.offset)
         whom = query.whom
         if type(whom) is Profile:
             folded_in = (whom.ratings, whom.liked_item_ids, whom.disliked_item_ids)
             cost += sum(map(len, folded_in)) * self._per_entry
-        return cost + self._of_search(query)
+        return cost + self._of_search(query, well_known=well_known)
 
-    def _of_search(self, query: Query) -> int:
+    def _of_search(self, query: Query, *, well_known: bool | None) -> int:
         kind = Target.ITEMS if isinstance(query.whom, _OF_ITEMS) else Target.USERS
         key = SpaceKey(query.target, kind is query.target)
         space, manifest = self._bundle.spaces[key], self._bundle.manifest
@@ -87,6 +101,7 @@ class Costs:
             manifest.default_content_weight if weight is None else weight,
             manifest.default_recall if accuracy is None else accuracy.recall,
             wanted,
+            well_known=well_known,
         )
         # No effort: all rows are compared.
         return every if effort is None else self._by_effort[key].get(effort, every)

@@ -7,7 +7,9 @@ wire can get wrong: malformed messages, two answers to "to whom", numbers that m
 from collections.abc import Iterator
 from typing import Final, TypeVar
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilk.errors import InvalidRequest
 from ilk.types import (
@@ -41,6 +43,7 @@ _FIRST: Final = 0x0A
 _KNOWN: Final[dict[bytes, Query]] = {}
 _MOST_KNOWN: Final = 1024
 _MOST_BESIDE: Final = 64
+_NANOS_PER_S: Final = 1_000_000_000
 _RATER_FIELDS = {1: "user_id", 2: "profile"}
 _TARGETS: Final[dict[int, Target]] = {
     pb.TARGET_UNSPECIFIED: Target.ITEMS,
@@ -186,17 +189,19 @@ def _profile(message: pb.Profile) -> Profile:
         liked_item_ids=tuple(message.liked_item_ids),
         disliked_item_ids=tuple(message.disliked_item_ids),
         favorite_genres=tuple(message.favorite_genres),
-        half_life_s=half_life.seconds + half_life.nanos / 1e9
-        if message.HasField("half_life")
-        else None,
+        half_life_s=_seconds(half_life) if message.HasField("half_life") else None,
     )
 
 
 def _rating(message: pb.Rating) -> Rating:
     if not message.HasField("rated_at"):
         return Rating(message.item_id, message.stars)
-    moment = message.rated_at
-    return Rating(message.item_id, message.stars, moment.seconds + moment.nanos / 1e9)
+    return Rating(message.item_id, message.stars, _seconds(message.rated_at))
+
+
+def _seconds(time: Duration | Timestamp) -> float:
+    # Whole numbers divided are rounded once: what was written from a float is that float again.
+    return (time.seconds * _NANOS_PER_S + time.nanos) / _NANOS_PER_S
 
 
 def _filter(message: pb.Filter) -> Filter:

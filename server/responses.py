@@ -142,6 +142,8 @@ def bundle_message(
             content_weight=row.content_weight,
             recall_at_10=row.recall_at_10,
             recall_at_100=row.recall_at_100,
+            well_known_recall_at_10=row.well_known_at_10,
+            others_recall_at_10=row.others_at_10,
             cpu_us=row.cpu_us,
         )
     return message

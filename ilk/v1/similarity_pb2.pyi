@@ -407,7 +407,7 @@ class RatingScale(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ...) -> None: ...
 
 class MeasuredRecall(_message.Message):
-    __slots__ = ("space", "index", "effort", "content_weight", "recall_at_10", "recall_at_100", "cpu_us")
+    __slots__ = ("space", "index", "effort", "content_weight", "recall_at_10", "recall_at_100", "cpu_us", "well_known_recall_at_10", "others_recall_at_10")
     SPACE_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     EFFORT_FIELD_NUMBER: _ClassVar[int]
@@ -415,6 +415,8 @@ class MeasuredRecall(_message.Message):
     RECALL_AT_10_FIELD_NUMBER: _ClassVar[int]
     RECALL_AT_100_FIELD_NUMBER: _ClassVar[int]
     CPU_US_FIELD_NUMBER: _ClassVar[int]
+    WELL_KNOWN_RECALL_AT_10_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_RECALL_AT_10_FIELD_NUMBER: _ClassVar[int]
     space: str
     index: str
     effort: int
@@ -422,4 +424,6 @@ class MeasuredRecall(_message.Message):
     recall_at_10: float
     recall_at_100: float
     cpu_us: float
-    def __init__(self, space: _Optional[str] = ..., index: _Optional[str] = ..., effort: _Optional[int] = ..., content_weight: _Optional[float] = ..., recall_at_10: _Optional[float] = ..., recall_at_100: _Optional[float] = ..., cpu_us: _Optional[float] = ...) -> None: ...
+    well_known_recall_at_10: float
+    others_recall_at_10: float
+    def __init__(self, space: _Optional[str] = ..., index: _Optional[str] = ..., effort: _Optional[int] = ..., content_weight: _Optional[float] = ..., recall_at_10: _Optional[float] = ..., recall_at_100: _Optional[float] = ..., cpu_us: _Optional[float] = ..., well_known_recall_at_10: _Optional[float] = ..., others_recall_at_10: _Optional[float] = ...) -> None: ...

@@ -161,5 +161,11 @@ def _measured_recall(message: pb.MeasuredRecall) -> MeasuredRecall:
         content_weight=message.content_weight,
         recall_at_10=message.recall_at_10,
         recall_at_100=message.recall_at_100,
+        others_at_10=message.others_recall_at_10
+        if message.HasField("others_recall_at_10")
+        else None,
+        well_known_at_10=message.well_known_recall_at_10
+        if message.HasField("well_known_recall_at_10")
+        else None,
         cpu_us=message.cpu_us,
     )

@@ -1,5 +1,7 @@
 """One space: exact scores against the blend, and the effort chosen against a table made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -69,6 +71,27 @@ def test_the_cheapest_effort_that_holds_at_both_neighboring_blends_is_taken(
 def test_for_ten_neighbors_recall_at_ten_decides(parts: tuple[Matrix, Matrix]) -> None:
     space = space_of(parts, IndexKind.IVF)
     assert [space.effort(0.5, 0.95, n) for n in (1, 10, 11, 100)] == [2, 2, 4, 4]
+
+
+def test_the_well_known_and_others_are_each_promised_what_such_find(
+    parts: tuple[Matrix, Matrix],
+) -> None:
+    space = space_of(parts, IndexKind.IVF)
+    rows = tuple(
+        replace(
+            row, well_known_at_10=1.0 if row.effort > 1 else None, others_at_10=row.recall_at_10
+        )
+        for row in space.recall
+    )
+    told = Space(KEY, space.factors, space.content, space.index, rows)
+    for weight, target, n_wanted in ((0.5, 0.95, 10), (0.25, 0.96, 10), (0.5, 0.95, 11)):
+        others = told.effort(weight, target, n_wanted, well_known=False)
+        assert others == told.effort(weight, target, n_wanted)
+        assert others == space.effort(weight, target, n_wanted, well_known=True)
+        well_known = told.effort(weight, target, n_wanted, well_known=True)
+        assert well_known == (2 if n_wanted == 10 else others)
+    # Of effort that was measured of nobody known, what all find is promised.
+    assert told.effort(0.0, 0.95, 10, well_known=True) == 1
 
 
 def test_a_graph_that_never_reached_the_target_promises_nothing(

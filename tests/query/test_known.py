@@ -1,21 +1,25 @@
 """Queries that are answered in a few steps get the answers that planning them one by one would give."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ilk.ann import Index, IndexKind, IndexSpec, RowNeighbors
 from ilk.found import FoundNeighbors
 from ilk.known import answer_known
 from ilk.query import answer
+from ilk.space import Space, SpaceKey, n_well_known
 from ilk.types import (
     EXACT,
     Accuracy,
+    Examples,
     Filter,
     ItemId,
+    MeasuredRecall,
     Neighbor,
     Neighbors,
     Query,
@@ -23,6 +27,7 @@ from ilk.types import (
     Text,
     UserId,
 )
+from ilk.vectors import Float32Matrix, concatenate
 
 if TYPE_CHECKING:
     from tests.query.conftest import World
@@ -86,6 +91,47 @@ def test_an_unknown_one_among_known_ones_is_left_to_planning(crowd: "Oracle") ->
     first, unknown, last = answer_known(crowd.bundle, [known[0], Query(ItemId("x")), known[1]])
     assert unknown is None
     assert [first, last] == answer_known(crowd.bundle, known)
+
+
+def test_the_well_known_and_others_are_each_searched_for_with_what_such_need(
+    crowd: "Oracle", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = SpaceKey(Target.ITEMS, by_likeness=True)
+    space = crowd.bundle.spaces[key]
+    vectors = concatenate(space.factors, space.content)
+    index, blends = Index.build(vectors, IndexSpec(IndexKind.IVF, 64), 0), (0.0, 0.1, 1.0)
+    found = {2: (0.95, 0.5), 64: (1.0, 1.0)}
+    rows = tuple(
+        MeasuredRecall(key.name, "", effort, weight, min(of), 1.0, 1.0, *of)
+        for effort, of in found.items()
+        for weight in blends
+    )
+    spaces = {**crowd.bundle.spaces, key: Space(key, space.factors, space.content, index, rows)}
+    bundle, n_first = replace(crowd.bundle, spaces=spaces, ways={}), n_well_known(len(space))
+    asked: dict[int, int] = {}
+    search = Index.nearest
+
+    def counted(
+        self: Index, queries: Float32Matrix, k: int, effort: int, *more: Any
+    ) -> RowNeighbors:
+        asked[effort] = asked.get(effort, 0) + len(queries)
+        return search(self, queries, k, effort, *more)
+
+    monkeypatch.setattr(Index, "nearest", counted)
+    at = [n_first, 0, n_first + 9, 7, n_first - 1]
+    mixed = [Query(ItemId(crowd.items.ids[row]), accuracy=Accuracy.at_recall(0.9)) for row in at]
+    known = answer_known(bundle, mixed)
+    assert asked == {2: 3, 64: 2}
+    for query, its in zip(mixed, known, strict=True):
+        planned = answer(bundle, replace(query, filter=PLANNED))
+        if its is not None:
+            assert_same(its, planned)
+        assert answer_known(bundle, [query]) == [its]
+    assert sum(its is not None for its in known) > 2
+    asked.clear()
+    # Whoever is none of the rows is promised what the worse of both find.
+    answer(bundle, replace(mixed[1], whom=Examples((crowd.items.ids[0],))))
+    assert asked == {64: 1}
 
 
 def test_queries_that_ask_for_more_have_no_shape() -> None:

@@ -94,6 +94,21 @@ def test_each_is_told_by_the_space_that_is_searched(listed: Bundle) -> None:
         assert of_search(listed, replace(query, whom=whom)) == pytest.approx(1)
 
 
+def test_the_well_known_cost_what_such_were_measured_to_need(listed: Bundle) -> None:
+    space = listed.spaces[AFFINITY]
+    rows = tuple(
+        replace(row, others_at_10=row.recall_at_10, well_known_at_10=1.0) for row in space.recall
+    )
+    known = Space(AFFINITY, space.factors, space.content, space.index, rows)
+    bundle = replace(listed, spaces={**listed.spaces, AFFINITY: known})
+    id_of, n_users = bundle.users.vocabulary.id_of, len(bundle.users)
+    query = Query(UserId("1"), content_weight=0.1, accuracy=DEAR)
+    for row, share in ((0, 0.25), (n_users // 10 - 1, 0.25), (n_users // 10, 0.5)):
+        asked = replace(query, whom=UserId(id_of(row)))
+        assert of_search(bundle, asked) == pytest.approx(share, abs=0.01)
+    assert of_search(bundle, replace(query, whom=UserId("nobody"))) == pytest.approx(0.5, abs=0.01)
+
+
 def test_a_bundle_that_holds_no_costs_is_told_by_its_rows(listed: Bundle) -> None:
     record = replace(listed.manifest.indices[AFFINITY.name], costs_us=())
     indices = {**listed.manifest.indices, AFFINITY.name: record}

@@ -238,6 +238,12 @@ def test_a_default_that_was_written_out_is_read_like_one_left_out() -> None:
     assert parse_query(items + ALIEN + zero_count) == Query(ItemId("alien"))
 
 
+def test_times_are_read_as_the_numbers_they_were_written_from() -> None:
+    for half_life_s in (1.845989, 0.1, 1e9 + 0.1):
+        query = Query(Profile((Rating("alien", 4, half_life_s),), half_life_s=half_life_s))
+        assert parse_query(query_request(query).SerializeToString()) == query
+
+
 def test_times_keep_their_fractions() -> None:
     rating = pb.Rating(item_id="alien", stars=4, rated_at=Timestamp(seconds=-5, nanos=250_000_000))
     half_life = Duration(seconds=1, nanos=500_000_000)
