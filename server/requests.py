@@ -83,9 +83,11 @@ def parse_query(data: bytes) -> Query:
         except UnicodeDecodeError:
             return _parsed_query(data)
     query = _parsed_query(data)
-    if len(_KNOWN) >= _MOST_KNOWN:
-        _KNOWN.clear()
-    _KNOWN[beside] = query
+    # Nothing is kept of whom a query is about, nor of what callers name in filters.
+    if query.filter is NO_FILTER:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[beside] = query.about(whom("anybody"))
     return query
 
 
