@@ -27,6 +27,7 @@ _NO_GAIN = 0.001
 # Queries that name a recall most often name these, or the build's own: each pays for the least effort
 # that reaches it, so there efforts are measured in smaller steps.
 _OFTEN_ASKED = (0.95, 0.98)
+_WIDE_STEP = 1.2
 
 _WALKS = threading.Lock()
 
@@ -137,8 +138,9 @@ class _Trial:
         asked = {*_OFTEN_ASKED, self.bench.settings.recall_target}
         midway = {
             (row.content_weight, (before.effort + row.effort) // 2)
-            for (before, _), (row, _) in pairwise(sorted(rows, key=_by_blend))
-            if before.content_weight == row.content_weight
+            for (before, less_us), (row, more_us) in pairwise(sorted(rows, key=_by_blend))
+            if more_us > _WIDE_STEP * less_us
+            and before.content_weight == row.content_weight
             and partition(before.effort) == partition(row.effort)
             and any(
                 low < recall <= high
@@ -190,9 +192,9 @@ class _Trial:
             return True
         if len(rows) < 2 or (row.content_weight == self.bench.usual and row.recall_at_10 < _USEFUL):
             return False
-        before = rows[-2][0]
-        at_10 = row.recall_at_10 - before.recall_at_10
-        return max(at_10, row.recall_at_100 - before.recall_at_100) < _NO_GAIN
+        before, _ = rows[-2]
+        found = (*_by_sort(row), row.recall_at_100), (*_by_sort(before), before.recall_at_100)
+        return max(now - then for now, then in zip(*found, strict=True)) < _NO_GAIN
 
 
 def _measured(
