@@ -43,9 +43,9 @@ _PARTITION_BITS: Final = 16
 class IndexKind(str, enum.Enum):
     """The kinds of index a bundle may hold; a file of another kind is refused.
 
-    ``PQ`` compares with every row by codes of four bits for one or two dimensions, ``IVFPQ`` with the rows
-    of some lists by such codes of what tells them from their list; ``IVFSQ`` compares with the rows of some
-    lists by codes of one byte for each dimension. These only find candidates, whose exact scores the
+    ``PQ`` compares with every row by codes of four bits for one dimension or two, ``IVFPQ`` with the rows
+    of some lists by such codes of what tells them from their list; ``IVFSQ`` compares with the rows of
+    some lists by codes of one byte for each dimension. These only find candidates, whose exact scores the
     caller computes from the vectors themselves. ``IVFPQ2`` is IVFPQ twice, and mapped: rows are parted
     once mostly by factors and once mostly by content, and an effort says which is searched (ADR 22).
     """
