@@ -231,12 +231,7 @@ def _by_effort(recall: Sequence[MeasuredRecall]) -> Efforts:
     known: dict[int, dict[float, _Found]] = defaultdict(dict)
     for row in sorted(recall, key=lambda row: row.effort):
         worst, here = min(row.recall_at_10, row.recall_at_100), known[partition(row.effort)]
-        at_10 = row.recall_at_10
-        by_sort = (
-            at_10 if of_sort is None else of_sort
-            for of_sort in (row.well_known_at_10, row.others_at_10)
-        )
-        here[row.content_weight] = (row.content_weight, at_10, worst, *by_sort)
+        here[row.content_weight] = (row.content_weight, row.recall_at_10, worst, *row.by_sort)
         by_effort[row.effort] = dict(here)
     return tuple(
         (effort, tuple(sorted(by_effort[effort].values())))

@@ -387,6 +387,15 @@ class MeasuredRecall:
     well_known_at_10: float | None = None
     others_at_10: float | None = None
 
+    @property
+    def by_sort(self) -> tuple[float, float]:
+        """Recall at 10 of the well known and of others; where nobody was of a sort, that of all."""
+        well_known, others = (
+            self.recall_at_10 if found is None else found
+            for found in (self.well_known_at_10, self.others_at_10)
+        )
+        return well_known, others
+
 
 @dataclass(frozen=True, slots=True)
 class RefusedBundle:

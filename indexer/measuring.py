@@ -25,7 +25,7 @@ _ENOUGH = 0.999
 _USEFUL = 0.8
 _NO_GAIN = 0.001
 # Queries that name a recall most often name these, or the build's own: each pays for the least effort
-# that reaches it, so there efforts are measured in smaller steps.
+# that reaches it, so there efforts are measured in smaller steps, where a step costs so many times more.
 _OFTEN_ASKED = (0.95, 0.98)
 _WIDE_STEP = 1.2
 
@@ -81,7 +81,7 @@ def completed(bench: Bench, found: Measured, most_us: float) -> Measured:
         for at, own in enumerate(trial.own_blends):
             efforts = trial.efforts(at)
             found_here = trial.rows(efforts, own, most_us, _ENOUGH, so_far)
-            worth_having = [r.effort for r, _ in found_here if max(_by_sort(r)) >= _USEFUL]
+            worth_having = [r.effort for r, _ in found_here if max(r.by_sort) >= _USEFUL]
             useful[at] = [e for e in efforts if worth_having and e >= worth_having[0]]
             rows, so_far = rows + found_here, []
         for weight in BLENDS:
@@ -145,7 +145,7 @@ class _Trial:
             and any(
                 low < recall <= high
                 for recall in asked
-                for low, high in zip(_by_sort(before), _by_sort(row), strict=True)
+                for low, high in zip(before.by_sort, row.by_sort, strict=True)
             )
         }
         known = {(row.content_weight, row.effort) for row, _ in rows}
@@ -193,7 +193,7 @@ class _Trial:
         if len(rows) < 2 or (row.content_weight == self.bench.usual and row.recall_at_10 < _USEFUL):
             return False
         before, _ = rows[-2]
-        found = (*_by_sort(row), row.recall_at_100), (*_by_sort(before), before.recall_at_100)
+        found = (*row.by_sort, row.recall_at_100), (*before.by_sort, before.recall_at_100)
         return max(now - then for now, then in zip(*found, strict=True)) < _NO_GAIN
 
 
@@ -253,12 +253,6 @@ def _is_beaten(costed: CostedRow, beside: Sequence[CostedRow]) -> bool:
     """Return whether something ``beside`` it finds no less at half the cost."""
     row, cost_us = costed
     return any(us <= cost_us / 2 and _worst(other) >= _worst(row) for other, us in beside)
-
-
-def _by_sort(row: MeasuredRecall) -> tuple[float, ...]:
-    """Return what the well known find and what others do; for those that were not there, what all do."""
-    of_sorts = row.well_known_at_10, row.others_at_10
-    return tuple(row.recall_at_10 if found is None else found for found in of_sorts)
 
 
 def _worst(row: MeasuredRecall) -> float:

@@ -8,7 +8,7 @@ import pytest
 from ilk.ann import IndexKind, IndexSpec
 from ilk.bundle.manifest import IndexRecord
 from ilk.space import SpaceKey, n_well_known
-from ilk.types import MeasuredRecall, Target
+from ilk.types import Target
 from ilk.vectors import Float32Matrix, unit_rows
 from indexer.bench import Bench
 from indexer.indices import build_index
@@ -37,19 +37,14 @@ def record(parts: tuple[Float32Matrix, Float32Matrix]) -> IndexRecord:
     return record
 
 
-def by_sort(row: MeasuredRecall) -> tuple[float, float]:
-    assert row.well_known_at_10 is not None
-    assert row.others_at_10 is not None
-    return row.well_known_at_10, row.others_at_10
-
-
 def test_recall_is_told_of_the_well_known_and_of_others_and_the_worse_of_all(
     record: IndexRecord,
 ) -> None:
     for row in record.recall:
-        assert row.recall_at_10 == min(by_sort(row))
+        assert row.by_sort == (row.well_known_at_10, row.others_at_10)
+        assert row.recall_at_10 == min(row.by_sort)
     least = next(row for row in record.recall if row.content_weight == 0.1)
-    well_known, others = by_sort(least)
+    well_known, others = least.by_sort
     assert well_known > others + 0.1
 
 
@@ -73,7 +68,7 @@ def test_efforts_are_measured_midway_where_a_step_reaches_what_is_asked(
             and any(
                 before < asked <= after
                 for asked in (0.95, TARGET, 0.98)
-                for before, after in zip(by_sort(low), by_sort(high), strict=True)
+                for before, after in zip(low.by_sort, high.by_sort, strict=True)
             )
         }
         assert set(efforts) - set(grid) == expected - set(grid)
