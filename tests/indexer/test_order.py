@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ilk.errors import DataError
-from indexer import order
 from indexer.interactions import Interactions, Items
 from indexer.order import k_core, kept, ordered
 
@@ -109,13 +108,3 @@ def test_order_falls_by_positives_and_loses_nothing(triples: list[Triple]) -> No
         by_rank = list(zip(-n_liked, -n_rated, strict=True))
         assert by_rank == sorted(by_rank)
     assert sorted_data.items.item_ids[-1] == "never rated"
-
-
-@quick
-@given(triples=some_triples())
-def test_numbers_too_large_for_one_key_give_the_same_order(triples: list[Triple]) -> None:
-    data = interactions_of(triples)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(order, "_KEY_BITS", 0)
-        slowly = order._by_user_then_item(data)
-    assert order._by_user_then_item(data).tolist() == slowly.tolist()
