@@ -18,8 +18,8 @@ from ilk.foldin import FoldIn, frequency_penalty
 from ilk.vectors import Float32Matrix, norms
 from indexer.settings import BuildSettings
 
-# One in the first half of the sweeps, whose end is far from settled, then one less than implicit takes; each
-# sweep goes on from where the one before ended. What fewer cost in quality is in ADR 5.
+# One in the first half of the sweeps, whose end is far from settled, then one less than implicit takes;
+# each goes on from where the one before ended. What fewer cost in quality is in ADR 5.
 _EARLY_CG_STEPS = 1
 _CG_STEPS = 2
 # Steps that settle a row for good, as a few rows that are also solved directly must confirm. Solving all
