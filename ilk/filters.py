@@ -5,6 +5,7 @@ It refuses to know scores.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,12 @@ class Allowed:
         mask = np.ones(n_rows, dtype=np.bool_)
         mask[list(self.excluded)] = False
         return np.flatnonzero(mask)
+
+    def first_rows(self, n_first: int, n_rows: int) -> list[int]:
+        """Return the first ``n_first`` of the allowed rows, or all if there are fewer."""
+        if self.bitmap is not None:
+            return self.rows(n_rows)[:n_first].tolist()  # type: ignore[no-any-return]
+        return list(islice((row for row in range(n_rows) if row not in self.excluded), n_first))
 
     def with_bitmap(self, n_rows: int) -> Bitmap:
         """Return the bitmap, made from the exclusions if need be."""

@@ -99,12 +99,25 @@ class _Way:
     ratings: Ratings | None
 
     def rows(self, queries: Sequence[Query]) -> list[int]:
-        """Return the rows of those who ask; -1 for an unknown id."""
-        return [self.row_of(self.id_of(query.whom)) for query in queries]
+        """Return the rows of those who ask; -1 for an unknown id, and for who is helped out."""
+        rows = [self.row_of(self.id_of(query.whom)) for query in queries]
+        ratings, weight = self.ratings, self.content_weight
+        if ratings is None:
+            return rows
+        # An unknown id's count is any number.
+        return [-1 if is_needed(ratings.count(row), weight) else row for row in rows]
 
     def answers(self, rows: list[int]) -> list[Neighbors | None]:
         """Return the answer to each who stands in ``rows``, as :func:`answer_known` does."""
+        if min(rows) < 0:
+            known = [row for row in rows if row >= 0]
+            found = iter(self.answers(known) if known else ())
+            return [next(found) if row >= 0 else None for row in rows]
         asked = self._vectors(rows)
+        # Who has no factors, and so none in the first place, may be equally like many.
+        firsts = asked[:, 0].tolist()
+        if not any(firsts):
+            return [None] * len(rows)
         kept = self.space.best(asked, self.n_fetched, self.n_kept, self.effort)
         best_rows = kept.rows[:, : self.n_looked_at]
         best_scores = kept.scores[:, : self.n_looked_at]
@@ -113,8 +126,7 @@ class _Way:
         if least < 0 or most >= self.n_rows:
             return [None] * len(rows)
         near = zip(rows, best_rows.tolist(), best_scores.tolist(), strict=True)
-        # Who has no factors, and so none in the first place, may be equally like many.
-        told_apart = zip(asked[:, 0].tolist(), _least_steps(best_scores), strict=True)
+        told_apart = zip(firsts, _least_steps(best_scores), strict=True)
         return [
             self._answer(row, its_rows, its_scores, place if step < ROUNDING else None)
             if first
@@ -125,7 +137,7 @@ class _Way:
         ]
 
     def _vectors(self, rows: list[int]) -> Float32Matrix:
-        """Return the query vectors of ``rows``, as :func:`ilk.vectors.blend` makes them; any for -1."""
+        """Return the query vectors of ``rows``, as :func:`ilk.vectors.blend` makes them."""
         # One vector is made in two thirds of the time that a matrix of one row takes.
         at: int | list[int] = rows[0] if len(rows) == 1 else rows
         if self.vectors is not None:
@@ -145,10 +157,6 @@ class _Way:
 
         ``tied`` is all that was kept, where some of it is equal.
         """
-        if row < 0:
-            return None
-        if self.ratings is not None and is_needed(self.ratings.count(row), self.content_weight):
-            return None
         if self.alike and row in rows:
             at = rows.index(row)
             del rows[at], scores[at]

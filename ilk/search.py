@@ -41,7 +41,7 @@ Found: TypeAlias = tuple[list[int], list[float]]
 
 def through_index(plan: Plan) -> bool:
     """Whether the index answers best: not for small sets, nor where everything ties."""
-    if plan.effort is None or not plan.n_wanted:
+    if plan.effort is None or not plan.n_wanted or not _tells_apart(plan):
         return False
     if plan.needs_bitmap:
         few = max(_EXACT_CANDIDATES, _EXACT_SHARE * len(plan.space))
@@ -49,9 +49,18 @@ def through_index(plan: Plan) -> bool:
             return False
     if plan.query.target is Target.USERS and len(plan.space) >= _WIDER_FROM_ROWS:
         return True
+    return plan.content_weight < 1 and _says_anything(plan.seeker.collaborative)
+
+
+def _tells_apart(plan: Plan) -> bool:
+    """Whether any two rows may score differently."""
+    by_factors = plan.content_weight < 1 and _says_anything(plan.seeker.collaborative)
+    return by_factors or (plan.content_weight > 0 and bool(plan.seeker.content.any()))
+
+
+def _says_anything(factors: Float32Vector) -> bool:
     # The first factor of a vector that is not zero is hardly ever zero: cheaper than asking all.
-    collaborative = plan.seeker.collaborative
-    return plan.content_weight < 1 and bool(collaborative.item(0) or collaborative.any())
+    return bool(factors.item(0) or factors.any())
 
 
 def search_index(space: Space, plans: Sequence[Plan], wider: int = 1) -> list[Found | None]:
@@ -178,6 +187,9 @@ def search_exactly(bundle: Bundle, plan: Plan) -> Found:
     """Compare with every allowed row; equal scores come in the order of rows."""
     if not plan.n_wanted:
         return [], []
+    if not _tells_apart(plan):
+        first = plan.allowed.first_rows(plan.n_wanted, len(plan.space))
+        return first, [0.0] * len(first)
     pure_content = plan.content_weight == 1 or not plan.seeker.collaborative.any()
     on_items = plan.query.target is Target.ITEMS
     if pure_content and on_items and plan.allowed.bitmap is None:

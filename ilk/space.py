@@ -39,6 +39,8 @@ _CHUNK_ROWS = 65_536
 _MOST_HELD_BYTES = 40 << 20
 # The depths that recall is measured at.
 _SHALLOW, _DEEPER = 10, 100
+# Content weights and recalls are the callers' to choose: so many are remembered.
+_MOST_PROMISED = 1024
 # Of those who ask, in falling order of positives, the first one in so many are well known.
 _WELL_KNOWN = 10
 
@@ -77,6 +79,8 @@ class Space:
         Measured recall, by effort and content weight.
     efforts
         The same as looked up by queries, made once.
+    promised
+        What was looked up, by content weight, recall and column.
     refined
         The index with a copy of its rows' vectors, where it has codes and they are few.
     vectors
@@ -89,6 +93,7 @@ class Space:
     index: Index
     recall: tuple[MeasuredRecall, ...] = ()
     efforts: Efforts = field(init=False)
+    promised: dict[tuple[float, float, int], int | None] = field(init=False, default_factory=dict)
     refined: Refined | None = field(init=False)
     vectors: Float32Matrix | None = field(init=False)
 
@@ -199,14 +204,23 @@ class Space:
         at 10 counts, for more that at 100 too: of those who are ``well_known`` (:func:`n_well_known`), or
         of those who are not; None: of whoever finds less.
         """
-        column = _AT_10[well_known] if n_wanted <= _SHALLOW else _AT_100
-        exhaustive = self.index.exhaustive_effort
-        if exhaustive == 0:
+        if self.index.exhaustive_effort == 0:
             return 0
+        column = _AT_10[well_known] if n_wanted <= _SHALLOW else _AT_100
+        sought = content_weight, recall, column
+        effort = self.promised.get(sought, -1)
+        if effort == -1:
+            effort = self._least_effort(*sought)
+            if len(self.promised) >= _MOST_PROMISED:
+                self.promised.clear()
+            self.promised[sought] = effort
+        return effort
+
+    def _least_effort(self, content_weight: float, recall: float, column: int) -> int | None:
         for effort, measured in self.efforts:
             if _holds(measured, content_weight, recall, column):
                 return effort
-        return exhaustive
+        return self.index.exhaustive_effort
 
 
 def n_well_known(n_rows: int) -> int:

@@ -265,6 +265,7 @@ def test_one_penalty_for_all_rows_is_what_implicit_does(monkeypatch: pytest.Monk
         return np.copy(starts[-1])
 
     monkeypatch.setattr(factors, "_start", kept_start)
+    monkeypatch.setattr(factors, "_EARLY_CG_STEPS", factors._CG_STEPS)
     plain = dataclasses.replace(TRAINING, frequency_exponent=0.0)
     trained = factors.fit(confidences, plain)
     with threadpool_limits(1, "blas"):
@@ -280,6 +281,22 @@ def test_one_penalty_for_all_rows_is_what_implicit_does(monkeypatch: pytest.Monk
     np.testing.assert_allclose(trained.items, model.item_factors, rtol=1e-4, atol=1e-6)
     assert trained.fold_in.penalty(1) == trained.fold_in.penalty(900)
     assert trained.fold_in.penalty(1) == pytest.approx(model.regularization)
+
+
+@pytest.mark.parametrize(("iterations", "n_early"), [(1, 0), (2, 1), (5, 2), (6, 3)])
+def test_the_first_half_of_the_sweeps_takes_smaller_steps(
+    iterations: int, n_early: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    plain = factors._HalfStep.improve
+
+    def improve(half_step: factors._HalfStep, own: Matrix, other: Matrix, n_steps: int) -> None:
+        steps.append(n_steps)
+        plain(half_step, own, other, n_steps)
+
+    monkeypatch.setattr(factors._HalfStep, "improve", improve)
+    factors.fit(random_confidences(), dataclasses.replace(TRAINING, iterations=iterations))
+    assert steps == [1] * (2 * n_early) + [2] * (2 * (iterations - n_early))
 
 
 def test_rows_without_positives_have_no_factors_and_sweeps_are_counted() -> None:

@@ -9,6 +9,7 @@ import pytest
 from ilk.ann import Index, IndexKind, IndexSpec, careful_recall, compare_with_all, recall, spec
 from ilk.ann.cost import counting, least_us, query_us
 from ilk.ann.index import RowNeighbors
+from ilk.ann.part import _lists_near
 from ilk.errors import BundleCorrupt
 from ilk.index_file import check_contents
 
@@ -88,6 +89,22 @@ def test_at_the_most_effort_every_list_is_reached(
     _, n_compared = counting(lambda: index.nearest(queries, 10, IndexSpec(kind).lists(N_ROWS)))
     # The centroids are compared too, which are found through lists themselves.
     assert n_compared >= len(queries) * N_ROWS
+
+
+@pytest.mark.parametrize("n_lists", [1, 7, 40, 100, 300, 700, 1_500])
+@pytest.mark.parametrize("n_all", [1, 300, 600, 1_500])
+def test_the_nearest_lists_come_best_first(n_all: int, n_lists: int) -> None:
+    n_lists = min(n_lists, n_all)
+    rng = np.random.default_rng(n_all + n_lists)
+    centroids = rng.standard_normal((DIM, n_all), dtype=np.float32)
+    asked = rng.standard_normal((5, DIM), dtype=np.float32)
+    # The last one finds all lists equally near.
+    asked[-1] = 0
+    lists, likeness = _lists_near(asked, centroids, n_lists)
+    scores = asked @ centroids
+    np.testing.assert_array_equal(likeness, -np.sort(-scores, axis=1)[:, :n_lists])
+    np.testing.assert_array_equal(likeness, np.take_along_axis(scores, lists, axis=1))
+    assert all(len(set(row)) == n_lists for row in lists.tolist())
 
 
 def test_a_code_for_each_dimension_finds_more_among_as_many_candidates(

@@ -93,6 +93,29 @@ def test_an_unknown_one_among_known_ones_is_left_to_planning(crowd: "Oracle") ->
     assert [first, last] == answer_known(crowd.bundle, known)
 
 
+def test_who_is_helped_out_by_content_is_searched_for_once(
+    crowd: "Oracle", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratings, ids = crowd.bundle.ratings_by_user, crowd.users.ids
+    counts = np.diff(ratings.indptr)
+    few, many = (ids[np.flatnonzero(of)[0]] for of in ((counts > 0) & (counts < 10), counts >= 10))
+    queries = [Query(UserId(user_id), content_weight=0.1) for user_id in (few, many)]
+    whole = [answer(crowd.bundle, query) for query in queries]
+    n_searched: list[int] = []
+    plain = Space.best
+
+    def best(space: Space, asked: Float32Matrix, *more: int) -> RowNeighbors:
+        n_searched.append(len(asked))
+        return plain(space, asked, *more)
+
+    monkeypatch.setattr(Space, "best", best)
+    assert [found is None for found in answer_known(crowd.bundle, queries)] == [True, False]
+    assert n_searched == [1]
+    for query, expected in zip(queries, whole, strict=True):
+        assert_same(answer(crowd.bundle, query), expected)
+    assert n_searched == [1, 1, 1]
+
+
 def test_the_well_known_and_others_are_each_searched_for_with_what_such_need(
     crowd: "Oracle", monkeypatch: pytest.MonkeyPatch
 ) -> None:

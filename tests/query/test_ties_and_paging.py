@@ -9,6 +9,7 @@ import pytest
 
 from ilk.bundle import Bundle
 from ilk.query import answer
+from ilk.space import Space
 from ilk.types import (
     EXACT,
     NO_FILTER,
@@ -221,6 +222,29 @@ def test_by_taste_a_newcomer_without_positives_is_near_to_nothing(
     neighbors = answer(crowd.bundle, Query(low_stars, content_weight=0.0)).neighbors
     assert [n.id for n in neighbors] == crowd.items.ids[:10]
     assert all(n.unrelated for n in neighbors)
+
+
+@pytest.mark.parametrize(
+    "wanted", [NO_FILTER, Filter(include_ids=tuple(f"u{row:04d}" for row in range(9)))]
+)
+def test_who_says_nothing_gets_the_first_rows_without_a_search(
+    crowd: "Oracle", monkeypatch: pytest.MonkeyPatch, wanted: Filter
+) -> None:
+    bundle = crowd.bundle
+    says_nothing = ~bundle.items.factors.any(axis=1) & ~bundle.items.content.any(axis=1)
+    whom = ItemId(crowd.items.ids[np.flatnonzero(says_nothing)[0]])
+    allowed = [i for i in crowd.users.ids if not wanted.include_ids or i in wanted.include_ids]
+
+    def refuse(*_: object) -> None:
+        pytest.fail("rows were compared")
+
+    for name in ("best", "scores", "nearest"):
+        monkeypatch.setattr(Space, name, refuse)
+    query = Query(whom, Target.USERS, 0.1, wanted, neighbor_count=3, offset=2)
+    found = answer(bundle, query)
+    assert [n.id for n in found.neighbors] == allowed[2:5]
+    assert all(n.score == 0 and n.unrelated for n in found.neighbors)
+    assert found.shortfall is None
 
 
 def test_items_without_positives_are_marked_as_inferred_if_their_content_is_known(
