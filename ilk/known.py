@@ -40,11 +40,13 @@ def answer_known(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | N
         At least one, all of one :attr:`ilk.types.Query.shape`, which is not None.
     """
     ways, shape = bundle.ways, queries[0].shape
-    if shape not in ways:
+    way: _Way | _TwoWays | None
+    try:
+        way = ways[shape]
+    except KeyError:
         if len(ways) >= _MOST_SHAPES:
             ways.clear()
-        ways[shape] = _way_of(bundle, queries[0])
-    way: _Way | _TwoWays | None = ways[shape]
+        ways[shape] = way = _way_of(bundle, queries[0])
     return [None] * len(queries) if way is None else way.answers(way.rows(queries))
 
 
@@ -122,7 +124,7 @@ class _Way:
         best_rows = kept.rows[:, : self.n_looked_at]
         best_scores = kept.scores[:, : self.n_looked_at]
         # Reductions of numpy's take four times as long to begin as these do.
-        least, most = (best_rows.item(at) for at in (best_rows.argmin(), best_rows.argmax()))
+        least, most = best_rows.item(best_rows.argmin()), kept.rows.item(kept.rows.argmax())
         if least < 0 or most >= self.n_rows:
             return [None] * len(rows)
         near = zip(rows, best_rows.tolist(), best_scores.tolist(), strict=True)
