@@ -86,8 +86,8 @@ class IndexKind(str, enum.Enum):
         if self is IndexKind.PQ:
             return max(effort * n_wanted, 4 * effort)
         if self is IndexKind.IVF_PQ:
-            # What more lists hold is found only if more candidates are looked at.
-            return max(8 * n_wanted, 120, 3 * effort - 8)
+            # What more lists hold is found only if a few more candidates are looked at.
+            return max(8 * n_wanted, 120, effort + 96)
         if self is IndexKind.IVF_PQ_2:
             n_lists, n_beyond = searched(effort), 0
             if not partition(effort):
