@@ -78,6 +78,9 @@ class Part:
         if self.scales is not None:
             queries = queries / self.scales
         finding, n_lists = faiss.downcast_index(self.inner.quantizer), max(effort, 1)
+        if self._centroids is not None:
+            n_lists = min(n_lists, self.inner.nlist)
+            return _n_in_lists(self.inner, _lists_near(queries, self._centroids, n_lists)[0])
         if not self._n_above:
             return _n_in_lists(self.inner, finding.search(queries, n_lists)[1])
         reach = self._reach(effort)
