@@ -6,7 +6,8 @@ It refuses to know how the vocabulary was learnt (`indexer.content` does, with s
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,12 +43,18 @@ class ContentModel:
     to_factors
         Shape ``(dim + 1, n_factors)``, float32: ridge regression of item factors on content vectors;
         the last row is the intercept.
+    codes
+        Codes of the terms by their :func:`normalized` form, and of the genres by theirs and by their names.
     """
 
     fields: tuple[ContentField, ...]
     idf: Float32Vector
     projection: Float32Matrix | None
     to_factors: Float32Matrix
+    codes: "_Codes" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "codes", _Codes.of(self.terms, self.genres))
 
     @property
     def dim(self) -> int:
@@ -91,9 +98,8 @@ class ContentModel:
 
     def genre_codes(self, names: Sequence[str], field_name: str) -> list[int]:
         """Return the code of each genre, whatever its case; ``field_name`` is blamed for unknown ones."""
-        exact = {genre: code for code, genre in enumerate(self.genres)}
-        alike = {normalized(genre): code for code, genre in enumerate(self.genres)}
-        found = [exact.get(name, alike.get(normalized(name), -1)) for name in names]
+        codes = self.codes.genres
+        found = [codes[name] if name in codes else codes.get(normalized(name), -1) for name in names]
         if -1 in found:
             known = ", ".join(self.genres)
             name = names[found.index(-1)]
@@ -111,10 +117,8 @@ class ContentModel:
             If no word of the text is a term.
         """
         counts = np.zeros(len(self.idf), dtype=np.float32)
-        phrases = set(_phrases(text))
-        for code, term in enumerate(self.terms):
-            if normalized(term) in phrases:
-                counts[code] = 1
+        for phrase in _phrases(text):
+            counts[self.codes.terms.get(phrase, [])] = 1
         if not counts.any():
             known = ", ".join(self.genres)
             raise InvalidRequest(
@@ -128,6 +132,20 @@ class ContentModel:
             return np.zeros(self.to_factors.shape[1], dtype=np.float32)
         inferred: Float32Vector = content @ self.to_factors[:-1] + self.to_factors[-1]
         return inferred
+
+
+class _Codes(NamedTuple):
+    terms: dict[str, list[int]]
+    genres: dict[str, int]
+
+    @classmethod
+    def of(cls, terms: Sequence[str], genres: Sequence[str]) -> "_Codes":
+        by_term: dict[str, list[int]] = {}
+        for code, term in enumerate(terms):
+            by_term.setdefault(normalized(term), []).append(code)
+        by_genre = {normalized(genre): code for code, genre in enumerate(genres)}
+        # Two genres may be alike but for their signs: the name as it is goes before.
+        return cls(by_term, by_genre | {genre: code for code, genre in enumerate(genres)})
 
 
 def normalized(term: str) -> str:

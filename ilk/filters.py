@@ -39,11 +39,15 @@ class Allowed:
 
     def rows(self, n_rows: int) -> Rows:
         """Return the allowed rows, rising."""
+        return np.flatnonzero(self.mask(n_rows))
+
+    def mask(self, n_rows: int) -> npt.NDArray[np.bool_]:
+        """Return of each row whether it is allowed."""
         if self.bitmap is not None:
-            return np.flatnonzero(np.unpackbits(self.bitmap, count=n_rows, bitorder="little"))
+            return np.unpackbits(self.bitmap, count=n_rows, bitorder="little").view(np.bool_)
         mask = np.ones(n_rows, dtype=np.bool_)
         mask[list(self.excluded)] = False
-        return np.flatnonzero(mask)
+        return mask
 
     def first_rows(self, n_first: int, n_rows: int) -> list[int]:
         """Return the first ``n_first`` of the allowed rows, or all if there are fewer."""
@@ -55,9 +59,7 @@ class Allowed:
         """Return the bitmap, made from the exclusions if need be."""
         if self.bitmap is not None:
             return self.bitmap
-        mask = np.ones(n_rows, dtype=np.bool_)
-        mask[list(self.excluded)] = False
-        return np.packbits(mask, bitorder="little")
+        return np.packbits(self.mask(n_rows), bitorder="little")
 
 
 def allowed_rows(bundle: Bundle, seeker: Seeker, target: Target, wanted: Filter) -> Allowed:

@@ -17,7 +17,7 @@ from ilk.bundle.contents import Ratings, Side
 from ilk.expectation import is_needed
 from ilk.found import FoundNeighbors
 from ilk.plan import Plan, make_plan
-from ilk.search import ROUNDING, Found, fetch_count, reaching, settled
+from ilk.search import MORE, ROUNDING, Found, fetch_count, n_looked_at, pays, reaching, settled
 from ilk.space import Space, SpaceKey, n_well_known
 from ilk.types import ItemId, Neighbors, Query, Target, UserId
 from ilk.vectors import Float32Matrix, Float32Vector, Rows
@@ -25,8 +25,6 @@ from ilk.vectors import Float32Matrix, Float32Vector, Rows
 # Rows and scores of one query, each shape ``(n_kept,)``.
 _Kept: TypeAlias = tuple[Rows, Float32Vector]
 
-# So many more rows than are looked at are kept: of most ties at the last place they show the end.
-_MORE: Final = 8
 # Shapes are the callers' to choose: so many are remembered.
 _MOST_SHAPES: Final = 1024
 
@@ -254,8 +252,9 @@ def _way_as(bundle: Bundle, query: Query, row: int) -> _Way | None:
     page = slice(query.offset, query.offset + query.neighbor_count)
     if plan.effort is None or plan.content_weight == 1 or plan.n_wanted < page.stop:
         return None
+    if not pays(plan):
+        return None
     n_fetched, key = fetch_count(plan), plan.space.key
-    n_looked_at = plan.n_wanted + 1 + len(plan.allowed.excluded)
     asking_space = bundle.spaces[
         SpaceKey(Target.ITEMS if is_item else Target.USERS, key.by_likeness)
     ]
@@ -276,8 +275,8 @@ def _way_as(bundle: Bundle, query: Query, row: int) -> _Way | None:
         effort=plan.effort,
         n_fetched=n_fetched,
         n_wanted=plan.n_wanted,
-        n_kept=min(n_looked_at + _MORE, n_fetched),
-        n_looked_at=min(n_looked_at, n_fetched),
+        n_kept=min(n_looked_at(plan) + MORE, n_fetched),
+        n_looked_at=min(n_looked_at(plan), n_fetched),
         page=page,
         ratings=None if is_item or query.target is Target.USERS else bundle.ratings_by_user,
     )

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ilk.ann import IndexKind
+from ilk.ann import IndexKind, RowNeighbors
 from ilk.bundle import Bundle
 from ilk.bundle.contents import ContentGroups
 from ilk.filters import Bitmap
@@ -30,6 +30,13 @@ _FILTER_MARGIN = 3
 _MAX_FETCHED = 4096
 # Counts are rounded up to a multiple of this: queries that fetch alike share a search.
 _FETCHED_TOGETHER = 32
+# So many more rows than are looked at are kept: of most ties at the last place they show the end.
+MORE = 8
+# Comparing with all rows, as they lie in memory, takes as long as comparing with a quarter of them here and
+# there.
+_COMPARED_AS_THEY_LIE = 4
+# As long as fetching so many times less by codes, with true scores (ADR 9).
+_FETCHED_AS_ALL = 6
 # A tie that reaches the end of what was found is looked for again, so many times as far, where comparing
 # with all rows would take longer.
 _WIDER = 16
@@ -43,6 +50,8 @@ def through_index(plan: Plan) -> bool:
     """Whether the index answers best: not for small sets, nor where everything ties."""
     if plan.effort is None or not plan.n_wanted or not _tells_apart(plan):
         return False
+    if not pays(plan):
+        return False
     if plan.needs_bitmap:
         few = max(_EXACT_CANDIDATES, _EXACT_SHARE * len(plan.space))
         if plan.allowed.n_allowed <= few or fetch_count(plan) > _MAX_FETCHED:
@@ -50,6 +59,12 @@ def through_index(plan: Plan) -> bool:
     if plan.query.target is Target.USERS and len(plan.space) >= _WIDER_FROM_ROWS:
         return True
     return plan.content_weight < 1 and _says_anything(plan.seeker.collaborative)
+
+
+def pays(plan: Plan) -> bool:
+    """Whether true scores of what the index finds cost less than those of all rows."""
+    space = plan.space
+    return not space.index.kind.has_codes or fetch_count(plan) * _FETCHED_AS_ALL < len(space)
 
 
 def _tells_apart(plan: Plan) -> bool:
@@ -77,9 +92,28 @@ def search_index(space: Space, plans: Sequence[Plan], wider: int = 1) -> list[Fo
     # Flat alone looks through a bitmap at the price of looking at all.
     if first.needs_bitmap and space.index.kind is IndexKind.FLAT:
         bitmap = first.allowed.with_bitmap(len(space))
-        found = space.index.nearest(asked, n_fetched, effort, bitmap)
-    else:
-        found = space.best(asked, n_fetched, n_fetched, effort)
+        return _kept(space.index.nearest(asked, n_fetched, effort, bitmap), plans)
+    # Putting all that was fetched in order may take longer than finding it.
+    n_kept = n_fetched
+    if not first.needs_bitmap and wider == 1:
+        n_kept = min(max(map(n_looked_at, plans)) + MORE, n_fetched)
+    outcomes = _kept(space.best(asked, n_fetched, n_kept, effort), plans)
+    open_ended = [at for at, outcome in enumerate(outcomes) if outcome is None]
+    if open_ended and n_kept < n_fetched:
+        every = space.best(np.ascontiguousarray(asked[open_ended]), n_fetched, n_fetched, effort)
+        for at, outcome in zip(
+            open_ended, _kept(every, [plans[at] for at in open_ended]), strict=True
+        ):
+            outcomes[at] = outcome
+    return outcomes
+
+
+def n_looked_at(plan: Plan) -> int:
+    """Return how many of the best rows are looked at: one more than wanted shows a tie at the last place."""
+    return plan.n_wanted + len(plan.allowed.excluded) + 1
+
+
+def _kept(found: RowNeighbors, plans: Sequence[Plan]) -> list[Found | None]:
     return [
         _keep_allowed(rows, scores, plan)
         for rows, scores, plan in zip(found.rows, found.scores, plans, strict=True)
@@ -115,8 +149,8 @@ def _keep_allowed(rows: Rows, scores: Float32Vector, plan: Plan) -> Found | None
     allowed, n_wanted = plan.allowed, plan.n_wanted
     if allowed.bitmap is not None:
         rows, scores = _within(allowed.bitmap, rows, scores)
-    n_looked_at = n_wanted + len(allowed.excluded) + 1
-    some_rows, some_scores = rows[:n_looked_at].tolist(), scores[:n_looked_at].tolist()
+    looked_at = slice(n_looked_at(plan))
+    some_rows, some_scores = rows[looked_at].tolist(), scores[looked_at].tolist()
     if some_rows[-1:] == [-1] or not allowed.excluded.isdisjoint(some_rows):
         kept = [p for p, r in enumerate(some_rows) if r >= 0 and r not in allowed.excluded]
         some_rows, some_scores = [some_rows[p] for p in kept], [some_scores[p] for p in kept]
@@ -194,11 +228,15 @@ def search_exactly(bundle: Bundle, plan: Plan) -> Found:
     on_items = plan.query.target is Target.ITEMS
     if pure_content and on_items and plan.allowed.bitmap is None:
         return _search_groups(bundle.content_groups, plan)
-    seeker, excluded = plan.seeker, plan.allowed.excluded
-    rows = None if plan.allowed.bitmap is None else plan.allowed.rows(len(plan.space))
-    scores = plan.space.scores(rows, seeker.collaborative, seeker.content, plan.content_weight)
-    if rows is None and excluded:
-        scores[list(excluded)] = -np.inf
+    seeker, allowed, n_rows = plan.seeker, plan.allowed, len(plan.space)
+    rows = None if allowed.bitmap is None else allowed.rows(n_rows)
+    many = rows is None or _COMPARED_AS_THEY_LIE * len(rows) > n_rows
+    parts = seeker.collaborative, seeker.content, plan.content_weight
+    scores = plan.space.scores(None if many else rows, *parts)
+    if rows is None:
+        scores[list(allowed.excluded)] = -np.inf
+    elif many:
+        scores = scores[rows]
     floor = np.partition(scores, -plan.n_wanted)[-plan.n_wanted] - ROUNDING
     reached = np.flatnonzero(scores >= floor)
     return _settle(plan, reached if rows is None else rows[reached])

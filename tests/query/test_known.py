@@ -86,6 +86,30 @@ def test_most_known_ones_need_no_plan(world: "World", name: str) -> None:
     assert sum(found is not None for found in answered) > 60
 
 
+@pytest.mark.parametrize("planned", [False, True], ids=["known", "planned"])
+def test_where_many_are_wanted_all_rows_cost_less_than_what_codes_find(
+    world: "World", planned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = replace(world("crowd-PQ").bundle, ways={})
+    n_searched: list[int] = []
+    plain = Space.best
+
+    def best(space: Space, asked: Float32Matrix, *more: int) -> RowNeighbors:
+        n_searched.append(len(asked))
+        return plain(space, asked, *more)
+
+    monkeypatch.setattr(Space, "best", best)
+    few = Query(ItemId(bundle.items.vocabulary.id_of(1)))
+    if planned:
+        few = replace(few, filter=PLANNED)
+    many = replace(few, neighbor_count=900)
+    assert len(answer(bundle, few).neighbors) == 10
+    assert n_searched == [1]
+    exactly = replace(many, accuracy=EXACT)
+    assert_same(answer(bundle, many), answer(bundle, exactly))
+    assert n_searched == [1]
+
+
 def test_an_unknown_one_among_known_ones_is_left_to_planning(crowd: "Oracle") -> None:
     known = [Query(ItemId(i)) for i in crowd.items.ids[:2]]
     first, unknown, last = answer_known(crowd.bundle, [known[0], Query(ItemId("x")), known[1]])
