@@ -44,7 +44,7 @@ class ContentModel:
         Shape ``(dim + 1, n_factors)``, float32: ridge regression of item factors on content vectors;
         the last row is the intercept.
     codes
-        Codes of the terms by their :func:`normalized` form, and of the genres by theirs and by their names.
+        Codes of the terms by their :func:`normalized` form, and of the genres by that and by name.
     """
 
     fields: tuple[ContentField, ...]
@@ -99,7 +99,9 @@ class ContentModel:
     def genre_codes(self, names: Sequence[str], field_name: str) -> list[int]:
         """Return the code of each genre, whatever its case; ``field_name`` is blamed for unknown ones."""
         codes = self.codes.genres
-        found = [codes[name] if name in codes else codes.get(normalized(name), -1) for name in names]
+        found = [
+            codes[name] if name in codes else codes.get(normalized(name), -1) for name in names
+        ]
         if -1 in found:
             known = ", ".join(self.genres)
             name = names[found.index(-1)]

@@ -32,8 +32,7 @@ _MAX_FETCHED = 4096
 _FETCHED_TOGETHER = 32
 # So many more rows than are looked at are kept: of most ties at the last place they show the end.
 MORE = 8
-# Comparing with all rows, as they lie in memory, takes as long as comparing with a quarter of them here and
-# there.
+# Comparing with all rows, as they lie in memory, takes as long as with a quarter of them here and there.
 _COMPARED_AS_THEY_LIE = 4
 # As long as fetching so many times less by codes, with true scores (ADR 9).
 _FETCHED_AS_ALL = 6
