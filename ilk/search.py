@@ -108,7 +108,7 @@ def search_index(space: Space, plans: Sequence[Plan], wider: int = 1) -> list[Fo
 
 
 def n_looked_at(plan: Plan) -> int:
-    """Return how many of the best rows are looked at: one more than wanted shows a tie at the last place."""
+    """Return how many of the best rows are looked at: one more than wanted shows a tie at the end."""
     return plan.n_wanted + len(plan.allowed.excluded) + 1
 
 
