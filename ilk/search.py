@@ -245,16 +245,22 @@ def _search_groups(groups: ContentGroups, plan: Plan) -> Found:
     """Compare with each distinct content vector once, then open the best groups, ties together."""
     scores = np.float32(plan.content_weight) * (groups.vectors @ plan.seeker.content)
     n_needed = plan.n_wanted + len(plan.allowed.excluded)
-    # Every group has a member, so the groups that reach the n-th best score are enough.
-    floor = np.partition(scores, -n_needed)[-n_needed] if n_needed < len(scores) else -np.inf
-    reached = np.flatnonzero(scores >= floor)
-    sizes = groups.indptr[reached + 1] - groups.indptr[reached]
+    # Every group has a member, so the groups that reach the n-th best score are enough; most have more.
+    n_best = min(n_needed, len(scores))
+    best = scores.argpartition(-n_best)[-n_best:]
+    best = best[scores[best].argsort()[::-1]]
+    n_members = np.cumsum(groups.indptr[best + 1] - groups.indptr[best])
+    last = best[min(int(np.searchsorted(n_members, n_needed)), n_best - 1)]
+    reached = np.flatnonzero(scores >= scores[last])
+    # They rise within a group: of equal ones the first are wanted.
+    starts = groups.indptr[reached]
+    sizes = np.minimum(groups.indptr[reached + 1] - starts, n_needed)
     rows = np.concatenate(
-        [groups.members[groups.indptr[g] : groups.indptr[g + 1]] for g in reached]
+        [groups.members[a : a + n] for a, n in zip(starts.tolist(), sizes.tolist(), strict=True)]
     )
     by_row = np.repeat(scores[reached], sizes)
     order = np.lexsort((rows, -by_row))
     if plan.allowed.excluded:
         order = order[~np.isin(rows[order], list(plan.allowed.excluded))]
-    best = order[: plan.n_wanted]
-    return rows[best].tolist(), by_row[best].tolist()
+    order = order[: plan.n_wanted]
+    return rows[order].tolist(), by_row[order].tolist()
