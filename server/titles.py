@@ -15,6 +15,8 @@ from ilk.ann import top_rows
 _MIN_SCORE = 60.0
 _HOLDS_ALL_SCORE = 90.0
 _LACKS_A_WORD = 0.95
+# Nearly every title: no brackets, but those of a year at the end, so that it has one name.
+_HAS_ONE_NAME = re.compile(r"[^()]*\w[^()]*(\(\d{4}\))?")
 _ARTICLES = {"a", "an", "the", "le", "la", "les", "il", "el", "der", "die", "das"}
 
 
@@ -65,6 +67,8 @@ def spellings(title: str) -> list[str]:
     ``Amelie (Fabuleux destin d'Amélie Poulain, Le)`` is the whole, what stands before the brackets and
     what stands in each.
     """
+    if _HAS_ONE_NAME.fullmatch(title) and not title.isdigit():
+        return [normalized(title)]
     outside = re.sub(r"\([^()]*\)", " ", title)
     inside = [re.sub(r"^a\.?k\.?a\.? ", "", name) for name in re.findall(r"\(([^()]*)\)", title)]
     names = (normalized(name) for name in (title, outside, *inside) if not name.isdigit())
@@ -73,10 +77,12 @@ def spellings(title: str) -> list[str]:
 
 def normalized(title: str) -> str:
     """Return lower-case words without accents, punctuation, a trailing year or a leading article."""
-    # A raised number is a word of its own: Alien and its third part.
-    spaced = re.sub("(?=[\u00b2\u00b3\u00b9\u2070-\u2079])", " ", title.casefold())
-    bare = unicodedata.normalize("NFKD", spaced)
-    bare = "".join(c for c in bare if not unicodedata.combining(c))
+    bare = title.casefold()
+    if not bare.isascii():
+        # A raised number is a word of its own: Alien and its third part.
+        spaced = re.sub("(?=[\u00b2\u00b3\u00b9\u2070-\u2079])", " ", bare)
+        bare = unicodedata.normalize("NFKD", spaced)
+        bare = "".join(c for c in bare if not unicodedata.combining(c))
     bare = re.sub(r"\(\d{4}\)\s*$", "", bare)
     words = re.findall(r"\w+", bare.replace("'", "").replace("\u2019", ""))
     if len(words) > 1 and words[-1] in _ARTICLES:
