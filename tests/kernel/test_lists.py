@@ -101,6 +101,11 @@ def test_the_nearest_lists_come_best_first(n_all: int, n_lists: int) -> None:
     # The last one finds all lists equally near.
     asked[-1] = 0
     lists, likeness = _lists_near(asked, centroids, n_lists)
+    for at, alone in enumerate(asked[:, None]):
+        near, how_near = _lists_near(alone, centroids, n_lists)
+        assert near.flags.c_contiguous
+        assert near.shape == (1, n_lists)
+        np.testing.assert_allclose(how_near[0], likeness[at], rtol=1e-4, atol=1e-5)
     scores = asked @ centroids
     np.testing.assert_array_equal(likeness, -np.sort(-scores, axis=1)[:, :n_lists])
     np.testing.assert_array_equal(likeness, np.take_along_axis(scores, lists, axis=1))
