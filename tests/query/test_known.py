@@ -47,6 +47,20 @@ def assert_same(known: Neighbors, planned: Neighbors) -> None:
     )
 
 
+@pytest.fixture
+def n_searched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return where it is noted how many queries each search is for."""
+    noted: list[int] = []
+    plain = Space.best
+
+    def best(space: Space, asked: Float32Matrix, *more: int) -> RowNeighbors:
+        noted.append(len(asked))
+        return plain(space, asked, *more)
+
+    monkeypatch.setattr(Space, "best", best)
+    return noted
+
+
 @pytest.mark.parametrize("name", WORLDS)
 @unhurried
 @given(
@@ -88,17 +102,9 @@ def test_most_known_ones_need_no_plan(world: "World", name: str) -> None:
 
 @pytest.mark.parametrize("planned", [False, True], ids=["known", "planned"])
 def test_where_many_are_wanted_all_rows_cost_less_than_what_codes_find(
-    world: "World", planned: bool, monkeypatch: pytest.MonkeyPatch
+    world: "World", planned: bool, n_searched: list[int]
 ) -> None:
     bundle = replace(world("crowd-PQ").bundle, ways={})
-    n_searched: list[int] = []
-    plain = Space.best
-
-    def best(space: Space, asked: Float32Matrix, *more: int) -> RowNeighbors:
-        n_searched.append(len(asked))
-        return plain(space, asked, *more)
-
-    monkeypatch.setattr(Space, "best", best)
     few = Query(ItemId(bundle.items.vocabulary.id_of(1)))
     if planned:
         few = replace(few, filter=PLANNED)
@@ -118,21 +124,14 @@ def test_an_unknown_one_among_known_ones_is_left_to_planning(crowd: "Oracle") ->
 
 
 def test_who_is_helped_out_by_content_is_searched_for_once(
-    crowd: "Oracle", monkeypatch: pytest.MonkeyPatch
+    crowd: "Oracle", n_searched: list[int]
 ) -> None:
     ratings, ids = crowd.bundle.ratings_by_user, crowd.users.ids
     counts = np.diff(ratings.indptr)
     few, many = (ids[np.flatnonzero(of)[0]] for of in ((counts > 0) & (counts < 10), counts >= 10))
     queries = [Query(UserId(user_id), content_weight=0.1) for user_id in (few, many)]
     whole = [answer(crowd.bundle, query) for query in queries]
-    n_searched: list[int] = []
-    plain = Space.best
-
-    def best(space: Space, asked: Float32Matrix, *more: int) -> RowNeighbors:
-        n_searched.append(len(asked))
-        return plain(space, asked, *more)
-
-    monkeypatch.setattr(Space, "best", best)
+    n_searched.clear()
     assert [found is None for found in answer_known(crowd.bundle, queries)] == [True, False]
     assert n_searched == [1]
     for query, expected in zip(queries, whole, strict=True):
