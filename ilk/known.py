@@ -17,7 +17,16 @@ from ilk.bundle.contents import Ratings, Side
 from ilk.expectation import is_needed
 from ilk.found import FoundNeighbors
 from ilk.plan import Plan, make_plan
-from ilk.search import MORE, ROUNDING, Found, fetch_count, n_looked_at, pays, reaching, settled
+from ilk.search import (
+    KEPT_BEYOND,
+    ROUNDING,
+    Found,
+    fetch_count,
+    index_pays,
+    n_looked_at,
+    reaching,
+    settled,
+)
 from ilk.space import Space, SpaceKey, n_well_known
 from ilk.types import ItemId, Neighbors, Query, Target, UserId
 from ilk.vectors import Float32Matrix, Float32Vector, Rows
@@ -252,7 +261,7 @@ def _way_as(bundle: Bundle, query: Query, row: int) -> _Way | None:
     page = slice(query.offset, query.offset + query.neighbor_count)
     if plan.effort is None or plan.content_weight == 1 or plan.n_wanted < page.stop:
         return None
-    if not pays(plan):
+    if not index_pays(plan):
         return None
     n_fetched, key = fetch_count(plan), plan.space.key
     asking_space = bundle.spaces[
@@ -275,7 +284,7 @@ def _way_as(bundle: Bundle, query: Query, row: int) -> _Way | None:
         effort=plan.effort,
         n_fetched=n_fetched,
         n_wanted=plan.n_wanted,
-        n_kept=min(n_looked_at(plan) + MORE, n_fetched),
+        n_kept=min(n_looked_at(plan) + KEPT_BEYOND, n_fetched),
         n_looked_at=min(n_looked_at(plan), n_fetched),
         page=page,
         ratings=None if is_item or query.target is Target.USERS else bundle.ratings_by_user,

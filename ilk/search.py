@@ -31,10 +31,10 @@ _MAX_FETCHED = 4096
 # Counts are rounded up to a multiple of this: queries that fetch alike share a search.
 _FETCHED_TOGETHER = 32
 # So many more rows than are looked at are kept: of most ties at the last place they show the end.
-MORE = 8
+KEPT_BEYOND = 8
 # Comparing with all rows, as they lie in memory, takes as long as with a quarter of them here and there.
 _COMPARED_AS_THEY_LIE = 4
-# As long as fetching so many times less by codes, with true scores (ADR 9).
+# Comparing with all rows takes as long as fetching one in so many by codes, with true scores (ADR 9).
 _FETCHED_AS_ALL = 6
 # A tie that reaches the end of what was found is looked for again, so many times as far, where comparing
 # with all rows would take longer.
@@ -47,9 +47,9 @@ Found: TypeAlias = tuple[list[int], list[float]]
 
 def through_index(plan: Plan) -> bool:
     """Whether the index answers best: not for small sets, nor where everything ties."""
-    if plan.effort is None or not plan.n_wanted or not _tells_apart(plan):
+    if plan.effort is None or not plan.n_wanted:
         return False
-    if not pays(plan):
+    if not index_pays(plan) or not _tells_apart(plan):
         return False
     if plan.needs_bitmap:
         few = max(_EXACT_CANDIDATES, _EXACT_SHARE * len(plan.space))
@@ -60,7 +60,7 @@ def through_index(plan: Plan) -> bool:
     return plan.content_weight < 1 and _says_anything(plan.seeker.collaborative)
 
 
-def pays(plan: Plan) -> bool:
+def index_pays(plan: Plan) -> bool:
     """Whether true scores of what the index finds cost less than those of all rows."""
     space = plan.space
     return not space.index.kind.has_codes or fetch_count(plan) * _FETCHED_AS_ALL < len(space)
@@ -95,7 +95,7 @@ def search_index(space: Space, plans: Sequence[Plan], wider: int = 1) -> list[Fo
     # Putting all that was fetched in order may take longer than finding it.
     n_kept = n_fetched
     if not first.needs_bitmap and wider == 1:
-        n_kept = min(max(map(n_looked_at, plans)) + MORE, n_fetched)
+        n_kept = min(max(map(n_looked_at, plans)) + KEPT_BEYOND, n_fetched)
     outcomes = _kept(space.best(asked, n_fetched, n_kept, effort), plans)
     open_ended = [at for at, outcome in enumerate(outcomes) if outcome is None]
     if open_ended and n_kept < n_fetched:
@@ -180,8 +180,7 @@ def reaching(
 ) -> Rows | None:
     """Return the rows that may score like the ``last`` place or more, but for those excluded.
 
-    Both ``rows`` and ``scores``, which fall, have the shape ``(n_fetched,)``. None if more may score so
-    than were fetched.
+    Both ``rows`` and ``scores``, which fall, have the shape ``(n,)``. None if more than these may score so.
     """
     # Scores that fall by rounding from place to place drift apart: a margin of many roundings.
     reach = scores > last - 16 * ROUNDING

@@ -16,7 +16,7 @@ _MIN_SCORE = 60.0
 _HOLDS_ALL_SCORE = 90.0
 _LACKS_A_WORD = 0.95
 # Nearly every title: no brackets, but those of a year at the end, so that it has one name.
-_HAS_ONE_NAME = re.compile(r"[^()]*\w[^()]*(\(\d{4}\))?")
+_HAS_ONE_NAME = re.compile(r"[^()]*(\(\d{4}\))?")
 _ARTICLES = {"a", "an", "the", "le", "la", "les", "il", "el", "der", "die", "das"}
 
 

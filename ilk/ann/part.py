@@ -18,9 +18,7 @@ from ilk.vectors import Float32Matrix, Float32Vector, Rows
 _LOOKED_THROUGH: Final = 6
 # Of one query, faiss finds the nearest of so few lists as quickly by itself.
 _FEW_LISTS: Final = 1500
-# Of more lists, those that may be among the nearest are taken out before they are sorted: the best of
-# each few tell which.
-_SORTED_WHOLE: Final = 512
+# Lists that may be among the nearest are taken out to be sorted: the best of each so many tell which.
 _MOST_IN_GROUP: Final = 16
 _WITHOUT_EFFORT: Final = frozenset({IndexKind.FLAT, IndexKind.PQ})
 
@@ -154,12 +152,14 @@ def _lists_near(
 def _highest(scores: Float32Vector, n_best: int) -> Rows:
     """Return where the ``n_best`` highest scores stand, highest first."""
     each = min(_MOST_IN_GROUP, len(scores) // (2 * n_best))
-    if len(scores) <= _SORTED_WHOLE or each < 2:
-        return np.ascontiguousarray(scores.argsort()[: -n_best - 1 : -1])
-    # As many groups as are wanted have a score that reaches this, so all that are wanted do, and more
-    # only where they share a group. Partitioning all scores takes six times as long.
-    n_groups = len(scores) // each
-    best = scores[: n_groups * each].reshape(each, n_groups).max(axis=0)
-    best.partition(n_groups - n_best)
-    reached: Rows = (scores >= best.item(n_groups - n_best)).nonzero()[0]
+    reached: Rows
+    if each > 1:
+        # As many groups as are wanted have a score that reaches this, so all that are wanted do, and more
+        # only where they share a group. Partitioning all scores takes six times as long.
+        n_groups = len(scores) // each
+        best = scores[: n_groups * each].reshape(each, n_groups).max(axis=0)
+        best.partition(n_groups - n_best)
+        reached = (scores >= best.item(n_groups - n_best)).nonzero()[0]
+    else:
+        reached = scores.argpartition(-n_best)[-n_best:]
     return reached.take(scores.take(reached).argsort()[: -n_best - 1 : -1])

@@ -1,6 +1,7 @@
 """What people type and which titles they mean."""
 
 import random
+import time
 import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -147,3 +148,12 @@ def test_normalized_titles_are_words_alone(title: str) -> None:
     plain = normalized(title)
     assert plain == " ".join(plain.split())
     assert not any(unicodedata.combining(c) for c in plain)
+
+
+@pytest.mark.parametrize("end", ["", " (1999)", " (x"])
+def test_a_title_of_any_length_is_read_in_one_go(end: str) -> None:
+    # Were it read anew from every word, this would take minutes.
+    began_s = time.process_time()
+    names = spellings("so long " * 25_000 + end)
+    assert time.process_time() - began_s < 5
+    assert names[0].startswith("so long so long")
