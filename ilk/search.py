@@ -180,7 +180,7 @@ def reaching(
 ) -> Rows | None:
     """Return the rows that may score like the ``last`` place or more, but for those excluded.
 
-    Both ``rows`` and ``scores``, which fall, have the shape ``(n,)``. None if more than they may score so.
+    Both have the shape ``(n,)``, and scores fall. None if more rows than these may score so.
     """
     # Scores that fall by rounding from place to place drift apart: a margin of many roundings.
     reach = scores > last - 16 * ROUNDING
