@@ -134,16 +134,13 @@ class _Way:
         least, most = best_rows.item(best_rows.argmin()), kept.rows.item(kept.rows.argmax())
         if least < 0 or most >= self.n_rows:
             return [None] * len(rows)
-        near = zip(rows, best_rows.tolist(), best_scores.tolist(), strict=True)
-        told_apart = zip(firsts, _least_steps(best_scores), strict=True)
-        return [
-            self._answer(row, its_rows, its_scores, place if step < ROUNDING else None)
-            if first
-            else None
-            for place, (row, its_rows, its_scores), (first, step) in zip(
-                zip(*kept, strict=True), near, told_apart, strict=True
-            )
-        ]
+        steps = _least_steps(best_scores)
+        near = zip(rows, firsts, best_rows.tolist(), best_scores.tolist(), steps, strict=True)
+        answers: list[Neighbors | None] = []
+        for at, (row, first, its_rows, its_scores, step) in enumerate(near):
+            tied = (kept.rows[at], kept.scores[at]) if step < ROUNDING else None
+            answers.append(self._answer(row, its_rows, its_scores, tied) if first else None)
+        return answers
 
     def _vectors(self, rows: list[int]) -> Float32Matrix:
         """Return the query vectors of ``rows``, as :func:`ilk.vectors.blend` makes them."""

@@ -205,7 +205,8 @@ EXACT = Accuracy()
 Shape: TypeAlias = tuple[bool, bool, float | None, float | None, int, int]
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots, for what is asked of many is copied from one to the next (`Query.about`).
+@dataclass(frozen=True)
 class Query:
     """Nearest ``target`` to ``whom``, by the likeness that ``content_weight`` blends.
 
@@ -258,9 +259,8 @@ class Query:
     def about(self, whom: "ItemId | UserId") -> "Query":
         """Return the same query about another of the same kind: quicker than it could be made."""
         other = object.__new__(Query)
-        for get, put in _PARTS_OF_QUERY:
-            put(other, get(self))
-        _set_whom(other, whom)
+        other.__dict__.update(self.__dict__)
+        other.__dict__["whom"] = whom
         return other
 
     def _shape(self) -> "Shape | None":
@@ -279,11 +279,6 @@ class Query:
             self.neighbor_count,
             self.offset,
         )
-
-
-_SLOTS = {name: vars(Query)[name] for name in Query.__slots__}
-_PARTS_OF_QUERY = tuple((slot.__get__, slot.__set__) for slot in _SLOTS.values())
-_set_whom = _SLOTS["whom"].__set__
 
 
 @dataclass(frozen=True, slots=True)
