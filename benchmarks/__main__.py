@@ -17,6 +17,7 @@ from benchmarks import (
     services,
     serving,
     stars,
+    titles,
 )
 from benchmarks.data import BUNDLED, SAMPLE, Bundled, Data
 from ilk import exits
@@ -289,6 +290,22 @@ def run_limits(
         plan = limits.Plan(rate, limit, multiple, rounds, duration_s)
         cost, measured = limits.measure(store, plan)
         print("\n".join(limits.table(cost, plan, measured)))
+
+
+@app.command(name="titles")
+def run_titles(*, bundled: Bundled = BUNDLED, searches: int = 600, compared: int = 600) -> None:
+    """Search for titles beside comparing with every name.
+
+    Parameters
+    ----------
+    searches
+        How many.
+    compared
+        How many of those are compared with every name too, which takes much longer.
+    """
+    with bundled.stored() as store:
+        for name, figure in titles.measure(store, searches, compared).items():
+            print(f"{name:<46} {figure:10.2f}")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from ilk.content import ContentModel
 from ilk.foldin import FoldIn
 from ilk.preference import Preference, age_weights
 from ilk.space import SPACE_KEYS, SpaceKey
+from ilk.titles import TitleNames
 from ilk.types import Target
 from ilk.vectors import Float32Matrix, concatenate, support, unit_rows
 from ilk.vocabulary import StringColumn, Vocabulary
@@ -102,6 +103,7 @@ def _known_arrays(data: Interactions, starts: npt.NDArray[np.int64], content: Co
     return (
         _ratings_arrays(data, starts)
         | flatten("catalogue", _catalogue(data, content))
+        | flatten("title_names", TitleNames.of(data.items.titles))
         | flatten("content_groups", ContentGroups.of(content.vectors))
         | flatten("biases", _biases(data))
         | flatten("item_terms", _terms(content))

@@ -115,6 +115,7 @@ def prove_absence(bundle: Bundle, folder: Path, user_ids: Sequence[str]) -> int:
         "users.vocabulary.blob.npy",
         "items.vocabulary.blob.npy",
         "catalogue.titles.blob.npy",
+        "title_names.names.blob.npy",
     }
     searched = [path for path in sorted(folder.iterdir()) if path.name not in columns]
     for path in searched:

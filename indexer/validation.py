@@ -46,6 +46,7 @@ def check_values(bundle: Bundle) -> None:
     _check_same_ratings(bundle)
     _check_catalogue(bundle)
     _check_groups(bundle)
+    _check_title_names(bundle)
     terms = bundle.item_terms
     _check_rows("item_terms", terms.indptr, terms.codes, len(bundle.content_model.idf), sort=False)
     parts: tuple[tuple[str, Array], ...] = (
@@ -199,6 +200,24 @@ def _check_groups(bundle: Bundle) -> None:
         np.array_equal(groups.group_of[groups.members], by_member),
         "content_groups.group_of and content_groups.members disagree",
     )
+
+
+def _check_title_names(bundle: Bundle) -> None:
+    names = bundle.title_names
+    if names is None:
+        return
+    n_names, n_items = len(names.names), bundle.manifest.n_items
+    _check_rows("title_names", names.indptr, names.holders, n_names)
+    _expect(bool((np.diff(names.grams) > 0).all()), "title_names.grams do not rise")
+    _expect(
+        np.array_equal(np.bincount(names.holders, minlength=n_names), names.n_grams),
+        "title_names.n_grams and title_names.holders disagree",
+    )
+    _expect(
+        np.array_equal(np.unique(names.rows), np.arange(n_items)),
+        f"title_names.rows does not name each of {n_items} items",
+    )
+    _expect(bool((np.diff(names.rows) >= 0).all()), "title_names.rows fall")
 
 
 def _check_rows(

@@ -9,12 +9,14 @@ from ilk.ann import IndexSpec, least_us
 from ilk.bundle import Bundle
 from ilk.space import SPACE_KEYS, SpaceKey, n_well_known
 from ilk.types import NO_FILTER, Examples, ItemId, Profile, Query, Target, Text, UserId, Whom
+from server.titles import MOST_COMPARED
 
 # What finding and writing down one neighbor takes, in the time of multiplications.
 _PER_NEIGHBOR = 5_000
-# What one prediction, and looking at one title, take in the time of multiplications.
+# What one prediction, comparing with one title and passing one over take, in the time of multiplications.
 _PER_PREDICTION = 1_000_000
-_PER_TITLE = 10_000
+_PER_COMPARED_TITLE = 10_000
+_PER_TITLE = 100
 # What a query takes however small the bundle is.
 PER_QUERY = 50_000
 # Shapes of queries are the callers' to choose: so many are remembered.
@@ -45,7 +47,10 @@ class Costs:
         # Of the well known, and of others.
         self._by_shape: dict[object, tuple[int, int]] = {}
         self._per_entry = manifest.n_factors**2
-        self.of_titles = PER_QUERY + _PER_TITLE * manifest.n_items
+        n_compared = min(manifest.n_items, MOST_COMPARED)
+        self.of_titles = (
+            PER_QUERY + _PER_COMPARED_TITLE * n_compared + _PER_TITLE * manifest.n_items
+        )
         self.usual = max(self.of(Query(whom)) for whom in (ItemId("any"), UserId("any")))
 
     def of(self, query: Query) -> int:

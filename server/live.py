@@ -14,13 +14,14 @@ from pathlib import Path
 from ilk.bundle import Bundle, Store, open_bundle
 from ilk.errors import BundleCorrupt, BundleError, BundleMissing, BundleUnsupported
 from ilk.query import answer
+from ilk.titles import TitleNames
 from ilk.types import ItemId, Query, RefusedBundle, UserId
 from server.answers import Answers
 from server.cost import Costs
 from server.encoding import Encoder
 from server.logs import cause_of
 from server.metrics import Counts
-from server.titles import TitleIndex
+from server.titles import TitleSearch
 
 log = logging.getLogger("ilk.server")
 
@@ -38,7 +39,7 @@ class Served:
     """
 
     bundle: Bundle
-    titles: TitleIndex
+    titles: TitleSearch
     costs: Costs
     answers: Answers
     since_s: float
@@ -161,11 +162,12 @@ class Live:
 
     def _swap_in(self, version: str) -> None:
         bundle = open_bundle(self._store.path, version)
-        titles = TitleIndex(bundle.catalogue.titles.to_list())
+        # Bundles of before hold no names.
+        names = bundle.title_names or TitleNames.of(bundle.catalogue.titles.to_list())
         # The first searches touch the pages that every search touches.
         answer(bundle, Query(ItemId(bundle.items.vocabulary.id_of(0))))
         answer(bundle, Query(UserId(bundle.users.vocabulary.id_of(0))))
         costs = Costs(bundle)
         answers = Answers(bundle, Encoder(bundle), costs, self._memory_bytes, self._counts)
-        self._served = Served(bundle, titles, costs, answers, time.time())
+        self._served = Served(bundle, TitleSearch(names), costs, answers, time.time())
         log.info("serving bundle %s", version, extra={"version": version})

@@ -26,6 +26,7 @@ from ilk.bundle.contents import (
 )
 from ilk.bundle.manifest import IndexRecord, Manifest
 from ilk.space import SPACE_KEYS, SpaceKey
+from ilk.titles import TitleNames
 from ilk.types import Target
 from ilk.vectors import Float32Matrix, support, unit_rows
 from ilk.vocabulary import StringColumn, Vocabulary
@@ -140,7 +141,9 @@ def _arrays(
     by_user = _ratings(fitted, population, rng)
     arrays |= flatten("ratings_by_user", by_user)
     arrays |= flatten("ratings_by_item", _turned(by_user, population.n_items))
-    arrays |= flatten("catalogue", _catalogue(fitted.catalogue, items))
+    catalogue = _catalogue(fitted.catalogue, items)
+    arrays |= flatten("catalogue", catalogue)
+    arrays |= flatten("title_names", TitleNames.of(catalogue.titles.to_list()))
     arrays |= flatten("content_groups", ContentGroups.of(np.asarray(sides[Target.ITEMS].content)))
     arrays |= flatten("item_terms", _terms(fitted.item_terms, items))
     arrays |= flatten("biases", _biases(fitted, population, items, rng))

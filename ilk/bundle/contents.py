@@ -199,7 +199,7 @@ def unflatten(prefix: str, kind: type, arrays: Mapping[str, npt.NDArray[Any]]) -
         return Vocabulary.from_arrays({name: arrays[f"{prefix}.{name}"] for name in names})
     if kind is StringColumn:
         return StringColumn(arrays[f"{prefix}.blob"], arrays[f"{prefix}.offsets"])
-    nested = {"vocabulary": Vocabulary, "titles": StringColumn}
+    nested = {"vocabulary": Vocabulary, "titles": StringColumn, "names": StringColumn}
     values = {
         name: unflatten(f"{prefix}.{name}", nested[name], arrays)
         if name in nested

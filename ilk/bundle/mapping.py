@@ -30,6 +30,7 @@ from ilk.foldin import FoldIn
 from ilk.index_file import check_contents
 from ilk.preference import Preference
 from ilk.space import SPACE_KEYS, Space, SpaceKey
+from ilk.titles import TitleNames
 from ilk.types import Target
 
 MappedArrays = Mapping[str, npt.NDArray[Any]]
@@ -55,6 +56,8 @@ class Bundle:
         The four spaces.
     lease
         Keeps the version from being deleted while anybody has it open.
+    title_names
+        What titles are asked for by; None in bundles of before 30 November 2026.
     ways
         What the query path (`ilk.known`) has worked out for queries of each shape.
     """
@@ -73,6 +76,7 @@ class Bundle:
     biases: Biases
     spaces: dict[SpaceKey, Space]
     lease: Lease
+    title_names: TitleNames | None = None
     ways: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -124,6 +128,9 @@ def map_bundle(folder: Path, manifest: Manifest, fresh: Container[str], lease: L
             key: _open_space(folder, manifest, key, sides[key.target], fresh) for key in SPACE_KEYS
         },
         lease=lease,
+        title_names=(
+            unflatten("title_names", TitleNames, arrays) if "title_names.rows" in arrays else None
+        ),
     )
 
 

@@ -54,7 +54,7 @@ def arrays_of(bundle: Bundle) -> Arrays:
     model = bundle.content_model
     arrays: Arrays = {"gram": bundle.fold_in.gram, "content.idf": model.idf}
     arrays["content.to_factors"] = model.to_factors
-    for name in (*PARTS, "biases", "item_terms"):
+    for name in (*PARTS, "biases", "item_terms", "title_names"):
         arrays |= flatten(name, getattr(bundle, name))
     return arrays
 

@@ -19,6 +19,7 @@ from ilk.errors import BundleCorrupt, BundleMissing
 from ilk.types import ItemId, Neighbors, Query
 from server.live import Live
 from server.settings import ServerSettings
+from tests.golden.make import FOLDER, unpack
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve
@@ -54,6 +55,19 @@ def test_what_current_names_is_served(live: Live, store: Store, versions: tuple[
         store.point_current_at(version)
         live.refresh()
         assert serving_version(live) == version
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_titles_of_a_bundle_of_before_are_found(version: int, tmp_path: Path) -> None:
+    unpack(FOLDER / f"format-{version}.json", tmp_path)
+    watched = Live(tmp_path, NEVER_S)
+    watched.start()
+    try:
+        served = watched.get()
+        ((row, score),) = served.titles.search("aunts heist", 1)
+    finally:
+        watched.close()
+    assert (served.bundle.items.vocabulary.id_of(row), score > 0.8) == ("aunt-heist", True)
 
 
 def test_an_unchanged_current_is_not_opened_again(live: Live) -> None:

@@ -156,7 +156,7 @@ CALLS = {
         "server.service.predict",
         pb.PredictRatingsRequest(user_id="x", item_ids=["the-matrix-1999"]),
     ),
-    "SearchTitles": ("server.titles.TitleIndex.search", pb.SearchTitlesRequest(text="matrix")),
+    "SearchTitles": ("server.titles.TitleSearch.search", pb.SearchTitlesRequest(text="matrix")),
     "GetItems": ("server.service.catalogue.find_items", pb.GetItemsRequest(ids=["x"])),
     "GetBundle": ("server.service.catalogue.describe", pb.GetBundleRequest()),
     "StreamFindNeighbors": (

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ilk.bundle import Bundle
+from ilk.titles import TitleNames, normalized, spellings
 from ilk.v1 import similarity_pb2 as pb
-from server.titles import TitleIndex, normalized, spellings
+from server.titles import TitleSearch
 
 if TYPE_CHECKING:
     from ilk import SimilarityClient
@@ -75,8 +76,8 @@ def titles(bundle: Bundle) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def index(titles: list[str]) -> TitleIndex:
-    return TitleIndex(titles)
+def index(titles: list[str]) -> TitleSearch:
+    return TitleSearch(TitleNames.of(titles))
 
 
 def without_accents(title: str) -> str:
@@ -85,7 +86,7 @@ def without_accents(title: str) -> str:
 
 @pytest.mark.parametrize("spell", [str.upper, str.lower, without_accents])
 def test_every_title_is_itself_in_any_case_and_without_accents(
-    titles: list[str], index: TitleIndex, spell: Callable[[str], str]
+    titles: list[str], index: TitleSearch, spell: Callable[[str], str]
 ) -> None:
     for title in titles:
         ((row, score),) = index.search(spell(title), 1)
@@ -94,7 +95,7 @@ def test_every_title_is_itself_in_any_case_and_without_accents(
 
 
 def test_every_title_is_found_by_its_words_in_another_order(
-    titles: list[str], index: TitleIndex
+    titles: list[str], index: TitleSearch
 ) -> None:
     rng = random.Random(0)
     for title in titles:
@@ -104,7 +105,7 @@ def test_every_title_is_found_by_its_words_in_another_order(
 
 
 def test_nearly_every_long_title_is_found_despite_one_wrong_letter(
-    titles: list[str], index: TitleIndex
+    titles: list[str], index: TitleSearch
 ) -> None:
     rng = random.Random(0)
     long = [title for title in titles if len(title) >= 8]
@@ -120,7 +121,7 @@ def test_nearly_every_long_title_is_found_despite_one_wrong_letter(
 @unhurried
 @given(text=st.text(max_size=256), n_matches=st.integers(1, 20))
 def test_no_text_breaks_the_search(text: str, n_matches: int) -> None:
-    index = TitleIndex(["Amélie", "", "8½", "(1984)", "+", "Amélie"])
+    index = TitleSearch(TitleNames.of(["Amélie", "", "8½", "(1984)", "+", "Amélie"]))
     found = index.search(text, n_matches)
     scores = [score for _, score in found]
     assert len(found) <= min(n_matches, 6)
@@ -130,14 +131,14 @@ def test_no_text_breaks_the_search(text: str, n_matches: int) -> None:
 
 
 def test_the_better_known_of_equal_titles_comes_first() -> None:
-    found = TitleIndex(["Scarface", "Heat", "Scarface"]).search("scarface", 5)
+    found = TitleSearch(TitleNames.of(["Scarface", "Heat", "Scarface"])).search("scarface", 5)
     assert found == [(0, 1.0), (2, 1.0)]
 
 
 def test_a_title_is_found_by_its_name_in_brackets() -> None:
     title = "Amelie (Fabuleux destin d'Amélie Poulain, Le)"
     assert "amelie" in spellings(title)
-    index = TitleIndex(["Heat", title])
+    index = TitleSearch(TitleNames.of(["Heat", title]))
     for text in ("amelie", "Le Fabuleux destin d'Amélie Poulain"):
         assert index.search(text, 1) == [(1, 1.0)]
 
@@ -157,3 +158,22 @@ def test_a_title_of_any_length_is_read_in_one_go(end: str) -> None:
     names = spellings("so long " * 25_000 + end)
     assert time.process_time() - began_s < 5
     assert names[0].startswith("so long so long")
+
+
+def test_comparing_with_those_that_have_most_in_common_finds_what_comparing_with_all_does(
+    titles: list[str], index: TitleSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, typed = random.Random(3), []
+    for title in titles:
+        at, words = rng.randrange(len(title)), title.split()
+        typed += [title[:at] + title[at + 1 :], title.replace(" ", ""), words[-1]]
+        typed.append(" ".join(rng.sample(words, len(words))))
+    monkeypatch.setattr("server.titles.MOST_COMPARED", 1 << 30)
+    of_all = [index.search(text, 3) for text in typed]
+    monkeypatch.setattr("server.titles.MOST_COMPARED", len(titles) // 4)
+    of_few = [index.search(text, 3) for text in typed]
+    best = [few[:1] == many[:1] for few, many in zip(of_few, of_all, strict=True)]
+    assert sum(best) >= 0.99 * len(typed)
+    clear = [[m for m in many if m[1] >= 0.75] for many in of_all]
+    found = [few[: len(many)] == many for few, many in zip(of_few, clear, strict=True)]
+    assert sum(found) >= 0.99 * len(typed)
