@@ -7,6 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from benchmarks import (
+    exact,
     habits,
     libraries,
     limits,
@@ -290,6 +291,21 @@ def run_limits(
         plan = limits.Plan(rate, limit, multiple, rounds, duration_s)
         cost, measured = limits.measure(store, plan)
         print("\n".join(limits.table(cost, plan, measured)))
+
+
+@app.command(name="exact")
+def run_exact(*, bundled: Bundled = BUNDLED, queries: int = 40, seed: int = 1) -> None:
+    """Answer exactly, beside comparing with every row.
+
+    Parameters
+    ----------
+    queries
+        Of each kind.
+    seed
+        Of who asks.
+    """
+    with bundled.stored() as store:
+        print("\n".join(exact.table(exact.measure(store, queries, seed))))
 
 
 @app.command(name="titles")

@@ -62,6 +62,12 @@ class Allowed:
         return np.packbits(self.mask(n_rows), bitorder="little")
 
 
+def within(bitmap: Bitmap, rows: Rows) -> npt.NDArray[np.bool_]:
+    """Return of each of ``rows`` whether its bit is set; shape ``(n,)``."""
+    inside: npt.NDArray[np.bool_] = (bitmap[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1 == 1
+    return inside
+
+
 def allowed_rows(bundle: Bundle, seeker: Seeker, target: Target, wanted: Filter) -> Allowed:
     """Return which rows of the ``target`` side may be returned to ``seeker``.
 

@@ -17,16 +17,8 @@ from ilk.bundle.contents import Ratings, Side
 from ilk.expectation import is_needed
 from ilk.found import FoundNeighbors
 from ilk.plan import Plan, make_plan
-from ilk.search import (
-    KEPT_BEYOND,
-    ROUNDING,
-    Found,
-    fetch_count,
-    index_pays,
-    n_looked_at,
-    reaching,
-    settled,
-)
+from ilk.search import KEPT_BEYOND, fetch_count, index_pays, n_looked_at, reaching
+from ilk.settle import ROUNDING, Found, settled
 from ilk.space import Space, SpaceKey, n_well_known
 from ilk.types import ItemId, Neighbors, Query, Target, UserId
 from ilk.vectors import Float32Matrix, Float32Vector, Rows

@@ -11,12 +11,14 @@ import numpy as np
 
 from ilk.bundle import Bundle
 from ilk.errors import BundleCorrupt, IlkError
+from ilk.exact import search_exactly
 from ilk.explain import explain
 from ilk.found import FoundNeighbors
 from ilk.known import answer_known
 from ilk.plan import Plan, make_plan
 from ilk.rerank import rerank
-from ilk.search import Found, fetch_count, search_exactly, search_index, search_wider, through_index
+from ilk.search import fetch_count, search_index, search_wider, through_index
+from ilk.settle import Found
 from ilk.space import SpaceKey, likeness_vectors
 from ilk.types import Neighbor, Neighbors, Query, Shape, Shortfall, ShortfallReason
 

@@ -1,4 +1,4 @@
-"""Knows how a plan finds its rows: through the index, or by comparing with what is allowed.
+"""Knows how a plan finds its rows through the index, and when it finds them better without (`exact`).
 
 It refuses to know ids and answers. Whatever way is taken, equal scores come in the order of rows.
 """
@@ -6,21 +6,18 @@ It refuses to know ids and answers. Whatever way is taken, equal scores come in 
 import math
 from collections.abc import Collection, Sequence
 from itertools import pairwise
-from typing import TypeAlias
 
 import numpy as np
 
 from ilk.ann import IndexKind, RowNeighbors
-from ilk.bundle import Bundle
-from ilk.bundle.contents import ContentGroups
-from ilk.filters import Bitmap
+from ilk.exact import says_anything, tells_apart
+from ilk.filters import Bitmap, within
 from ilk.plan import Plan
+from ilk.settle import ROUNDING, Found, settle
 from ilk.space import Space
 from ilk.types import Target
 from ilk.vectors import Float32Vector, Rows, blend
 
-# Sums of float32 products that differ by less may be equal.
-ROUNDING = 4e-6
 # Candidate sets up to this size, or this share of the rows, are compared one by one.
 _EXACT_CANDIDATES = 2048
 _EXACT_SHARE = 0.05
@@ -32,8 +29,6 @@ _MAX_FETCHED = 4096
 _FETCHED_TOGETHER = 32
 # So many more rows than are looked at are kept: of most ties at the last place they show the end.
 KEPT_BEYOND = 8
-# Comparing with all rows, as they lie in memory, takes as long as with a quarter of them here and there.
-_COMPARED_AS_THEY_LIE = 4
 # Comparing with all rows takes as long as fetching one in so many by codes, with true scores (ADR 9).
 _FETCHED_AS_ALL = 6
 # A tie that reaches the end of what was found is looked for again, so many times as far, where comparing
@@ -41,15 +36,12 @@ _FETCHED_AS_ALL = 6
 _WIDER = 16
 _WIDER_FROM_ROWS = 50_000
 
-# Rows and scores, best first.
-Found: TypeAlias = tuple[list[int], list[float]]
-
 
 def through_index(plan: Plan) -> bool:
     """Whether the index answers best: not for small sets, nor where everything ties."""
     if plan.effort is None or not plan.n_wanted:
         return False
-    if not index_pays(plan) or not _tells_apart(plan):
+    if not index_pays(plan) or not tells_apart(plan):
         return False
     if plan.needs_bitmap:
         few = max(_EXACT_CANDIDATES, _EXACT_SHARE * len(plan.space))
@@ -57,24 +49,13 @@ def through_index(plan: Plan) -> bool:
             return False
     if plan.query.target is Target.USERS and len(plan.space) >= _WIDER_FROM_ROWS:
         return True
-    return plan.content_weight < 1 and _says_anything(plan.seeker.collaborative)
+    return plan.content_weight < 1 and says_anything(plan.seeker.collaborative)
 
 
 def index_pays(plan: Plan) -> bool:
     """Whether true scores of what the index finds cost less than those of all rows."""
     space = plan.space
     return not space.index.kind.has_codes or fetch_count(plan) * _FETCHED_AS_ALL < len(space)
-
-
-def _tells_apart(plan: Plan) -> bool:
-    """Whether any two rows may score differently."""
-    by_factors = plan.content_weight < 1 and _says_anything(plan.seeker.collaborative)
-    return by_factors or (plan.content_weight > 0 and bool(plan.seeker.content.any()))
-
-
-def _says_anything(factors: Float32Vector) -> bool:
-    # The first factor of a vector that is not zero is hardly ever zero: cheaper than asking all.
-    return bool(factors.item(0) or factors.any())
 
 
 def search_index(space: Space, plans: Sequence[Plan], wider: int = 1) -> list[Found | None]:
@@ -159,20 +140,20 @@ def _keep_allowed(rows: Rows, scores: Float32Vector, plan: Plan) -> Found | None
         return _settle_tie(plan, rows, scores, some_scores[n_wanted - 1])
     some_rows, some_scores = some_rows[:n_wanted], some_scores[:n_wanted]
     if any(above - below < ROUNDING for above, below in pairwise(some_scores)):
-        return _settle(plan, np.array(some_rows, dtype=np.int64))
+        return settle(plan, np.array(some_rows, dtype=np.int64))
     return some_rows, some_scores
 
 
 def _within(bitmap: Bitmap, rows: Rows, scores: Float32Vector) -> tuple[Rows, Float32Vector]:
     rows = rows[rows >= 0]
-    inside = (bitmap[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1 == 1
+    inside = within(bitmap, rows)
     return rows[inside], scores[: len(rows)][inside]
 
 
 def _settle_tie(plan: Plan, rows: Rows, scores: Float32Vector, last: float) -> Found | None:
     """Return the best of all that reaches the last place; None if more may than was found."""
     reached = reaching(rows, scores, last, plan.allowed.excluded)
-    return None if reached is None else _settle(plan, reached)
+    return None if reached is None else settle(plan, reached)
 
 
 def reaching(
@@ -187,79 +168,3 @@ def reaching(
     if reach[-1]:
         return None
     return np.array([row for row in rows[reach].tolist() if row not in excluded], dtype=np.int64)
-
-
-def _settle(plan: Plan, rows: Rows) -> Found:
-    seeker = plan.seeker
-    parts = seeker.collaborative, seeker.content
-    return settled(plan.space, rows, *parts, plan.content_weight, plan.n_wanted)
-
-
-def settled(
-    space: Space,
-    rows: Rows | list[int],
-    collaborative: Float32Vector,
-    content: Float32Vector,
-    content_weight: float,
-    n_wanted: int,
-) -> Found:
-    """Return the best ``n_wanted`` of ``rows`` by scores summed in float64, equal ones by row.
-
-    Sums in float32 depend on the order of additions, which depends on what else is in the search;
-    sums in float64 round to the same float32, so that every page sees the same ties.
-    """
-    rows = np.asarray(rows, dtype=np.int64)
-    parts = collaborative.astype(np.float64), content.astype(np.float64)
-    scores = space.scores(rows, *parts, content_weight)
-    order = np.lexsort((rows, -scores))[:n_wanted]
-    return rows[order].tolist(), scores[order].tolist()
-
-
-def search_exactly(bundle: Bundle, plan: Plan) -> Found:
-    """Compare with every allowed row; equal scores come in the order of rows."""
-    if not plan.n_wanted:
-        return [], []
-    if not _tells_apart(plan):
-        first = plan.allowed.first_rows(plan.n_wanted, len(plan.space))
-        return first, [0.0] * len(first)
-    pure_content = plan.content_weight == 1 or not plan.seeker.collaborative.any()
-    on_items = plan.query.target is Target.ITEMS
-    if pure_content and on_items and plan.allowed.bitmap is None:
-        return _search_groups(bundle.content_groups, plan)
-    seeker, allowed, n_rows = plan.seeker, plan.allowed, len(plan.space)
-    rows = None if allowed.bitmap is None else allowed.rows(n_rows)
-    many = rows is None or _COMPARED_AS_THEY_LIE * len(rows) > n_rows
-    parts = seeker.collaborative, seeker.content, plan.content_weight
-    scores = plan.space.scores(None if many else rows, *parts)
-    if rows is None:
-        scores[list(allowed.excluded)] = -np.inf
-    elif many:
-        scores = scores[rows]
-    floor = np.partition(scores, -plan.n_wanted)[-plan.n_wanted] - ROUNDING
-    reached = np.flatnonzero(scores >= floor)
-    return _settle(plan, reached if rows is None else rows[reached])
-
-
-def _search_groups(groups: ContentGroups, plan: Plan) -> Found:
-    """Compare with each distinct content vector once, then open the best groups, ties together."""
-    scores = np.float32(plan.content_weight) * (groups.vectors @ plan.seeker.content)
-    n_needed = plan.n_wanted + len(plan.allowed.excluded)
-    # Every group has a member, so the groups that reach the n-th best score are enough; most have more.
-    n_best = min(n_needed, len(scores))
-    best = scores.argpartition(-n_best)[-n_best:]
-    best = best[scores[best].argsort()[::-1]]
-    n_members = np.cumsum(groups.indptr[best + 1] - groups.indptr[best])
-    last = best[min(int(np.searchsorted(n_members, n_needed)), n_best - 1)]
-    reached = np.flatnonzero(scores >= scores[last])
-    # They rise within a group: of equal ones the first are wanted.
-    starts = groups.indptr[reached]
-    sizes = np.minimum(groups.indptr[reached + 1] - starts, n_needed)
-    rows = np.concatenate(
-        [groups.members[a : a + n] for a, n in zip(starts.tolist(), sizes.tolist(), strict=True)]
-    )
-    by_row = np.repeat(scores[reached], sizes)
-    order = np.lexsort((rows, -by_row))
-    if plan.allowed.excluded:
-        order = order[~np.isin(rows[order], list(plan.allowed.excluded))]
-    order = order[: plan.n_wanted]
-    return rows[order].tolist(), by_row[order].tolist()

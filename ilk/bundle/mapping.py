@@ -58,8 +58,9 @@ class Bundle:
         Keeps the version from being deleted while anybody has it open.
     title_names
         What titles are asked for by; None in bundles of before 30 November 2026.
-    ways
-        What the query path (`ilk.known`) has worked out for queries of each shape.
+    ways, bounds
+        What the query path has worked out for queries of each shape (`ilk.known`), and for exact ones
+        (`ilk.exact`).
     """
 
     manifest: Manifest
@@ -78,6 +79,7 @@ class Bundle:
     lease: Lease
     title_names: TitleNames | None = None
     ways: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+    bounds: dict[SpaceKey, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def version(self) -> str:
