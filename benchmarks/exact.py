@@ -57,7 +57,7 @@ def table(found: Sequence[Compared]) -> list[str]:
 
 def _compared(name: str, bundle: Bundle, queries: Sequence[Query]) -> Compared:
     ours, ms = _answers(bundle, queries)
-    with mock.patch("ilk.exact._MANY_ITEMS", _NEVER):
+    with mock.patch("ilk.space._MANY_ITEMS", _NEVER):
         theirs, all_ms = _answers(bundle, queries)
     alike = sum(one == other for one, other in zip(ours, theirs, strict=True)) / len(queries)
     return Compared(name, ms, all_ms, alike)

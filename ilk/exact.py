@@ -17,12 +17,8 @@ from ilk.vectors import Float32Vector, Rows
 
 # Comparing with all rows, as they lie in memory, takes as long as with a quarter of them here and there.
 _COMPARED_AS_THEY_LIE: Final = 4
-# Of so many items it pays to ask first which can be among the best.
-_MANY_ITEMS: Final = 20_000
 # Of fewer than this, compare with all that are allowed.
 _FEW_ALLOWED: Final = 4096
-# By likeness the factors of most are as long, and below this content weight most can be among the best.
-_LEAST_WEIGHT: Final = 0.3
 
 
 def search_exactly(bundle: Bundle, plan: Plan) -> Found:
@@ -36,18 +32,11 @@ def search_exactly(bundle: Bundle, plan: Plan) -> Found:
         if plan.content_weight == 1 or not plan.seeker.collaborative.any():
             if plan.allowed.bitmap is None:
                 return _search_groups(bundle.content_groups, plan)
-        elif _can_be_few(plan):
+        elif plan.allowed.n_allowed > _FEW_ALLOWED and plan.space.few_contend(plan.content_weight):
             contenders = Contest(bundle, plan).contenders()
             if contenders is not None:
                 return _best(plan, *contenders)
     return _best(plan, *_compared(plan))
-
-
-def _can_be_few(plan: Plan) -> bool:
-    """Whether it pays to ask which of the items can be among the best."""
-    if len(plan.space) < _MANY_ITEMS or plan.allowed.n_allowed <= _FEW_ALLOWED:
-        return False
-    return not plan.space.key.by_likeness or plan.content_weight >= _LEAST_WEIGHT
 
 
 def tells_apart(plan: Plan) -> bool:

@@ -13,7 +13,7 @@ from ilk.types import MAX_NEIGHBORS, ItemId, Query, Target, UserId
 from ilk.whom import Seeker, seek
 
 # More exclusions than this are cheaper as a bitmap than as over-fetched neighbors.
-_MAX_OVERFETCH = 512
+MAX_OVERFETCH = 512
 # Re-ranking chooses from this many: from more, diversity would choose what is like nothing.
 _POOL = 200
 
@@ -41,7 +41,7 @@ class Plan:
     @property
     def needs_bitmap(self) -> bool:
         """Whether exclusions cannot be met by fetching a few rows more and dropping them."""
-        return self.allowed.bitmap is not None or len(self.allowed.excluded) > _MAX_OVERFETCH
+        return self.allowed.bitmap is not None or len(self.allowed.excluded) > MAX_OVERFETCH
 
 
 def make_plan(bundle: Bundle, query: Query) -> Plan:
@@ -63,7 +63,7 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
         # One pool for all pages within it, or they would overlap.
         wanted = _POOL if wanted <= _POOL else MAX_NEIGHBORS
     if accuracy is not None and accuracy.exact:
-        effort = space.index.exhaustive_effort
+        effort = space.exhaustive_effort(weight)
     else:
         recall = bundle.manifest.default_recall if accuracy is None else accuracy.recall
         if allowed.bitmap is not None:

@@ -41,6 +41,10 @@ _MOST_HELD_BYTES = 40 << 20
 _SHALLOW, _DEEPER = 10, 100
 # Content weights and recalls are the callers' to choose: so many are remembered.
 _MOST_PROMISED = 1024
+# Of so many items it pays to ask which can be among the best before any is compared with.
+_MANY_ITEMS = 20_000
+# By likeness the factors of most are as long, and below this content weight most can be.
+_LEAST_WEIGHT = 0.3
 # Of those who ask, in falling order of positives, the first one in so many are well known.
 _WELL_KNOWN = 10
 
@@ -216,11 +220,21 @@ class Space:
             self.promised[sought] = effort
         return effort
 
+    def exhaustive_effort(self, content_weight: float) -> int | None:
+        """Return the effort at which the index compares all rows; None if few need be compared with."""
+        return None if self.few_contend(content_weight) else self.index.exhaustive_effort
+
+    def few_contend(self, content_weight: float) -> bool:
+        """Whether most likely few rows can be among the best, whoever asks (`ilk.contest`)."""
+        if self.key.target is not Target.ITEMS or len(self) < _MANY_ITEMS:
+            return False
+        return not self.key.by_likeness or content_weight >= _LEAST_WEIGHT
+
     def _least_effort(self, content_weight: float, recall: float, column: int) -> int | None:
         for effort, measured in self.efforts:
             if _holds(measured, content_weight, recall, column):
                 return effort
-        return self.index.exhaustive_effort
+        return self.exhaustive_effort(content_weight)
 
 
 def n_well_known(n_rows: int) -> int:

@@ -7,8 +7,9 @@ share of what comparing with all rows does.
 
 from ilk.ann import IndexSpec, least_us
 from ilk.bundle import Bundle
+from ilk.plan import MAX_OVERFETCH
 from ilk.space import SPACE_KEYS, SpaceKey, n_well_known
-from ilk.types import NO_FILTER, Examples, ItemId, Profile, Query, Target, Text, UserId, Whom
+from ilk.types import Examples, ItemId, Profile, Query, Target, Text, UserId, Whom
 from server.titles import MOST_COMPARED
 
 # What finding and writing down one neighbor takes, in the time of multiplications.
@@ -19,6 +20,8 @@ _PER_COMPARED_TITLE = 10_000
 _PER_TITLE = 100
 # What a query takes however small the bundle is.
 PER_QUERY = 50_000
+# Where few rows can be among the best, one in so many is compared with at the most, or nearly.
+_COMPARED_OF_FEW = 4
 # Shapes of queries are the callers' to choose: so many are remembered.
 _MOST_SHAPES = 1024
 _OF_ITEMS = (ItemId, Examples, Text)
@@ -94,22 +97,35 @@ class Costs:
         kind = Target.ITEMS if isinstance(query.whom, _OF_ITEMS) else Target.USERS
         key = SpaceKey(query.target, kind is query.target)
         space, manifest = self._bundle.spaces[key], self._bundle.manifest
-        every, accuracy, weight = len(space) * space.index.dim, query.accuracy, query.content_weight
-        # A filter, and whatever is re-ranked, may need every row.
-        if query.filter is not NO_FILTER or query.diversity or query.popularity_penalty:
-            return every
-        if accuracy is not None and accuracy.exact:
+        weight = query.content_weight
+        if weight is None:
+            weight = manifest.default_content_weight
+        every, accuracy = len(space) * space.index.dim, query.accuracy
+        if space.few_contend(weight):
+            every //= _COMPARED_OF_FEW
+        if _may_need_all(query):
             return every
         # Whoever must not be told of what it names is given neighbors from deeper down.
         wanted = query.neighbor_count + query.offset if query.shape else len(space)
         effort = space.effort(
-            manifest.default_content_weight if weight is None else weight,
+            weight,
             manifest.default_recall if accuracy is None else accuracy.recall,
             wanted,
             well_known=well_known,
         )
         # No effort: all rows are compared.
         return every if effort is None else self._by_effort[key].get(effort, every)
+
+
+def _may_need_all(query: Query) -> bool:
+    """Whether the index may not answer: little may pass a filter, and much be re-ranked."""
+    wanted = query.filter
+    if query.accuracy is not None and query.accuracy.exact:
+        return True
+    if query.diversity or query.popularity_penalty:
+        return True
+    few_pass = wanted.on_content or bool(wanted.include_ids)
+    return few_pass or len(wanted.exclude_ids) > MAX_OVERFETCH
 
 
 def _by_effort(bundle: Bundle, key: SpaceKey) -> dict[int, int]:

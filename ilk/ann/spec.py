@@ -37,7 +37,7 @@ _MOST_PLACED_LISTS: Final = 8192
 _FETCHED_PER_LIST: Final = 8
 _FULLY_FETCHED_LISTS: Final = 192
 # The blends that the two partitions of IVFPQ2 are made for, as shares of the content.
-_EMPHASES: Final = (0.08, 0.6)
+_EMPHASES: Final = (0.08, 0.8)
 # An effort is how hard to search, and above these bits in which partition.
 _PARTITION_BITS: Final = 16
 
@@ -148,13 +148,13 @@ class IndexSpec:
 
         The first is what faiss's guidelines say; beyond, a query would compare with ever longer lists.
         Codes of four bits for two dimensions are so quick to compare that long lists, ``√n`` of them,
-        serve better. Where each dimension has a code there are ``4 √n`` up to 4,096, then ``2 √n``.
+        serve better. Where each dimension has a code there are ``4 √n`` up to 4,096, then ``2.6 √n``.
         """
         if self.kind.has_nibbles:
             # What tells a vector from its list is learnt from lists that are all compared.
             most = MOST_COMPARED_LISTS if self.kind is IndexKind.IVF_PQ else _MOST_PLACED_LISTS
             root = math.isqrt(n_rows)
-            short = max(2 * root, min(4 * root, _SHORT_LISTS))
+            short = max(13 * root // 5, min(4 * root, _SHORT_LISTS))
             usual = min(root if self.dims_per_code > 1 else short, most)
         else:
             usual = max(1, int(4 * n_rows**0.5), n_rows // _ROWS_PER_LIST)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ilk import contest, exact
+from ilk import contest, exact, space
 from ilk.bundle import Bundle
 from ilk.contest import Bounds, Contest
 from ilk.plan import make_plan
@@ -44,8 +44,9 @@ FILTERS = {
 def crowd(world: "World", monkeypatch: pytest.MonkeyPatch) -> Iterator[Oracle]:
     """Return a bundle of 3,600 items, of which few are many here."""
     oracle = world("crowd-PQ")
-    for name in ("_MANY_ITEMS", "_FEW_ALLOWED", "_LEAST_WEIGHT"):
-        monkeypatch.setattr(exact, name, 0)
+    for name in ("_MANY_ITEMS", "_LEAST_WEIGHT"):
+        monkeypatch.setattr(space, name, 0)
+    monkeypatch.setattr(exact, "_FEW_ALLOWED", 0)
     monkeypatch.setattr(contest, "_FIRST_COMPARED", (16, 64))
     monkeypatch.setattr(contest, "_SAMPLED", 4)
     # However many can be: else the test would not tell what they answer.
@@ -70,7 +71,7 @@ def whoever(bundle: Bundle, rng: np.random.Generator) -> list[Whom]:
 def asked(query: Query, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Neighbors:
     """Return the answer of comparing with all."""
     with monkeypatch.context() as patch:
-        patch.setattr(exact, "_MANY_ITEMS", 1 << 40)
+        patch.setattr(space, "_MANY_ITEMS", 1 << 40)
         return answer(bundle, query)
 
 

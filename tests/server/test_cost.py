@@ -75,7 +75,9 @@ def test_a_search_costs_what_was_measured_of_the_least_effort_that_holds(listed:
         {"accuracy": EXACT},
         {"accuracy": Accuracy.at_recall(0.999)},
         {"content_weight": 0.7},
-        {"filter": Filter(exclude_seen=True)},
+        {"filter": Filter(any_genres=("Drama",))},
+        {"filter": Filter(include_ids=("the-matrix-1999",))},
+        {"filter": Filter(exclude_ids=tuple(map(str, range(600))))},
         {"diversity": 0.5},
         {"popularity_penalty": 0.5},
     ],
@@ -86,6 +88,31 @@ def test_what_may_be_compared_with_every_row_costs_every_row(
 ) -> None:
     query = Query(UserId("1"), content_weight=0.1, accuracy=CHEAP)
     assert of_search(listed, replace(query, **more)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "wanted", [Filter(exclude_seen=True), Filter(exclude_ids=("a", "b"))], ids=str
+)
+def test_what_only_passes_over_a_few_costs_what_the_index_takes(
+    listed: Bundle, wanted: Filter
+) -> None:
+    query = Query(UserId("1"), content_weight=0.1, accuracy=CHEAP, filter=wanted)
+    assert of_search(listed, query) == pytest.approx(0.25, abs=0.01)
+
+
+def test_where_few_can_be_among_the_best_that_is_what_an_exact_answer_costs(
+    listed: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = Query(UserId("1"), content_weight=0.1, accuracy=EXACT)
+    every = Costs(listed).of(query)
+    monkeypatch.setattr("ilk.space._MANY_ITEMS", len(listed.items))
+    space = listed.spaces[AFFINITY]
+    assert every - Costs(listed).of(query) == pytest.approx(
+        0.75 * len(space) * space.index.dim, abs=1
+    )
+    # By likeness nearly all can be, unless content weighs more.
+    alike = replace(query, whom=ItemId("the-matrix-1999"))
+    assert Costs(listed).of(alike) > Costs(listed).of(replace(alike, content_weight=0.5))
 
 
 def test_each_is_told_by_the_space_that_is_searched(listed: Bundle) -> None:
