@@ -191,7 +191,10 @@ class Space:
         if rows.item(rows.argmax()) >= n:
             raise BundleCorrupt(f"{self.key.name}: the index found rows that are not there")
         scores = inner_products(self.factors, queries[:, :n_factors], rows)
-        scores += inner_products(self.content, queries[:, n_factors : self.index.dim], rows)
+        by_content = queries[:, n_factors : self.index.dim]
+        # Looking for a content weight costs as much as it saves for one query.
+        if len(queries) == 1 or by_content.any():
+            scores += inner_products(self.content, by_content, rows)
         return best_of(rows, scores, rows.shape[1])
 
     def effort(
