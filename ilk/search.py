@@ -53,9 +53,12 @@ def through_index(plan: Plan) -> bool:
 
 
 def index_pays(plan: Plan) -> bool:
-    """Whether true scores of what the index finds cost less than those of all rows."""
+    """Whether true scores of what the index finds cost less than an exact answer does."""
     space = plan.space
-    return not space.index.kind.has_codes or fetch_count(plan) * _FETCHED_AS_ALL < len(space)
+    if not space.index.kind.has_codes:
+        return True
+    exactly = space.exact_share(plan.content_weight) * len(space)
+    return fetch_count(plan) * _FETCHED_AS_ALL < exactly
 
 
 def search_index(space: Space, plans: Sequence[Plan], wider: int = 1) -> list[Found | None]:
@@ -114,7 +117,7 @@ def fetch_count(plan: Plan) -> int:
     if allowed.bitmap is not None and space.index.kind is not IndexKind.FLAT:
         n_wanted = math.ceil(_FILTER_MARGIN * n_wanted * len(space) / max(allowed.n_allowed, 1))
     # One more than wanted shows whether the last place is a tie.
-    n_fetched = space.index.kind.candidates(n_wanted, plan.effort or 0) + 1
+    n_fetched = space.index.candidates(n_wanted, plan.effort or 0) + 1
     if not (plan.needs_bitmap and space.index.kind is IndexKind.FLAT):
         n_fetched += len(allowed.excluded)
     return min(-(-n_fetched // _FETCHED_TOGETHER) * _FETCHED_TOGETHER, len(space))

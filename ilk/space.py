@@ -41,10 +41,13 @@ _MOST_HELD_BYTES = 40 << 20
 _SHALLOW, _DEEPER = 10, 100
 # Content weights and recalls are the callers' to choose: so many are remembered.
 _MOST_PROMISED = 1024
-# Of so many items it pays to ask which can be among the best before any is compared with.
+# Of so many items it pays to ask which can be among the best before any is compared with (ADR 26).
 _MANY_ITEMS = 20_000
 # By likeness the factors of most are as long, and below this content weight most can be.
 _LEAST_WEIGHT = 0.3
+# An exact answer then takes so much of what comparing with all does, times what content leaves.
+_SHARE_BY_AFFINITY, _SHARE_BY_LIKENESS = 0.4, 0.8
+_LEAST_SHARE = 0.03
 # Of those who ask, in falling order of positives, the first one in so many are well known.
 _WELL_KNOWN = 10
 
@@ -152,8 +155,7 @@ class Space:
 
         ``queries`` are blended, of shape ``(n_queries, n_factors + dim_content)``; ``k <= len(self)``.
         """
-        n_fetched = min(self.index.kind.candidates(k, effort), len(self))
-        return self.best(queries, n_fetched, k, effort)
+        return self.best(queries, self.index.candidates(k, effort), k, effort)
 
     def best(
         self, queries: Float32Matrix, n_fetched: int, n_best: int, effort: int
@@ -192,8 +194,7 @@ class Space:
             raise BundleCorrupt(f"{self.key.name}: the index found rows that are not there")
         scores = inner_products(self.factors, queries[:, :n_factors], rows)
         by_content = queries[:, n_factors : self.index.dim]
-        # Looking for a content weight costs as much as it saves for one query.
-        if len(queries) == 1 or by_content.any():
+        if by_content.any():
             scores += inner_products(self.content, by_content, rows)
         return best_of(rows, scores, rows.shape[1])
 
@@ -232,6 +233,13 @@ class Space:
         if self.key.target is not Target.ITEMS or len(self) < _MANY_ITEMS:
             return False
         return not self.key.by_likeness or content_weight >= _LEAST_WEIGHT
+
+    def exact_share(self, content_weight: float) -> float:
+        """Return about what share of comparing with all rows an exact answer takes."""
+        if not self.few_contend(content_weight):
+            return 1.0
+        most = _SHARE_BY_LIKENESS if self.key.by_likeness else _SHARE_BY_AFFINITY
+        return max(most * (1 - content_weight), _LEAST_SHARE)
 
     def _least_effort(self, content_weight: float, recall: float, column: int) -> int | None:
         for effort, measured in self.efforts:

@@ -20,8 +20,6 @@ _PER_COMPARED_TITLE = 10_000
 _PER_TITLE = 100
 # What a query takes however small the bundle is.
 PER_QUERY = 50_000
-# Where few rows can be among the best, one in so many is compared with at the most, or nearly.
-_COMPARED_OF_FEW = 4
 # Shapes of queries are the callers' to choose: so many are remembered.
 _MOST_SHAPES = 1024
 _OF_ITEMS = (ItemId, Examples, Text)
@@ -101,8 +99,7 @@ class Costs:
         if weight is None:
             weight = manifest.default_content_weight
         every, accuracy = len(space) * space.index.dim, query.accuracy
-        if space.few_contend(weight):
-            every //= _COMPARED_OF_FEW
+        every = int(every * space.exact_share(weight))
         if _may_need_all(query):
             return every
         # Whoever must not be told of what it names is given neighbors from deeper down.

@@ -58,7 +58,8 @@ def query_us(
         Rows compared by one query, as :func:`counting` counts them; Flat and PQ compare all.
     """
     (n_rows, dim), kind = shape, spec.kind
-    n_fetched = min(kind.candidates(k, effort), n_rows)
+    rows_per_list = n_rows / spec.lists(n_rows) if kind.has_lists else 0
+    n_fetched = min(kind.candidates(k, effort, rows_per_list), n_rows)
     if kind is IndexKind.FLAT:
         spent = _CALL + n_rows * dim * _VALUE
     elif kind is IndexKind.PQ:

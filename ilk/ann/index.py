@@ -178,6 +178,11 @@ class Index:
         part = self._parts[partition(effort)]
         return part.n_listed(widened(queries, self.width), searched(effort))
 
+    def candidates(self, n_wanted: int, effort: int) -> int:
+        """Return how many rows to fetch so that the best ``n_wanted`` are among them; at most all."""
+        n_lists = self._inner.nlist if self.kind.has_lists else 1
+        return min(self.kind.candidates(n_wanted, effort, self.n_rows / n_lists), self.n_rows)
+
     @property
     def vectors(self) -> Float32Matrix | None:
         """The vectors of the rows, shape ``(n_rows, width)``, read-only, where the index is no more."""

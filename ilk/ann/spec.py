@@ -36,6 +36,8 @@ _MOST_PLACED_LISTS: Final = 8192
 # mostly by factors hold so much apart that of many the nearest few rows of each are enough (ADR 22).
 _FETCHED_PER_LIST: Final = 8
 _FULLY_FETCHED_LISTS: Final = 192
+# Of long lists made by content one row in so many is: to open another list would cost more.
+_ROWS_FETCHED_OF: Final = 76
 # The blends that the two partitions of IVFPQ2 are made for, as shares of the content.
 _EMPHASES: Final = (0.08, 0.8)
 # An effort is how hard to search, and above these bits in which partition.
@@ -81,8 +83,11 @@ class IndexKind(str, enum.Enum):
         lanes = _SCALAR_LANES if self is IndexKind.IVF_SQ else lanes
         return -(-dim // lanes) * lanes
 
-    def candidates(self, n_wanted: int, effort: int) -> int:
-        """Return how many rows to fetch so that the best ``n_wanted`` are among them."""
+    def candidates(self, n_wanted: int, effort: int, rows_per_list: float = 0) -> int:
+        """Return how many rows to fetch so that the best ``n_wanted`` are among them.
+
+        ``rows_per_list`` is how many rows a list has on average, where there are lists.
+        """
         if self is IndexKind.PQ:
             return max(effort * n_wanted, 4 * effort)
         if self is IndexKind.IVF_PQ:
@@ -90,9 +95,11 @@ class IndexKind(str, enum.Enum):
             # shows a tie, efforts of many lists fetch just what a search is rounded up to.
             return max(8 * n_wanted, 120, effort + 95)
         if self is IndexKind.IVF_PQ_2:
-            n_lists, n_beyond = searched(effort), 0
-            if not partition(effort):
-                n_beyond = max(n_lists - _FULLY_FETCHED_LISTS, 0)
+            n_lists = searched(effort)
+            if partition(effort):
+                of_each = max(_FETCHED_PER_LIST, int(rows_per_list / _ROWS_FETCHED_OF))
+                return 4 * n_wanted + of_each * n_lists
+            n_beyond = max(n_lists - _FULLY_FETCHED_LISTS, 0)
             return 4 * n_wanted + _FETCHED_PER_LIST * (n_lists - n_beyond) + n_beyond
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
 
