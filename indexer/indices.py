@@ -11,6 +11,7 @@ import numpy as np
 from ilk.ann import Index, IndexKind, IndexSpec
 from ilk.bundle.manifest import IndexRecord
 from ilk.space import SpaceKey
+from ilk.types import Target
 from ilk.vectors import Float32Matrix
 from indexer.bench import PART_ROWS, Bench
 from indexer.measuring import Measured, completed, measure
@@ -33,6 +34,8 @@ _TRIED = (
     (IndexSpec(IndexKind.IVF_PQ_2, dims_per_code=1), 500_000, 1 << 62),
     (IndexSpec(IndexKind.HNSW), 20_000, 50_000),
 )
+# The blend that lists of content are made for: that of users varies half as much as that of items (ADR 22).
+_CONTENT_EMPHASIS = {Target.ITEMS: 0.8, Target.USERS: 0.9}
 # Kinds that take long to build are first tried on a part of the rows: all cost no less.
 _SLOW_TO_BUILD = frozenset({IndexKind.HNSW})
 
@@ -115,7 +118,7 @@ def _candidates(
     some = small or [min(tried, key=lambda spec: spec.bytes_per_row(dim))]
     by_direction = key.by_likeness
     return [
-        replace(spec, n_factors=n_factors)
+        replace(spec, n_factors=n_factors, content_emphasis=_CONTENT_EMPHASIS[key.target])
         if spec.kind is IndexKind.IVF_PQ_2
         else replace(spec, by_direction=by_direction)
         for spec in some

@@ -38,8 +38,8 @@ _FETCHED_PER_LIST: Final = 8
 _FULLY_FETCHED_LISTS: Final = 192
 # Of long lists made by content one row in so many is: to open another list would cost more.
 _ROWS_FETCHED_OF: Final = 76
-# The blends that the two partitions of IVFPQ2 are made for, as shares of the content.
-_EMPHASES: Final = (0.08, 0.8)
+# The blend that the first partition of IVFPQ2 is made for, as the share of the content.
+_TASTE_EMPHASIS: Final = 0.08
 # An effort is how hard to search, and above these bits in which partition.
 _PARTITION_BITS: Final = 16
 
@@ -128,6 +128,8 @@ class IndexSpec:
         Dimensions for each code of four bits: with one, half as many candidates hold as much.
     n_factors
         The dimensions that are factors come first, the rest is content: IVFPQ2 tells them apart.
+    content_emphasis
+        The blend that the second partition of IVFPQ2 is made for, as the share of the content.
     """
 
     kind: IndexKind = IndexKind.FLAT
@@ -135,6 +137,7 @@ class IndexSpec:
     by_direction: bool = False
     dims_per_code: int = DIMS_PER_CODE
     n_factors: int = 0
+    content_emphasis: float = 0.8
 
     def describe(self, n_rows: int, dim: int) -> str:
         """Return the index's name in faiss's own shorthand, such as ``IVF256,Flat``."""
@@ -214,7 +217,9 @@ class IndexSpec:
     @property
     def emphases(self) -> tuple[float | None, ...]:
         """The content weight that each partition is made for; None: vectors are taken as they are."""
-        return _EMPHASES if self.kind is IndexKind.IVF_PQ_2 else (None,)
+        if self.kind is not IndexKind.IVF_PQ_2:
+            return (None,)
+        return _TASTE_EMPHASIS, self.content_emphasis
 
     def scales(self, emphasis: float, width: int) -> Float32Vector:
         """Return what each dimension is multiplied by for a partition, shape ``(width,)``."""
