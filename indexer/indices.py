@@ -34,7 +34,7 @@ _TRIED = (
     (IndexSpec(IndexKind.IVF_PQ_2, dims_per_code=1), 500_000, 1 << 62),
     (IndexSpec(IndexKind.HNSW), 20_000, 50_000),
 )
-# The blend that lists of content are made for: that of users varies half as much as that of items (ADR 22).
+# The blend that lists of content are made for: of users it varies half as much as of items (ADR 22).
 _CONTENT_EMPHASIS = {Target.ITEMS: 0.8, Target.USERS: 0.9}
 # Kinds that take long to build are first tried on a part of the rows: all cost no less.
 _SLOW_TO_BUILD = frozenset({IndexKind.HNSW})

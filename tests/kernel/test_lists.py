@@ -257,3 +257,12 @@ def test_so_they_are_where_lists_are_found_through_lists(
     for effort in (4, 64, IndexSpec(kind).lists(N_ROWS)):
         _, n_compared = counting(lambda e=effort: index.nearest(queries, 10, e))  # type: ignore[misc]
         assert index.n_listed(queries, effort) == n_compared
+
+
+def test_of_long_lists_made_by_content_more_rows_are_looked_at() -> None:
+    first, second = 64, (1 << 16) + 64
+    kind = IndexKind.IVF_PQ_2
+    short = [kind.candidates(10, effort, 250) for effort in (first, second)]
+    long = [kind.candidates(10, effort, 1220) for effort in (first, second)]
+    assert short == [552, 552]
+    assert long == [552, 1064]

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ilk import contest, exact, space
+from ilk import contest, exact, search, space
 from ilk.bundle import Bundle
 from ilk.contest import Bounds, Contest
 from ilk.plan import make_plan
 from ilk.query import answer
+from ilk.space import SpaceKey
 from ilk.types import (
     EXACT,
+    Accuracy,
     Examples,
     Filter,
     ItemId,
@@ -21,6 +23,7 @@ from ilk.types import (
     Profile,
     Query,
     Rating,
+    Target,
     UserId,
     Whom,
 )
@@ -121,3 +124,25 @@ def test_no_factor_is_longer_than_its_bound(crowd: Oracle) -> None:
     for group, longest in enumerate(bounds.longest.tolist()):
         members = groups.members[groups.indptr[group] : groups.indptr[group + 1]]
         assert longest == bounds.lengths[members].max()
+
+
+def test_an_exact_answer_is_given_where_it_costs_less_than_the_index(
+    world: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = world("crowd-IVFPQ2").bundle
+    item_space = bundle.spaces[SpaceKey(Target.ITEMS, by_likeness=False)]
+    asked = Query(
+        UserId(bundle.users.vocabulary.id_of(700)),
+        content_weight=0.9,
+        accuracy=Accuracy.at_recall(0.9),
+    )
+    light = replace(asked, content_weight=0.1)
+    assert item_space.exact_share(0.9) == 1
+    monkeypatch.setattr(space, "_MANY_ITEMS", 0)
+    assert item_space.exact_share(0.9) < item_space.exact_share(0.1) < 0.5
+    plans = [make_plan(bundle, query) for query in (asked, light)]
+    # As many as lists of a larger catalogue would bring.
+    few, many = (0.03 * len(bundle.items), 0.3 * len(bundle.items))
+    for n_fetched, pays in ((few / 12, [True, True]), (many / 12, [False, True])):
+        monkeypatch.setattr(search, "fetch_count", lambda _, n=n_fetched: n)
+        assert [search.index_pays(plan) for plan in plans] == pays
