@@ -171,11 +171,13 @@ class Space:
             return self.index.nearest(queries, n_best)
         found = self.index.nearest(queries, n_fetched, effort)
         if self.index.kind.has_codes:
-            found = self.rescored(queries, found)
+            return self.rescored(queries, found, n_best)
         return RowNeighbors(found.rows[:, :n_best], found.scores[:, :n_best])
 
-    def rescored(self, queries: Float32Matrix, candidates: RowNeighbors) -> RowNeighbors:
-        """Return candidates with their true scores, best first.
+    def rescored(
+        self, queries: Float32Matrix, candidates: RowNeighbors, n_best: int
+    ) -> RowNeighbors:
+        """Return the best of some candidates with their true scores, best first.
 
         Parameters
         ----------
@@ -196,7 +198,7 @@ class Space:
         by_content = queries[:, n_factors : self.index.dim]
         if by_content.any():
             scores += inner_products(self.content, by_content, rows)
-        return best_of(rows, scores, rows.shape[1])
+        return best_of(rows, scores, n_best)
 
     def effort(
         self,

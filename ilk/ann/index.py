@@ -25,6 +25,8 @@ from ilk.vectors import Float32Matrix, Float32Vector, Rows
 
 # Rows are put in their places a part at a time: wide copies of all would not fit.
 _CHUNK_ROWS: Final = 1 << 18
+# Of so many scores the best are taken out before they are sorted.
+_MANY_SORTED: Final = 512
 
 
 class RowNeighbors(NamedTuple):
@@ -234,7 +236,14 @@ def inner_products(
 
 def best_of(rows: Rows, scores: npt.NDArray[np.float32], n_best: int) -> RowNeighbors:
     """Return the ``n_best`` of highest score of each query, best first; both shape ``(n, k)``."""
-    order = scores.argsort(axis=1)[:, : -n_best - 1 : -1]
+    k = scores.shape[1]
+    if k >= _MANY_SORTED and n_best < k:
+        best = _taken(rows, scores, scores.argpartition(k - n_best, axis=1)[:, k - n_best :])
+        return best_of(*best, n_best)
+    return _taken(rows, scores, scores.argsort(axis=1)[:, : -n_best - 1 : -1])
+
+
+def _taken(rows: Rows, scores: npt.NDArray[np.float32], order: Rows) -> RowNeighbors:
     if len(order) > 1:
         order = order + np.arange(0, scores.size, scores.shape[1])[:, None]
     return RowNeighbors(rows.take(order), scores.take(order))

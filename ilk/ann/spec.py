@@ -37,7 +37,7 @@ _MOST_PLACED_LISTS: Final = 8192
 _FETCHED_PER_LIST: Final = 8
 _FULLY_FETCHED_LISTS: Final = 192
 # Of long lists made by content one row in so many is: to open another list would cost more.
-_ROWS_FETCHED_OF: Final = 76
+_ROWS_FETCHED_OF: Final = 100
 # The blend that the first partition of IVFPQ2 is made for, as the share of the content.
 _TASTE_EMPHASIS: Final = 0.08
 # An effort is how hard to search, and above these bits in which partition.
@@ -137,7 +137,7 @@ class IndexSpec:
     by_direction: bool = False
     dims_per_code: int = DIMS_PER_CODE
     n_factors: int = 0
-    content_emphasis: float = 0.8
+    content_emphasis: float = 0.6
 
     def describe(self, n_rows: int, dim: int) -> str:
         """Return the index's name in faiss's own shorthand, such as ``IVF256,Flat``."""

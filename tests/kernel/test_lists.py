@@ -265,4 +265,4 @@ def test_of_long_lists_made_by_content_more_rows_are_looked_at() -> None:
     short = [kind.candidates(10, effort, 250) for effort in (first, second)]
     long = [kind.candidates(10, effort, 1220) for effort in (first, second)]
     assert short == [552, 552]
-    assert long == [552, 1064]
+    assert long == [552, 808]
