@@ -91,6 +91,23 @@ class Costs:
             cost += sum(map(len, folded_in)) * self._per_entry
         return cost + self._of_search(query, well_known=well_known)
 
+    def _n_passed_over(self, query: Query) -> int:
+        """Return how many rows a filter excludes, at the most."""
+        n_named, whom, bundle = len(query.filter.exclude_ids), query.whom, self._bundle
+        if not query.filter.exclude_seen:
+            return n_named
+        if type(whom) is UserId:
+            row, seen = bundle.users.vocabulary.row_of(whom.user_id), bundle.ratings_by_user
+        elif type(whom) is ItemId:
+            row, seen = bundle.items.vocabulary.row_of(whom.item_id), bundle.ratings_by_item
+        elif type(whom) is Profile:
+            return (
+                n_named + len(whom.ratings) + len(whom.liked_item_ids) + len(whom.disliked_item_ids)
+            )
+        else:
+            return len(bundle.users)
+        return n_named + (seen.count(row) if row >= 0 else 0)
+
     def _of_search(self, query: Query, *, well_known: bool | None) -> int:
         kind = Target.ITEMS if isinstance(query.whom, _OF_ITEMS) else Target.USERS
         key = SpaceKey(query.target, kind is query.target)
@@ -100,7 +117,7 @@ class Costs:
             weight = manifest.default_content_weight
         every, accuracy = len(space) * space.index.dim, query.accuracy
         every = int(every * space.exact_share(weight))
-        if _may_need_all(query):
+        if _may_need_all(query) or self._n_passed_over(query) > MAX_OVERFETCH:
             return every
         # Whoever must not be told of what it names is given neighbors from deeper down.
         wanted = query.neighbor_count + query.offset if query.shape else len(space)
@@ -116,13 +133,11 @@ class Costs:
 
 def _may_need_all(query: Query) -> bool:
     """Whether the index may not answer: little may pass a filter, and much be re-ranked."""
-    wanted = query.filter
     if query.accuracy is not None and query.accuracy.exact:
         return True
     if query.diversity or query.popularity_penalty:
         return True
-    few_pass = wanted.on_content or bool(wanted.include_ids)
-    return few_pass or len(wanted.exclude_ids) > MAX_OVERFETCH
+    return query.filter.on_content or bool(query.filter.include_ids)
 
 
 def _by_effort(bundle: Bundle, key: SpaceKey) -> dict[int, int]:

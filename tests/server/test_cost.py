@@ -100,6 +100,32 @@ def test_what_only_passes_over_a_few_costs_what_the_index_takes(
     assert of_search(listed, query) == pytest.approx(0.25, abs=0.01)
 
 
+def test_who_has_seen_much_costs_every_row(listed: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = listed.users.vocabulary.id_of(0)
+    n_seen = listed.ratings_by_user.count(0)
+    query = Query(
+        UserId(user), content_weight=0.1, accuracy=CHEAP, filter=Filter(exclude_seen=True)
+    )
+    for most, share in ((n_seen, 0.25), (n_seen - 1, 1)):
+        monkeypatch.setattr("server.cost.MAX_OVERFETCH", most)
+        assert of_search(listed, query) == pytest.approx(share, abs=0.01)
+    seen = tuple(Rating(listed.items.vocabulary.id_of(row), 5.0) for row in range(n_seen))
+    newcomer = replace(query, whom=Profile(ratings=seen))
+    unseen = replace(newcomer, filter=Filter())
+    assert Costs(listed).of(newcomer) > Costs(listed).of(unseen)
+
+
+def test_users_who_have_not_rated_what_many_have_cost_every_row(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.cost.MAX_OVERFETCH", bundle.ratings_by_item.count(0) - 1)
+    costs, item = Costs(bundle), bundle.items.vocabulary.id_of(0)
+    every = Query(ItemId(item), Target.USERS, accuracy=EXACT)
+    for whom in (ItemId(item), Examples((item,))):
+        unseen = Query(whom, Target.USERS, filter=Filter(exclude_seen=True))
+        assert costs.of(unseen) == costs.of(every)
+
+
 def test_where_few_can_be_among_the_best_that_is_what_an_exact_answer_costs(
     listed: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
