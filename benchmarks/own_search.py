@@ -69,7 +69,7 @@ def main(store: Path, space_name: str, weight: float, n_queries: int) -> None:
 def _index_points(space: Space, vectors: Float32Matrix) -> list[dict[str, Any]]:
     truth = compare_with_all(concatenate(space.factors, space.content), vectors, _K)
     points = []
-    for effort in dict(space.efforts):
+    for effort in space.efforts:
         found = recall([space.nearest(vectors, _K, effort)], [truth], _K)
         spent_us = cpu_us(lambda query, effort=effort: space.nearest(query, _K, effort), vectors)  # type: ignore[misc]
         points.append(_point("ilk index", f"effort {effort}", found, spent_us))

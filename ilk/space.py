@@ -3,11 +3,8 @@
 It refuses to know who asks, filters and ids.
 """
 
-from bisect import bisect_left, bisect_right
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,28 +16,15 @@ from ilk.ann import (
     RowNeighbors,
     best_of,
     inner_products,
-    partition,
-    searched,
 )
+from ilk.efforts import DEEPER, Efforts
 from ilk.errors import BundleCorrupt
 from ilk.types import MeasuredRecall, Target
 from ilk.vectors import Float32Matrix, Float32Vector, Rows, concatenate, unit_rows
 
-# Of an effort at a content weight: that weight, recall at 10, the worse of that and recall at 100, and
-# recall at 10 of the well known and of others.
-_Found: TypeAlias = tuple[float, ...]
-_AT_10: Final = {None: 1, True: 3, False: 4}
-_AT_100: Final = 2
-# Of each effort, those that search little first.
-Efforts: TypeAlias = tuple[tuple[int, tuple[_Found, ...]], ...]
-
 _CHUNK_ROWS = 65_536
 # Where an index has codes, its rows' vectors are held side by side up to so many bytes a space.
 _MOST_HELD_BYTES = 40 << 20
-# The depths that recall is measured at.
-_SHALLOW, _DEEPER = 10, 100
-# Content weights and recalls are the callers' to choose: so many are remembered.
-_MOST_PROMISED = 1024
 # Of so many items it pays to ask which can be among the best before any is compared with (ADR 26).
 _MANY_ITEMS = 20_000
 # By likeness the factors of most are as long, and below this content weight most can be.
@@ -85,9 +69,7 @@ class Space:
     recall
         Measured recall, by effort and content weight.
     efforts
-        The same as looked up by queries, made once.
-    promised
-        What was looked up, by content weight, recall and column.
+        The same, as queries look it up.
     refined
         The index with a copy of its rows' vectors, where it has codes and they are few.
     vectors
@@ -100,12 +82,11 @@ class Space:
     index: Index
     recall: tuple[MeasuredRecall, ...] = ()
     efforts: Efforts = field(init=False)
-    promised: dict[tuple[float, float, int], int | None] = field(init=False, default_factory=dict)
     refined: Refined | None = field(init=False)
     vectors: Float32Matrix | None = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "efforts", _by_effort(self.recall))
+        object.__setattr__(self, "efforts", Efforts(self.recall))
         few = 4 * self.index.width * len(self) <= _MOST_HELD_BYTES
         refined = None
         if self.index.kind.has_codes and few:
@@ -204,27 +185,19 @@ class Space:
         self,
         content_weight: float,
         recall: float,
-        n_wanted: int = _DEEPER,
+        n_wanted: int = DEEPER,
         *,
         well_known: bool | None = None,
     ) -> int | None:
-        """Return the cheapest effort measured to reach ``recall`` at this blend; None if none does.
+        """Return the cheapest effort that reaches ``recall`` (:meth:`ilk.efforts.Efforts.least`).
 
-        Between two measured blends the effort must reach the target at both. Up to 10 neighbors recall
-        at 10 counts, for more that at 100 too: of those who are ``well_known`` (:func:`n_well_known`), or
-        of those who are not; None: of whoever finds less.
+        None where only comparing with all does, and that not by the index. The ``well_known`` are those
+        that :func:`n_well_known` counts.
         """
         if self.index.exhaustive_effort == 0:
             return 0
-        column = _AT_10[well_known] if n_wanted <= _SHALLOW else _AT_100
-        sought = content_weight, recall, column
-        effort = self.promised.get(sought, -1)
-        if effort == -1:
-            effort = self._least_effort(*sought)
-            if len(self.promised) >= _MOST_PROMISED:
-                self.promised.clear()
-            self.promised[sought] = effort
-        return effort
+        effort = self.efforts.least(content_weight, recall, n_wanted, well_known=well_known)
+        return self.exhaustive_effort(content_weight) if effort is None else effort
 
     def exhaustive_effort(self, content_weight: float) -> int | None:
         """Return the effort at which the index compares all rows; None if few need be compared with."""
@@ -243,12 +216,6 @@ class Space:
         most = _SHARE_BY_LIKENESS if self.key.by_likeness else _SHARE_BY_AFFINITY
         return max(most * (1 - content_weight), _LEAST_SHARE)
 
-    def _least_effort(self, content_weight: float, recall: float, column: int) -> int | None:
-        for effort, measured in self.efforts:
-            if _holds(measured, content_weight, recall, column):
-                return effort
-        return self.exhaustive_effort(content_weight)
-
 
 def n_well_known(n_rows: int) -> int:
     """Return how many of the first rows of a side, items or users, are told recall of their own."""
@@ -261,28 +228,3 @@ def likeness_vectors(
     """Return vectors whose inner products are blended likeness: of rows with each other."""
     by_factors = np.float32(np.sqrt(1 - content_weight)) * unit_rows(factors)
     return concatenate(by_factors, np.float32(np.sqrt(content_weight)) * content)
-
-
-def _by_effort(recall: Sequence[MeasuredRecall]) -> Efforts:
-    """Return what was measured by effort, those first that search little, in whichever partition.
-
-    In each partition, a blend that more was not measured of keeps what it had.
-    """
-    by_effort: dict[int, dict[float, _Found]] = {}
-    known: dict[int, dict[float, _Found]] = defaultdict(dict)
-    for row in sorted(recall, key=lambda row: row.effort):
-        worst, here = min(row.recall_at_10, row.recall_at_100), known[partition(row.effort)]
-        here[row.content_weight] = (row.content_weight, row.recall_at_10, worst, *row.by_sort)
-        by_effort[row.effort] = dict(here)
-    return tuple(
-        (effort, tuple(sorted(by_effort[effort].values())))
-        for effort in sorted(by_effort, key=lambda effort: (searched(effort), effort))
-    )
-
-
-def _holds(measured: Sequence[_Found], weight: float, recall: float, column: int) -> bool:
-    weights = [row[0] for row in measured]
-    below, above = bisect_right(weights, weight) - 1, bisect_left(weights, weight)
-    if below < 0 or above >= len(weights):
-        return False
-    return measured[below][column] >= recall and measured[above][column] >= recall
