@@ -8,8 +8,9 @@ from typing import Any, Final
 import faiss
 import numpy as np
 
-from ilk.ann.index import Index, RowNeighbors, best_of, inner_products, widened
+from ilk.ann.index import Index, RowNeighbors, widened
 from ilk.ann.lent import vectors_of
+from ilk.ann.scores import best_of, inner_products
 from ilk.ann.spec import IndexKind
 from ilk.errors import BundleCorrupt
 from ilk.vectors import Float32Matrix

@@ -18,6 +18,7 @@ from ilk.ann import (
     IndexKind,
     IndexSpec,
     RowNeighbors,
+    best_of,
     inner_products,
     recall,
     top_rows,
@@ -371,3 +372,19 @@ def test_what_faiss_is_pointed_to_is_there_when_it_looks(monkeypatch: pytest.Mon
     monkeypatch.setattr(faiss, "fvec_inner_products_by_idx", looked)
     wide, rows = np.ones((3, 8), dtype=np.float32), np.zeros((3, 2), dtype=np.int64)
     inner_products(np.ones((4, 5), dtype=np.float32), wide[:, :5], rows)
+
+
+@pytest.mark.parametrize("n_queries", [1, 3])
+@pytest.mark.parametrize(("k", "n_best"), [(40, 7), (600, 7), (600, 599), (600, 600), (2000, 550)])
+def test_the_best_of_chosen_rows_come_first_however_many_there_are(
+    n_queries: int, k: int, n_best: int
+) -> None:
+    rng = np.random.default_rng(k)
+    scores = rng.random((n_queries, k), dtype=np.float32)
+    rows = rng.permutation(n_queries * k).reshape(n_queries, k)
+    # What lists did not fill.
+    rows[:, -3:], scores[:, -3:] = -1, -np.inf
+    best = best_of(rows, scores, n_best)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :n_best]
+    np.testing.assert_array_equal(best.scores, np.take_along_axis(scores, order, axis=1))
+    np.testing.assert_array_equal(best.rows, np.take_along_axis(rows, order, axis=1))
