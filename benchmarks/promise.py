@@ -101,6 +101,8 @@ def _true_scores(bundle: Bundle, query: Query) -> npt.NDArray[np.float64]:
     seeker, side = seek(bundle, query), bundle.side(query.target)
     factors = side.directions if seeker.kind is query.target else side.factors
     weight = query.content_weight
+    if seeker.kind is Target.USERS and query.target is Target.ITEMS:
+        seeker = seeker.helped_by_content(bundle, weight)
     scores = (1 - weight) * (factors @ seeker.collaborative).astype(np.float64)
     scores += weight * (side.content @ seeker.content)
     allowed = np.full(len(side), -np.inf)
