@@ -28,7 +28,7 @@ _SAMPLED: Final = 256
 # Comparing with one in so many rows, here and there, takes as long as with all.
 _CONTENDERS_AS_ALL: Final = 6
 # What a filter lets pass is looked at row by row if that is less than one in so many.
-_FEW_ALLOWED: Final = 4
+_ROW_BY_ROW: Final = 4
 # Scores that differ by less, for each unit of the largest, may be equal.
 _SLACK: Final = 4 * ROUNDING
 
@@ -77,6 +77,8 @@ class Contest:
         largest = max(1.0, float(self._reach * self._bounds.longest.max()))
         self._slack = _SLACK * largest
         self._by_group = np.float32(weight) * (self._groups.vectors @ seeker.content)
+        n_passing = _ROW_BY_ROW * plan.allowed.n_allowed
+        self._row_by_row = plan.allowed.bitmap is not None and n_passing < len(self._factors)
 
     def contenders(self) -> tuple[Rows, Float32Vector] | None:
         """Return rows, all of the best among them, and their scores; None if too many can be.
@@ -90,9 +92,9 @@ class Contest:
         return None
 
     def _found(self, n_compared: int) -> tuple[Rows, Float32Vector] | None:
-        allowed, n_rows = self._plan.allowed, len(self._factors)
-        if allowed.bitmap is not None and _FEW_ALLOWED * allowed.n_allowed < n_rows:
-            rows = allowed.rows(n_rows)
+        n_rows = len(self._factors)
+        if self._row_by_row:
+            rows = self._plan.allowed.rows(n_rows)
             by_content = self._by_group[self._groups.group_of[rows]]
             return self._among(rows, by_content, self._floor(rows, by_content, n_compared))
         most = self._by_group + self._reach * self._bounds.longest
@@ -157,6 +159,8 @@ class Contest:
 
     def _allowed(self, rows: Rows, by_content: Float32Vector) -> tuple[Rows, Float32Vector]:
         allowed = self._plan.allowed
+        if self._row_by_row:
+            return rows, by_content
         if allowed.bitmap is not None:
             kept = within(allowed.bitmap, rows)
         elif allowed.excluded:

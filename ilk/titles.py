@@ -98,6 +98,7 @@ class TitleNames:
         )
         met = np.flatnonzero(n_shared)
         shared, theirs, ours = n_shared[met], self.n_grams[met], len(spans)
+        # Roughly as those score that are compared letter by letter.
         alike = 2 * shared / (theirs + ours)
         within = shared / np.minimum(theirs, ours)
         alike = np.maximum(alike, 0.6 * within + 0.4 * alike)
@@ -106,8 +107,9 @@ class TitleNames:
 
     def _spans(self, wanted: npt.NDArray[np.int32]) -> list[tuple[int, int]]:
         """Return where the holders of grams stand: of the rarest as many as are worth looking at."""
+        wanted = wanted[wanted <= self.grams[-1:].max(initial=-1)]
         at = np.searchsorted(self.grams, wanted)
-        at = at[self.grams.take(at, mode="clip") == wanted]
+        at = at[self.grams[at] == wanted]
         begins, ends = self.indptr[at], self.indptr[at + 1]
         rarest = (ends - begins).argsort()
         n_met = np.cumsum((ends - begins)[rarest])

@@ -127,7 +127,7 @@ class Costs:
             wanted,
             well_known=well_known,
         )
-        # No effort: all rows are compared.
+        # No effort: the answer is exact.
         return every if effort is None else self._by_effort[key].get(effort, every)
 
 

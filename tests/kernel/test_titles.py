@@ -78,7 +78,8 @@ def test_few_names_are_all_compared_and_strange_ones_have_nothing_in_common() ->
     held = TitleNames.of(["Moon", "Sugar Tax"])
     assert held.like("qqq", 2).tolist() == [0, 1]
     assert held.like("qqq", 1).tolist() == []
-    assert TitleNames.of([]).like("moon", 5).tolist() == []
+    for without_letters in ([], ["!!!"] * 9):
+        assert TitleNames.of(without_letters).like("moon", 5).tolist() == []
 
 
 def test_grams_that_nearly_all_names_hold_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
