@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
-from ilk.ann import partition, searched
+from ilk.ann import mode, outlay
 from ilk.types import MeasuredRecall
 
 # The depths that recall is measured at.
@@ -68,19 +68,19 @@ class Efforts:
 
 
 def _by_effort(recall: Sequence[MeasuredRecall]) -> tuple[tuple[int, tuple[_Found, ...]], ...]:
-    """Return what was measured by effort, those first that search little, in whichever partition.
+    """Return what was measured by effort, those first that cost little, in whichever mode.
 
-    In each partition, a blend that more was not measured of keeps what it had.
+    In each mode, a blend that more was not measured of keeps what it had.
     """
     by_effort: dict[int, dict[float, _Found]] = {}
     known: dict[int, dict[float, _Found]] = defaultdict(dict)
     for row in sorted(recall, key=lambda row: row.effort):
-        worst, here = min(row.recall_at_10, row.recall_at_100), known[partition(row.effort)]
+        worst, here = min(row.recall_at_10, row.recall_at_100), known[mode(row.effort)]
         here[row.content_weight] = (row.content_weight, row.recall_at_10, worst, *row.by_sort)
         by_effort[row.effort] = dict(here)
     return tuple(
         (effort, tuple(sorted(by_effort[effort].values())))
-        for effort in sorted(by_effort, key=lambda effort: (searched(effort), effort))
+        for effort in sorted(by_effort, key=lambda effort: (outlay(effort), effort))
     )
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ilk.ann import Index, IndexKind, IndexSpec, partition
+from ilk.ann import Index, IndexKind, IndexSpec, mode
 from ilk.bundle.manifest import IndexRecord
 from ilk.space import Space
 from ilk.types import MIN_RECALL, MeasuredRecall
@@ -104,13 +104,13 @@ class _Trial:
         return cls(bench, spec, Space(bench.key, bench.factors, bench.content, index))
 
     def efforts(self, at: int) -> list[int]:
-        """Return the efforts worth measuring in one partition, cheapest first."""
-        return [e for e in self.spec.efforts(len(self.space)) if partition(e) == at]
+        """Return the efforts worth measuring in one mode, cheapest first."""
+        return [e for e in self.spec.efforts(len(self.space)) if mode(e) == at]
 
     @property
     def own_blends(self) -> list[float]:
-        """The blend that each partition is made for; the first is made for the usual one."""
-        others = [nearest_blend(own) for own in self.spec.emphases[1:] if own is not None]
+        """The blend that each mode is for; the first is for the usual one."""
+        others = [nearest_blend(own) for own in self.spec.modes[1:] if own is not None]
         return [self.bench.usual, *others]
 
     def rows_at(
@@ -120,7 +120,7 @@ class _Trial:
         most_us: float,
         so_far: list[CostedRow],
     ) -> list[CostedRow]:
-        """Return what each partition finds at a blend, that first which is made for the nearest.
+        """Return what each mode finds at a blend, that first which is for the nearest.
 
         But not at its own, and no more than that which another finds at half the cost.
         """
@@ -141,7 +141,7 @@ class _Trial:
             for (before, less_us), (row, more_us) in pairwise(sorted(rows, key=_by_blend))
             if more_us > _WIDE_STEP * less_us
             and before.content_weight == row.content_weight
-            and partition(before.effort) == partition(row.effort)
+            and mode(before.effort) == mode(row.effort)
             and any(
                 low < recall <= high
                 for recall in asked

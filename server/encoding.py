@@ -40,7 +40,7 @@ class Encoder:
     def response(self, answer: Neighbors) -> bytes:
         """Return a FindNeighborsResponse; fields may stand in another order than protobuf's own."""
         near = answer.neighbors
-        if type(near) is not FoundNeighbors or min(near.scores, default=1.0) <= NOTHING:
+        if type(near) is not FoundNeighbors or (near.scores and min(near.scores) <= NOTHING):
             return responses.neighbors_message(answer).SerializeToString()
         heads = self._items if near.side is self._item_side else self._users
         # Filled by twos: a fifth quicker than pairs that are chained.

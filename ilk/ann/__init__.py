@@ -12,7 +12,7 @@ from ilk.ann.measure import careful_recall, compare_with_all, recall, top_rows
 from ilk.ann.parallelism import n_threads, one_thread, threads, use_threads
 from ilk.ann.refined import Refined
 from ilk.ann.scores import best_of, inner_products
-from ilk.ann.spec import IndexKind, IndexSpec, partition, searched
+from ilk.ann.spec import IndexKind, IndexSpec, mode, outlay
 
 __all__ = [
     "Index",
@@ -27,12 +27,12 @@ __all__ = [
     "inner_products",
     "least_us",
     "likely_us",
+    "mode",
     "n_threads",
     "one_thread",
-    "partition",
+    "outlay",
     "query_us",
     "recall",
-    "searched",
     "threads",
     "top_rows",
     "use_threads",

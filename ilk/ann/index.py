@@ -18,8 +18,8 @@ from ilk.ann.packed import map_packed, write_faiss, write_packed
 from ilk.ann.parallelism import one_thread
 from ilk.ann.part import Part
 from ilk.ann.spec import MOST_COMPARED_LISTS, IndexKind, IndexSpec, partition, searched
-from ilk.ann.training import learning_rows, ready, trained
-from ilk.errors import BundleCorrupt
+from ilk.ann.training import ready, rows_for_codes, rows_for_lists, trained
+from ilk.errors import BundleCorrupt, SettingsError
 from ilk.index_file import check_layout
 from ilk.vectors import Float32Matrix, Float32Vector, Rows
 
@@ -211,15 +211,25 @@ def _built(vectors: Float32Matrix, spec: IndexSpec, scales: Float32Vector | None
     """Return a faiss index over ``vectors``, widened and multiplied by ``scales``."""
     n_rows, dim = vectors.shape
     width = spec.kind.width(dim)
-    learning = _scaled(widened(learning_rows(vectors, spec, seed), width), scales)
-    inner = trained(learning, n_rows, spec, seed)
+    if not n_rows:
+        raise SettingsError("an index needs at least one row")
+
+    def stored(rows: Rows | slice) -> Float32Matrix:
+        return _scaled(widened(vectors[rows], width), scales)
+
+    every = [slice(start, start + _CHUNK_ROWS) for start in range(0, n_rows, _CHUNK_ROWS)]
+    for_codes = np.empty(0, dtype=np.int64)
+    if spec.kind.has_nibbles:
+        lengths = [np.linalg.norm(stored(rows), axis=1) for rows in every]
+        for_codes = rows_for_codes(np.concatenate(lengths, dtype=np.float64), seed)
+    for_lists = rows_for_lists(n_rows, spec, seed)
+    inner = trained(stored(for_lists), stored(for_codes), n_rows, spec, seed)
     if spec.kind.has_nibbles:
         # So kept, values are compared with in two fifths of the time when rows get their codes.
         inner.pq.sync_transposed_centroids()
     with one_thread() if spec.kind is IndexKind.HNSW else contextlib.nullcontext():
-        for start in range(0, n_rows, _CHUNK_ROWS):
-            rows = vectors[start : start + _CHUNK_ROWS]
-            inner.add(_scaled(widened(rows, width), scales))
+        for rows in every:
+            inner.add(stored(rows))
     return ready(inner, spec, seed)
 
 

@@ -36,12 +36,13 @@ _MOST_PLACED_LISTS: Final = 8192
 # mostly by factors hold so much apart that of many the nearest few rows of each are enough (ADR 22).
 _FETCHED_PER_LIST: Final = 8
 _FULLY_FETCHED_LISTS: Final = 192
-# Of long lists made by content one row in so many is: to open another list would cost more.
-_ROWS_FETCHED_OF: Final = 100
+# Of lists made by content as many rows of each, or one of its rows in so many: to open another long list
+# would cost more. First where scores lie apart, then where many are close to the best.
+_BY_CONTENT: Final = ((8, 100), (24, 40))
 # The blend that the first partition of IVFPQ2 is made for, as the share of the content.
 _TASTE_EMPHASIS: Final = 0.08
-# An effort is how hard to search, and above these bits in which partition.
-_PARTITION_BITS: Final = 16
+# An effort is how hard to search, and above these bits in which mode.
+_MODE_BITS: Final = 16
 
 
 class IndexKind(str, enum.Enum):
@@ -96,9 +97,9 @@ class IndexKind(str, enum.Enum):
             return max(8 * n_wanted, 120, effort + 95)
         if self is IndexKind.IVF_PQ_2:
             n_lists = searched(effort)
-            if partition(effort):
-                of_each = max(_FETCHED_PER_LIST, int(rows_per_list / _ROWS_FETCHED_OF))
-                return 4 * n_wanted + of_each * n_lists
+            if by_content := mode(effort):
+                at_least, one_in = _BY_CONTENT[by_content - 1]
+                return 4 * n_wanted + max(at_least, int(rows_per_list / one_in)) * n_lists
             n_beyond = max(n_lists - _FULLY_FETCHED_LISTS, 0)
             return 4 * n_wanted + _FETCHED_PER_LIST * (n_lists - n_beyond) + n_beyond
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
@@ -106,12 +107,25 @@ class IndexKind(str, enum.Enum):
 
 def searched(effort: int) -> int:
     """Return how many lists an effort searches."""
-    return effort & ((1 << _PARTITION_BITS) - 1)
+    return effort & ((1 << _MODE_BITS) - 1)
+
+
+def mode(effort: int) -> int:
+    """Return how an effort searches: 0 but for IVFPQ2.
+
+    There 0 is its first partition, 1 its second, and 2 the second with more candidates of each list.
+    """
+    return effort >> _MODE_BITS
 
 
 def partition(effort: int) -> int:
     """Return in which partition an effort searches: 0 but for IVFPQ2."""
-    return effort >> _PARTITION_BITS
+    return min(mode(effort), 1)
+
+
+def outlay(effort: int) -> int:
+    """Return what grows with what an effort costs: lists searched, twice of mode 2."""
+    return searched(effort) * max(mode(effort), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,15 +215,15 @@ class IndexSpec:
             least = min(8, n_lists // 100)
             efforts = (*sorted(n for n in steps if least <= n < most), most)
             return tuple(
-                (at << _PARTITION_BITS) + effort
-                for at in range(len(self.emphases))
+                (at << _MODE_BITS) + effort
+                for at in range(len(self.modes))
                 for effort in efforts
             )
         return {
             IndexKind.FLAT: (0,),
             # More candidates than an eighth of few rows cost what comparing with all does.
             IndexKind.PQ: tuple(
-                e for e in (4, 6, 8, 12, 16, 32, 64, 128, 256) if e <= max(64, n_rows // 80)
+                e for e in (3, 4, 6, 8, 12, 16, 32, 64, 128, 256) if e <= max(64, n_rows // 80)
             ),
             IndexKind.HNSW: (16, 32, 64, 128, 256, 512),
         }[self.kind]
@@ -220,6 +234,13 @@ class IndexSpec:
         if self.kind is not IndexKind.IVF_PQ_2:
             return (None,)
         return _TASTE_EMPHASIS, self.content_emphasis
+
+    @property
+    def modes(self) -> tuple[float | None, ...]:
+        """The content weight that each mode is for, as :attr:`emphases` has it."""
+        if self.kind is not IndexKind.IVF_PQ_2:
+            return (None,)
+        return _TASTE_EMPHASIS, *[self.content_emphasis] * len(_BY_CONTENT)
 
     def scales(self, emphasis: float, width: int) -> Float32Vector:
         """Return what each dimension is multiplied by for a partition, shape ``(width,)``."""

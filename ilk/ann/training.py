@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from ilk.ann.parallelism import one_thread
 from ilk.ann.spec import HNSW_LINKS, LISTS_OF_LISTS, IndexKind, IndexSpec
-from ilk.errors import SettingsError
 from ilk.index_file import CODES_TOGETHER
-from ilk.vectors import Float32Matrix
+from ilk.vectors import Float32Matrix, Rows
 
 _HNSW_BUILD_EFFORT: Final = 200
 # Rows for each centroid, and rounds, that centroids are learnt from: of few lists, of many, of those
@@ -24,31 +24,54 @@ _HNSW_BUILD_EFFORT: Final = 200
 _LIST_TRAINING: Final = ((64, 10), (32, 5), (32, 4))
 _MANY_LISTS: Final = 512
 _CODE_TRAINING: Final = (256, 10)
+# Half of the rows that codes are learnt from are drawn by this power of their lengths.
+_BY_LENGTH: Final = 6
 # Lists of lists that are looked into when a row is put in its place.
 _LISTS_OF_LISTS_PLACING: Final = 4
 _LISTS_OF_CODES_PLACING: Final = 6
 
 
-def learning_rows(vectors: Float32Matrix, spec: IndexSpec, seed: int) -> Float32Matrix:
-    """Return as many of the ``vectors`` as an index of this kind learns from, evenly drawn."""
-    n_rows = len(vectors)
-    n_learnt = 16 * _CODE_TRAINING[0]
-    if spec.kind.has_lists:
-        n_learnt = spec.lists(n_rows) * _list_training(spec, n_rows)[0]
-    if n_rows <= n_learnt:
-        return vectors
-    return vectors[np.sort(np.random.default_rng(seed).choice(n_rows, n_learnt, replace=False))]
+def rows_for_lists(n_rows: int, spec: IndexSpec, seed: int) -> Rows:
+    """Return which rows lists are learnt from, evenly drawn."""
+    n_learnt = spec.lists(n_rows) * _list_training(spec, n_rows)[0] if spec.kind.has_lists else 0
+    return _evenly_drawn(n_rows, n_learnt, np.random.default_rng(seed))
 
 
-def trained(learning: Float32Matrix, n_rows: int, spec: IndexSpec, seed: int) -> Any:
+def rows_for_codes(lengths: npt.NDArray[np.float64], seed: int) -> Rows:
+    """Return which rows codes are learnt from, some of them many times: half of them mostly long ones.
+
+    ``lengths`` are those of the rows, shape ``(n_rows,)``. By inner product the longest rows are found most,
+    and values like theirs are rare: codes that are learnt from all alike know no such values (ADR 27).
+    """
+    rng, n_half = np.random.default_rng(seed), 16 * _CODE_TRAINING[0] // 2
+    evenly = _evenly_drawn(len(lengths), n_half, rng)
+    often = (lengths / (lengths.max(initial=0.0) or 1.0)) ** _BY_LENGTH
+    total = often.sum()
+    if not total:
+        return evenly
+    longest = rng.choice(len(lengths), len(evenly), p=often / total)
+    return np.sort(np.concatenate((evenly, longest)))
+
+
+def _evenly_drawn(n_rows: int, n_drawn: int, rng: np.random.Generator) -> Rows:
+    if n_rows <= n_drawn:
+        return np.arange(n_rows)
+    return np.sort(rng.choice(n_rows, n_drawn, replace=False))
+
+
+def trained(
+    for_lists: Float32Matrix,
+    for_codes: Float32Matrix,
+    n_rows: int,
+    spec: IndexSpec,
+    seed: int,
+) -> Any:
     """Return a faiss index for ``n_rows`` rows, without any yet, trained where its kind is trained.
 
-    ``learning`` has the shape ``(n, spec.kind.width(dim))``. Equal seeds give equal indices. Lists are
-    not found well before :func:`ready`.
+    What lists and codes are learnt from has the shape ``(n, spec.kind.width(dim))``. Equal seeds give
+    equal indices. Lists are not found well before :func:`ready`.
     """
-    dim = learning.shape[1]
-    if not n_rows:
-        raise SettingsError("an index needs at least one row")
+    dim = for_lists.shape[1]
     if spec.kind is IndexKind.FLAT:
         return faiss.IndexFlatIP(dim)
     if spec.kind is IndexKind.HNSW:
@@ -58,14 +81,13 @@ def trained(learning: Float32Matrix, n_rows: int, spec: IndexSpec, seed: int) ->
     inner = _with_lists(dim, n_rows, spec, seed) if spec.kind.has_lists else _with_codes(dim, spec)
     if spec.kind.has_nibbles:
         _learn(inner.pq.cp, _CODE_TRAINING, seed)
-        learning = _enough(learning)
     if spec.kind.has_lists:
-        inner.train_q1(len(learning), faiss.swig_ptr(learning), False, inner.metric_type)
+        inner.train_q1(len(for_lists), faiss.swig_ptr(for_lists), False, inner.metric_type)
         if spec.kind.has_nibbles and spec.placed_through(n_rows):
             _place_through_lists(inner, spec.placed_through(n_rows), seed)
     # The small clusterings of codes take many times as long where threads wait for each other.
     with one_thread() if spec.kind.has_nibbles else contextlib.nullcontext():
-        inner.train(learning)
+        inner.train(_enough(for_codes) if spec.kind.has_nibbles else for_lists)
     return inner
 
 

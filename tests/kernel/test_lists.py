@@ -221,7 +221,7 @@ def test_more_rows_more_effort_and_more_compared_cost_more(kind: IndexKind) -> N
     of_kind = IndexSpec(kind)
     efforts = of_kind.efforts(100_000)
     costs = [query_us(of_kind, (100_000, 83), 10, effort, 5_000) for effort in efforts]
-    for its_costs in np.array_split(costs, len(of_kind.emphases)):
+    for its_costs in np.array_split(costs, len(of_kind.modes)):
         assert its_costs.tolist() == sorted(its_costs)
     assert least_us(of_kind, (100_000, 83), 10) <= costs[0]
     more = query_us(of_kind, (400_000, 83), 10, efforts[0], 20_000)
@@ -260,9 +260,15 @@ def test_so_they_are_where_lists_are_found_through_lists(
 
 
 def test_of_long_lists_made_by_content_more_rows_are_looked_at() -> None:
-    first, second = 64, (1 << 16) + 64
+    efforts = [(mode << 16) + 64 for mode in range(3)]
     kind = IndexKind.IVF_PQ_2
-    short = [kind.candidates(10, effort, 250) for effort in (first, second)]
-    long = [kind.candidates(10, effort, 1220) for effort in (first, second)]
-    assert short == [552, 552]
-    assert long == [552, 808]
+    assert [kind.candidates(10, effort, 250) for effort in efforts] == [552, 552, 1576]
+    assert [kind.candidates(10, effort, 1220) for effort in efforts] == [552, 808, 1960]
+
+
+def test_modes_of_one_partition_open_the_same_lists(vectors: Vectors, queries: Vectors) -> None:
+    index = Index.build(vectors, TWICE, SEED)
+    few, many = ((mode << 16) + 4 for mode in (1, 2))
+    assert index.n_listed(queries, few) == index.n_listed(queries, many)
+    found = [index.nearest(queries, 30, effort).rows for effort in (few, many)]
+    np.testing.assert_array_equal(*found)

@@ -186,3 +186,16 @@ def test_of_partitions_the_one_that_searches_least_is_taken(parts: tuple[Matrix,
     assert twice.effort(0.5, 0.95) == by_content + 4
     assert twice.effort(0.0, 0.98) == by_taste + 8
     assert twice.effort(0.5, 0.99) is None
+
+
+@pytest.mark.parametrize(("n_lists", "taken"), [(2, 2), (3, 1)])
+def test_lists_of_which_many_rows_are_looked_at_count_twice(
+    parts: tuple[Matrix, Matrix], n_lists: int, taken: int
+) -> None:
+    space = space_of(parts, IndexKind.IVF_PQ_2)
+    efforts = {1: (1 << 16) + 5, 2: (2 << 16) + n_lists}
+    rows = tuple(
+        MeasuredRecall(KEY.name, "", effort, 0.9, 0.97, 0.97) for effort in efforts.values()
+    )
+    measured = Space(KEY, space.factors, space.content, space.index, rows)
+    assert measured.effort(0.9, 0.95) == efforts[taken]
