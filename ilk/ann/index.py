@@ -221,7 +221,7 @@ def _built(vectors: Float32Matrix, spec: IndexSpec, scales: Float32Vector | None
     for_codes = np.empty(0, dtype=np.int64)
     if spec.kind.has_nibbles:
         lengths = [np.linalg.norm(stored(rows), axis=1) for rows in every]
-        for_codes = rows_for_codes(np.concatenate(lengths, dtype=np.float64), seed)
+        for_codes = rows_for_codes(np.concatenate(lengths, dtype=np.float64), spec, seed)
     for_lists = rows_for_lists(n_rows, spec, seed)
     inner = trained(stored(for_lists), stored(for_codes), n_rows, spec, seed)
     if spec.kind.has_nibbles:

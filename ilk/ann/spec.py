@@ -215,9 +215,7 @@ class IndexSpec:
             least = min(8, n_lists // 100)
             efforts = (*sorted(n for n in steps if least <= n < most), most)
             return tuple(
-                (at << _MODE_BITS) + effort
-                for at in range(len(self.modes))
-                for effort in efforts
+                (at << _MODE_BITS) + effort for at in range(len(self.modes)) for effort in efforts
             )
         return {
             IndexKind.FLAT: (0,),

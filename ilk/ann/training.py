@@ -21,10 +21,13 @@ from ilk.vectors import Float32Matrix, Rows
 _HNSW_BUILD_EFFORT: Final = 200
 # Rows for each centroid, and rounds, that centroids are learnt from: of few lists, of many, of those
 # that are found through others, of codes. What k-means costs grows with the square of the lists.
-_LIST_TRAINING: Final = ((64, 10), (32, 5), (32, 4))
+_LIST_TRAINING: Final = ((64, 10), (64, 5), (32, 4))
 _MANY_LISTS: Final = 512
-_CODE_TRAINING: Final = (256, 10)
-# Half of the rows that codes are learnt from are drawn by this power of their lengths.
+_CODE_TRAINING: Final = (512, 10)
+# Codes are learnt from so many rows, evenly drawn, and from long ones: as many, or where codes tell a row
+# from its list a third as many. Those are drawn by this power of their lengths.
+_ROWS_FOR_CODES: Final = 4096
+_LONG_ROWS, _LONG_ROWS_OF_LISTS = 1, 1 / 3
 _BY_LENGTH: Final = 6
 # Lists of lists that are looked into when a row is put in its place.
 _LISTS_OF_LISTS_PLACING: Final = 4
@@ -37,20 +40,21 @@ def rows_for_lists(n_rows: int, spec: IndexSpec, seed: int) -> Rows:
     return _evenly_drawn(n_rows, n_learnt, np.random.default_rng(seed))
 
 
-def rows_for_codes(lengths: npt.NDArray[np.float64], seed: int) -> Rows:
-    """Return which rows codes are learnt from, some of them many times: half of them mostly long ones.
+def rows_for_codes(lengths: npt.NDArray[np.float64], spec: IndexSpec, seed: int) -> Rows:
+    """Return which rows codes are learnt from; long ones may be among them many times.
 
-    ``lengths`` are those of the rows, shape ``(n_rows,)``. By inner product the longest rows are found most,
-    and values like theirs are rare: codes that are learnt from all alike know no such values (ADR 27).
+    ``lengths`` are those of the rows, shape ``(n_rows,)``. The longest rows answer most queries, and
+    values like theirs are rare: codes that are learnt from all alike know no such values (ADR 27).
     """
-    rng, n_half = np.random.default_rng(seed), 16 * _CODE_TRAINING[0] // 2
-    evenly = _evenly_drawn(len(lengths), n_half, rng)
-    often = (lengths / (lengths.max(initial=0.0) or 1.0)) ** _BY_LENGTH
-    total = often.sum()
-    if not total:
+    rng = np.random.default_rng(seed)
+    evenly = _evenly_drawn(len(lengths), _ROWS_FOR_CODES, rng)
+    longest = lengths.max(initial=0.0)
+    if not longest:
         return evenly
-    longest = rng.choice(len(lengths), len(evenly), p=often / total)
-    return np.sort(np.concatenate((evenly, longest)))
+    often = (lengths / longest) ** _BY_LENGTH
+    share = _LONG_ROWS_OF_LISTS if spec.kind.has_lists else _LONG_ROWS
+    long = rng.choice(len(lengths), int(share * len(evenly)), p=often / often.sum())
+    return np.sort(np.concatenate((evenly, long)))
 
 
 def _evenly_drawn(n_rows: int, n_drawn: int, rng: np.random.Generator) -> Rows:

@@ -121,7 +121,7 @@ class TestRows:
         space = bundle.spaces[LIKENESS_OF_ITEMS]
         vectors = concatenate(space.factors, space.content)
         spec = IndexSpec(kind)
-        # Codes find a fifth of all rows; what else is measured goes all the way, but does not look at all.
+        # Codes find a fifth of all rows; what else is measured goes all the way, to no more.
         efforts = [effort for effort in spec.efforts(len(vectors)) if mode(effort) < 2]
         effort = 12 if kind is IndexKind.PQ else efforts[-1]
         deep = replace(space.recall[0], effort=effort)

@@ -12,6 +12,7 @@ from ilk.types import Target
 from ilk.vectors import Float32Matrix, unit_rows
 from indexer.bench import Bench
 from indexer.indices import build_index
+from indexer.measuring import measure
 from indexer.settings import BuildSettings
 
 N_ROWS, TARGET = 4_000, 0.97
@@ -74,6 +75,18 @@ def test_efforts_are_measured_midway_where_a_step_reaches_what_is_asked(
         assert set(efforts) - set(grid) == expected - set(grid)
         n_midway += len(expected)
     assert n_midway > 3
+
+
+def test_a_usual_query_costs_what_the_well_known_and_others_need_on_average(
+    parts: tuple[Float32Matrix, Float32Matrix],
+) -> None:
+    found = measure(Bench.of(KEY, *parts, parts, SETTINGS), IndexSpec(IndexKind.IVF), np.inf)
+    told = list(zip(found.record.recall, found.record.costs_us, strict=True))
+    of_well_known, of_others = (
+        min(cost_us for row, cost_us in told if row.by_sort[at] >= TARGET) for at in range(2)
+    )
+    assert of_well_known < of_others
+    assert found.cost_us == (of_well_known + of_others) / 2
 
 
 def test_half_of_those_who_are_asked_for_are_well_known(
