@@ -270,5 +270,5 @@ def test_modes_of_one_partition_open_the_same_lists(vectors: Vectors, queries: V
     index = Index.build(vectors, TWICE, SEED)
     few, many = ((mode << 16) + 4 for mode in (1, 2))
     assert index.n_listed(queries, few) == index.n_listed(queries, many)
-    found = [index.nearest(queries, 30, effort).rows for effort in (few, many)]
-    np.testing.assert_array_equal(*found)
+    of_few, of_many = (index.nearest(queries, 30, effort).rows for effort in (few, many))
+    np.testing.assert_array_equal(of_few, of_many)
