@@ -8,13 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
-from ilk.ann import mode, outlay
+from ilk.ann import mode, searched
 from ilk.types import MeasuredRecall
 
 # The depths that recall is measured at.
 SHALLOW, DEEPER = 10, 100
-# Of an effort at a content weight: that weight, recall at 10, the worse of that and recall at 100, and
-# recall at 10 of the well known and of others.
+# Of an effort at a content weight: that weight, recall at 10, the worse of that and recall at 100,
+# recall at 10 of the well known and of others, and what it costs.
 _Found: TypeAlias = tuple[float, ...]
 _AT_10: Final = {None: 1, True: 3, False: 4}
 _AT_100: Final = 2
@@ -29,16 +29,19 @@ class Efforts:
     ----------
     recall
         By effort and content weight.
+    costs_us
+        What each of those rows costs; none where that is unknown, and the lists that are searched tell.
     """
 
     __slots__ = ("_measured", "_remembered")
 
-    def __init__(self, recall: Sequence[MeasuredRecall]) -> None:
-        self._measured = _by_effort(recall)
+    def __init__(self, recall: Sequence[MeasuredRecall], costs_us: Sequence[float] = ()) -> None:
+        known = len(costs_us) == len(recall)
+        self._measured = _by_effort(recall, costs_us if known else [0.0] * len(recall))
         self._remembered: dict[tuple[float, float, int], int | None] = {}
 
     def __iter__(self) -> Iterator[int]:
-        """Yield every effort that was measured, those first that search little."""
+        """Yield every effort that was measured."""
         return (effort for effort, _ in self._measured)
 
     def least(
@@ -61,32 +64,41 @@ class Efforts:
         return effort
 
     def _least(self, content_weight: float, recall: float, column: int) -> int | None:
-        for effort, measured in self._measured:
-            if _holds(measured, content_weight, recall, column):
-                return effort
-        return None
+        """Return the cheapest, of equal ones that which searches the fewest lists, of what holds."""
+        held = (
+            (cost_us, searched(effort), effort)
+            for effort, measured in self._measured
+            if (cost_us := _cost_where_held(measured, content_weight, recall, column)) is not None
+        )
+        return min(held, default=(0.0, 0, None))[-1]
 
 
-def _by_effort(recall: Sequence[MeasuredRecall]) -> tuple[tuple[int, tuple[_Found, ...]], ...]:
-    """Return what was measured by effort, those first that cost little, in whichever mode.
+def _by_effort(
+    recall: Sequence[MeasuredRecall], costs_us: Sequence[float]
+) -> tuple[tuple[int, tuple[_Found, ...]], ...]:
+    """Return what was measured by effort.
 
     In each mode, a blend that more was not measured of keeps what it had.
     """
     by_effort: dict[int, dict[float, _Found]] = {}
     known: dict[int, dict[float, _Found]] = defaultdict(dict)
-    for row in sorted(recall, key=lambda row: row.effort):
+    told = zip(recall, costs_us, strict=True)
+    for row, cost_us in sorted(told, key=lambda costed: costed[0].effort):
         worst, here = min(row.recall_at_10, row.recall_at_100), known[mode(row.effort)]
-        here[row.content_weight] = (row.content_weight, row.recall_at_10, worst, *row.by_sort)
+        found = (row.content_weight, row.recall_at_10, worst, *row.by_sort, cost_us)
+        here[row.content_weight] = found
         by_effort[row.effort] = dict(here)
-    return tuple(
-        (effort, tuple(sorted(by_effort[effort].values())))
-        for effort in sorted(by_effort, key=lambda effort: (outlay(effort), effort))
-    )
+    return tuple((effort, tuple(sorted(found.values()))) for effort, found in by_effort.items())
 
 
-def _holds(measured: Sequence[_Found], weight: float, recall: float, column: int) -> bool:
+def _cost_where_held(
+    measured: Sequence[_Found], weight: float, recall: float, column: int
+) -> float | None:
     weights = [row[0] for row in measured]
     below, above = bisect_right(weights, weight) - 1, bisect_left(weights, weight)
     if below < 0 or above >= len(weights):
-        return False
-    return measured[below][column] >= recall and measured[above][column] >= recall
+        return None
+    around = measured[below], measured[above]
+    if any(row[column] < recall for row in around):
+        return None
+    return max(row[-1] for row in around)

@@ -66,8 +66,8 @@ class Space:
         Shape ``(n, dim_content)``, float32.
     index
         Over ``[factors ‖ content]``.
-    recall
-        Measured recall, by effort and content weight.
+    recall, costs_us
+        Measured recall, by effort and content weight, and what a query costs there, if that is known.
     efforts
         The same, as queries look it up.
     refined
@@ -81,12 +81,13 @@ class Space:
     content: Float32Matrix
     index: Index
     recall: tuple[MeasuredRecall, ...] = ()
+    costs_us: tuple[float, ...] = ()
     efforts: Efforts = field(init=False)
     refined: Refined | None = field(init=False)
     vectors: Float32Matrix | None = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "efforts", Efforts(self.recall))
+        object.__setattr__(self, "efforts", Efforts(self.recall, self.costs_us))
         few = 4 * self.index.width * len(self) <= _MOST_HELD_BYTES
         refined = None
         if self.index.kind.has_codes and few:

@@ -112,8 +112,8 @@ class _Trial:
     @property
     def own_blends(self) -> list[float]:
         """The blend that each mode is for; the first is for the usual one."""
-        others = [nearest_blend(own) for own in self.spec.modes[1:] if own is not None]
-        return [self.bench.usual, *others]
+        usual = self.bench.usual
+        return [usual, *(usual if o is None else nearest_blend(o) for o in self.spec.modes[1:])]
 
     def rows_at(
         self,

@@ -12,7 +12,7 @@ from ilk.ann.measure import careful_recall, compare_with_all, recall, top_rows
 from ilk.ann.parallelism import n_threads, one_thread, threads, use_threads
 from ilk.ann.refined import Refined
 from ilk.ann.scores import best_of, inner_products
-from ilk.ann.spec import IndexKind, IndexSpec, mode, outlay
+from ilk.ann.spec import IndexKind, IndexSpec, mode, searched
 
 __all__ = [
     "Index",
@@ -30,9 +30,9 @@ __all__ = [
     "mode",
     "n_threads",
     "one_thread",
-    "outlay",
     "query_us",
     "recall",
+    "searched",
     "threads",
     "top_rows",
     "use_threads",

@@ -185,4 +185,4 @@ def _open_space(
         check_contents(path, kind.value, len(side), kind.width(dim))
     index = Index.open(path, kind, len(side), dim)
     factors = side.directions if key.by_likeness else side.factors
-    return Space(key, factors, side.content, index, record.recall)
+    return Space(key, factors, side.content, index, record.recall, record.costs_us)

@@ -266,6 +266,15 @@ def test_of_long_lists_made_by_content_more_rows_are_looked_at() -> None:
     assert [kind.candidates(10, effort, 1220) for effort in efforts] == [552, 808, 1960]
 
 
+def test_lists_of_codes_are_searched_with_many_candidates_or_few() -> None:
+    many, few = (
+        [IndexKind.IVF_PQ.candidates(10, (mode << 16) + n_lists, 79) for n_lists in (16, 96, 512)]
+        for mode in range(2)
+    )
+    assert many == [120, 191, 607]
+    assert few == [60, 79, 287]
+
+
 def test_modes_of_one_partition_open_the_same_lists(vectors: Vectors, queries: Vectors) -> None:
     index = Index.build(vectors, TWICE, SEED)
     few, many = ((mode << 16) + 4 for mode in (1, 2))

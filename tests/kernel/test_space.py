@@ -188,14 +188,26 @@ def test_of_partitions_the_one_that_searches_least_is_taken(parts: tuple[Matrix,
     assert twice.effort(0.5, 0.99) is None
 
 
-@pytest.mark.parametrize(("n_lists", "taken"), [(2, 2), (3, 1)])
-def test_lists_of_which_many_rows_are_looked_at_count_twice(
-    parts: tuple[Matrix, Matrix], n_lists: int, taken: int
+@pytest.mark.parametrize(
+    ("costs_us", "taken"), [((), 1), ((30.0, 40.0), 0), ((40.0, 30.0), 1), ((5.0,), 1)]
+)
+def test_of_efforts_that_find_enough_the_cheapest_is_taken(
+    parts: tuple[Matrix, Matrix], costs_us: tuple[float, ...], taken: int
 ) -> None:
     space = space_of(parts, IndexKind.IVF_PQ_2)
-    efforts = {1: (1 << 16) + 5, 2: (2 << 16) + n_lists}
-    rows = tuple(
-        MeasuredRecall(KEY.name, "", effort, 0.9, 0.97, 0.97) for effort in efforts.values()
-    )
-    measured = Space(KEY, space.factors, space.content, space.index, rows)
+    efforts = ((1 << 16) + 5, (2 << 16) + 3)
+    rows = tuple(MeasuredRecall(KEY.name, "", effort, 0.9, 0.97, 0.97) for effort in efforts)
+    measured = Space(KEY, space.factors, space.content, space.index, rows, costs_us)
     assert measured.effort(0.9, 0.95) == efforts[taken]
+
+
+def test_between_blends_an_effort_costs_what_it_does_at_the_dearer(
+    parts: tuple[Matrix, Matrix],
+) -> None:
+    space = space_of(parts, IndexKind.IVF)
+    cells = ((1, 0.0, 90.0), (1, 1.0, 10.0), (2, 0.0, 60.0), (2, 1.0, 50.0))
+    rows = tuple(MeasuredRecall(KEY.name, "", e, weight, 0.97, 0.97) for e, weight, _ in cells)
+    costs_us = tuple(cost_us for _, _, cost_us in cells)
+    measured = Space(KEY, space.factors, space.content, space.index, rows, costs_us)
+    assert measured.effort(0.5, 0.95) == 2
+    assert measured.effort(1.0, 0.95) == 1
