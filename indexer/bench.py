@@ -147,15 +147,13 @@ class Bench:
         spec: IndexSpec,
         effort: int,
         weight: float,
-        n_listed: int | None = None,
+        n_listed: int,
     ) -> CostedRow:
         """Return what an effort finds at a blend, and what that costs.
 
-        ``space`` has the candidate; ``n_listed`` is :meth:`n_listed`, if that is known.
+        ``space`` has the candidate; ``n_listed`` is :meth:`n_listed`.
         """
         queries, truth = self.queries(weight), self.truths[weight]
-        if n_listed is None:
-            n_listed = self.n_listed(space, spec, effort, weight)
         shallow, deep = (min(depth, len(space)) for depth in DEPTHS)
         found, n_met = counting(lambda: space.nearest(queries, shallow, effort))
         # Whoever asks, well known or not, is promised what is told.

@@ -7,12 +7,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
-from ilk.ann import Index, IndexKind, IndexSpec, mode
+from ilk.ann import Index, IndexKind, IndexSpec, mode, partition, searched
 from ilk.bundle.manifest import IndexRecord
 from ilk.space import Space
 from ilk.types import MIN_RECALL, MeasuredRecall
@@ -100,6 +100,7 @@ class _Trial:
     bench: Bench
     spec: IndexSpec
     space: Space
+    _listed: dict[tuple[int, int, float], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, bench: Bench, spec: IndexSpec, index: Index) -> "_Trial":
@@ -151,10 +152,7 @@ class _Trial:
             )
         }
         known = {(row.content_weight, row.effort) for row, _ in rows}
-        return [
-            self.bench.costed(self.space, self.spec, effort, weight)
-            for weight, effort in sorted(midway - known)
-        ]
+        return [self._costed(effort, weight) for weight, effort in sorted(midway - known)]
 
     def rows(
         self,
@@ -179,13 +177,24 @@ class _Trial:
                 break
             if rows and _is_beaten(rows[-1], beside):
                 break
-            n_listed = bench.n_listed(self.space, self.spec, effort, weight)
-            least_us = bench.query_us(self.spec, effort, n_listed)
+            least_us = bench.query_us(self.spec, effort, self._n_listed(effort, weight))
             reliable = bool(rows) and _worst(rows[-1][0]) >= MIN_RECALL
             if rows and least_us > (min(most_us, bench.worthwhile_us) if reliable else most_us):
                 break
-            rows.append(bench.costed(self.space, self.spec, effort, weight, n_listed))
+            rows.append(self._costed(effort, weight))
         return rows
+
+    def _costed(self, effort: int, weight: float) -> CostedRow:
+        n_listed = self._n_listed(effort, weight)
+        return self.bench.costed(self.space, self.spec, effort, weight, n_listed)
+
+    def _n_listed(self, effort: int, weight: float) -> int:
+        """Return how many rows the lists hold; modes of one partition open the same ones."""
+        at = partition(effort) if len(self.spec.emphases) > 1 else 0
+        asked = at, searched(effort), weight
+        if asked not in self._listed:
+            self._listed[asked] = self.bench.n_listed(self.space, self.spec, effort, weight)
+        return self._listed[asked]
 
     def _suffices(self, rows: list[CostedRow], enough: float) -> bool:
         """Return whether more effort than was measured last would gain nothing worth having."""

@@ -12,7 +12,7 @@ from ilk.ann.measure import careful_recall, compare_with_all, recall, top_rows
 from ilk.ann.parallelism import n_threads, one_thread, threads, use_threads
 from ilk.ann.refined import Refined
 from ilk.ann.scores import best_of, inner_products
-from ilk.ann.spec import IndexKind, IndexSpec, mode, searched
+from ilk.ann.spec import IndexKind, IndexSpec, mode, partition, searched
 
 __all__ = [
     "Index",
@@ -30,6 +30,7 @@ __all__ = [
     "mode",
     "n_threads",
     "one_thread",
+    "partition",
     "query_us",
     "recall",
     "searched",
