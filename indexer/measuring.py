@@ -113,8 +113,8 @@ class _Trial:
     @property
     def own_blends(self) -> list[float]:
         """The blend that each mode is for; the first is for the usual one."""
-        usual = self.bench.usual
-        return [usual, *(usual if o is None else nearest_blend(o) for o in self.spec.modes[1:])]
+        others = [nearest_blend(own) for own in self.spec.modes[1:] if own is not None]
+        return [self.bench.usual, *others]
 
     def rows_at(
         self,
@@ -190,8 +190,7 @@ class _Trial:
 
     def _n_listed(self, effort: int, weight: float) -> int:
         """Return how many rows the lists hold; modes of one partition open the same ones."""
-        at = partition(effort) if len(self.spec.emphases) > 1 else 0
-        asked = at, searched(effort), weight
+        asked = partition(effort), searched(effort), weight
         if asked not in self._listed:
             self._listed[asked] = self.bench.n_listed(self.space, self.spec, effort, weight)
         return self._listed[asked]

@@ -159,7 +159,7 @@ class Index:
             raise ValueError(f"{self.kind.value} takes no bitmap")
         if self.width != dim:
             queries = widened(queries, self.width)
-        part = self._part(effort)
+        part = self._parts[partition(effort)]
         part.search(queries, searched(effort), allowed, (scores, rows))
         # Of one query, the last place tells whether any is unfilled.
         if n_queries > 1 or rows.item(-1) < 0:
@@ -175,11 +175,8 @@ class Index:
         -----
         faiss counts the same, but for the whole process: never while another thread searches.
         """
-        part = self._part(effort)
+        part = self._parts[partition(effort)]
         return part.n_listed(widened(queries, self.width), searched(effort))
-
-    def _part(self, effort: int) -> Part:
-        return self._parts[partition(effort) if len(self._parts) > 1 else 0]
 
     def candidates(self, n_wanted: int, effort: int) -> int:
         """Return how many rows to fetch so that the best ``n_wanted`` are among them; at most all."""

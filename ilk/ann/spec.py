@@ -92,11 +92,9 @@ class IndexKind(str, enum.Enum):
         if self is IndexKind.PQ:
             return max(effort * n_wanted, 4 * effort)
         if self is IndexKind.IVF_PQ:
-            # What more lists hold is found only if a few more candidates are looked at. With the row that
-            # shows a tie, efforts of many lists fetch just what a search is rounded up to.
-            if mode(effort):
-                return max(4 * n_wanted, 60, searched(effort) // 2 + 31)
-            return max(8 * n_wanted, 120, searched(effort) + 95)
+            # What more lists hold is found only if more candidates are looked at. With the row that shows
+            # a tie, efforts of many lists fetch just what a search is rounded up to.
+            return max(4 * n_wanted, 60, 3 * effort // 2 + 31)
         if self is IndexKind.IVF_PQ_2:
             n_lists = searched(effort)
             if by_content := mode(effort):
@@ -113,7 +111,7 @@ def searched(effort: int) -> int:
 
 
 def mode(effort: int) -> int:
-    """Return how an effort searches: 0 but for IVFPQ, where 1 looks at fewer candidates, and IVFPQ2.
+    """Return how an effort searches: 0 but for IVFPQ2.
 
     There 0 is its first partition, 1 its second, and 2 the second with more candidates of each list.
     """
@@ -121,7 +119,7 @@ def mode(effort: int) -> int:
 
 
 def partition(effort: int) -> int:
-    """Return in which of its partitions IVFPQ2 searches at an effort."""
+    """Return in which partition an effort searches: 0 but for IVFPQ2."""
     return min(mode(effort), 1)
 
 
@@ -232,9 +230,7 @@ class IndexSpec:
 
     @property
     def modes(self) -> tuple[float | None, ...]:
-        """The content weight that each mode is for; None: the usual one."""
-        if self.kind is IndexKind.IVF_PQ:
-            return None, None
+        """The content weight that each mode is for, as :attr:`emphases` has it."""
         if self.kind is not IndexKind.IVF_PQ_2:
             return (None,)
         return _TASTE_EMPHASIS, *[self.content_emphasis] * len(_BY_CONTENT)

@@ -21,7 +21,7 @@ from ilk.vectors import Float32Matrix, Rows
 _HNSW_BUILD_EFFORT: Final = 200
 # Rows for each centroid, and rounds, that centroids are learnt from: of few lists, of many, of those
 # that are found through others, of codes. What k-means costs grows with the square of the lists.
-_LIST_TRAINING: Final = ((64, 10), (64, 5), (32, 4))
+_LIST_TRAINING: Final = ((64, 10), (48, 5), (32, 4))
 _MANY_LISTS: Final = 512
 _CODE_TRAINING: Final = (512, 10)
 # Codes are learnt from so many rows, evenly drawn, and from long ones: as many, or where codes tell a row

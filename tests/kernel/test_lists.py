@@ -266,13 +266,10 @@ def test_of_long_lists_made_by_content_more_rows_are_looked_at() -> None:
     assert [kind.candidates(10, effort, 1220) for effort in efforts] == [552, 808, 1960]
 
 
-def test_lists_of_codes_are_searched_with_many_candidates_or_few() -> None:
-    many, few = (
-        [IndexKind.IVF_PQ.candidates(10, (mode << 16) + n_lists, 79) for n_lists in (16, 96, 512)]
-        for mode in range(2)
-    )
-    assert many == [120, 191, 607]
-    assert few == [60, 79, 287]
+def test_the_more_lists_are_searched_the_more_candidates_are_looked_at() -> None:
+    found = [IndexKind.IVF_PQ.candidates(10, n_lists, 79) for n_lists in (8, 16, 32, 96, 512)]
+    assert found == [60, 60, 79, 175, 799]
+    assert IndexKind.IVF_PQ.candidates(100, 8, 79) == 400
 
 
 def test_modes_of_one_partition_open_the_same_lists(vectors: Vectors, queries: Vectors) -> None:
