@@ -24,10 +24,10 @@ _HNSW_BUILD_EFFORT: Final = 200
 _LIST_TRAINING: Final = ((64, 10), (48, 5), (32, 4))
 _MANY_LISTS: Final = 512
 _CODE_TRAINING: Final = (512, 10)
-# Codes are learnt from so many rows, evenly drawn, and from long ones: as many, or where codes tell a row
-# from its list a third as many. Those are drawn by this power of their lengths.
-_ROWS_FOR_CODES: Final = 4096
-_LONG_ROWS, _LONG_ROWS_OF_LISTS = 1, 1 / 3
+# Codes are learnt from so many rows that are drawn evenly, and so many that are drawn by this power of
+# their lengths; where codes tell a row from its list, fewer are long.
+_ROWS_FOR_CODES: Final = (2048, 2048)
+_ROWS_FOR_CODES_OF_LISTS: Final = (4096, 1365)
 _BY_LENGTH: Final = 6
 # Lists of lists that are looked into when a row is put in its place.
 _LISTS_OF_LISTS_PLACING: Final = 4
@@ -47,14 +47,16 @@ def rows_for_codes(lengths: npt.NDArray[np.float64], spec: IndexSpec, seed: int)
     values like theirs are rare: codes that are learnt from all alike know no such values (ADR 27).
     """
     rng = np.random.default_rng(seed)
-    evenly = _evenly_drawn(len(lengths), _ROWS_FOR_CODES, rng)
+    n_even, n_long = _ROWS_FOR_CODES_OF_LISTS if spec.kind.has_lists else _ROWS_FOR_CODES
+    evenly = _evenly_drawn(len(lengths), n_even, rng)
     longest = lengths.max(initial=0.0)
     if not longest:
         return evenly
     often = (lengths / longest) ** _BY_LENGTH
-    share = _LONG_ROWS_OF_LISTS if spec.kind.has_lists else _LONG_ROWS
-    long = rng.choice(len(lengths), int(share * len(evenly)), p=often / often.sum())
-    return np.sort(np.concatenate((evenly, long)))
+    n_long = -(-n_long * len(evenly) // n_even)
+    return np.sort(
+        np.concatenate((evenly, rng.choice(len(lengths), n_long, p=often / often.sum())))
+    )
 
 
 def _evenly_drawn(n_rows: int, n_drawn: int, rng: np.random.Generator) -> Rows:

@@ -21,7 +21,7 @@ def test_half_of_the_rows_that_codes_are_learnt_from_are_long() -> None:
     lengths[100:200] = 10
     rows = rows_for_codes(lengths, IndexSpec(IndexKind.PQ), SEED)
     is_long = (rows >= 100) & (rows < 200)
-    assert len(rows) == 8192
+    assert len(rows) == 4096
     assert is_long.mean() == pytest.approx(0.5, abs=0.01)
     others = rows[~is_long]
     assert len(np.unique(others)) == len(others)
@@ -36,7 +36,7 @@ def test_of_lists_a_quarter_are(kind: IndexKind) -> None:
     assert (rows == 7).mean() == pytest.approx(share, abs=0.001)
 
 
-@pytest.mark.parametrize("n_rows", [1, 5, 4096])
+@pytest.mark.parametrize("n_rows", [1, 5, 2048])
 def test_where_rows_are_few_all_are_among_them(n_rows: int) -> None:
     rows = rows_for_codes(np.ones(n_rows), IndexSpec(IndexKind.PQ), SEED)
     assert set(rows.tolist()) == set(range(n_rows))
