@@ -99,19 +99,21 @@ def _summary(manifest: Manifest) -> Table:
 def _choices(manifest: Manifest) -> Table:
     weight = _usual_blend(manifest)
     table = Table(
-        title=f"Indices measured; a query at the least effort of recall {manifest.default_recall:g}, "
+        title=f"Indices measured; a query at the cheapest effort of recall {manifest.default_recall:g}, "
         f"content weight {weight:g}"
     )
     for column in ("space", "index", "chosen", "MB", "built in s", "effort", "CPU of a query, us"):
         table.add_column(column, justify="left" if column in ("space", "index") else "right")
     for space in manifest.indices:
         for record, chosen in _records(manifest, space):
+            # Bundles of before do not tell costs: of those the least effort is shown.
+            costs_us = record.costs_us or (0.0,) * len(record.recall)
             reached = [
-                row
-                for row in record.recall
+                (cost_us, row.effort, f"{row.cpu_us:.0f}")
+                for row, cost_us in zip(record.recall, costs_us, strict=False)
                 if row.content_weight == weight and _worst(row) >= manifest.default_recall
             ]
-            found = (str(reached[0].effort), f"{reached[0].cpu_us:.0f}") if reached else ("-", "-")
+            found = [str(told) for told in min(reached)[1:]] if reached else ["-", "-"]
             table.add_row(
                 space,
                 record.name,
