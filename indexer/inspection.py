@@ -13,6 +13,7 @@ from rich.table import Table
 from ilk.bundle import open_bundle
 from ilk.bundle.manifest import IndexRecord, Manifest
 from ilk.bundle.store import Store
+from ilk.efforts import DEEPER, Efforts
 from ilk.types import MeasuredRecall
 
 
@@ -106,14 +107,12 @@ def _choices(manifest: Manifest) -> Table:
         table.add_column(column, justify="left" if column in ("space", "index") else "right")
     for space in manifest.indices:
         for record, chosen in _records(manifest, space):
-            # Bundles of before do not tell costs: of those the least effort is shown.
-            costs_us = record.costs_us or (0.0,) * len(record.recall)
-            reached = [
-                (cost_us, row.effort, f"{row.cpu_us:.0f}")
-                for row, cost_us in zip(record.recall, costs_us, strict=False)
-                if row.content_weight == weight and _worst(row) >= manifest.default_recall
-            ]
-            found = [str(told) for told in min(reached)[1:]] if reached else ["-", "-"]
+            efforts = Efforts(record.recall, record.costs_us)
+            effort = efforts.least(weight, manifest.default_recall, DEEPER, well_known=None)
+            used_us = {
+                row.effort: row.cpu_us for row in record.recall if row.content_weight == weight
+            }
+            found = ("-", "-") if effort is None else (str(effort), f"{used_us[effort]:.0f}")
             table.add_row(
                 space,
                 record.name,

@@ -231,9 +231,8 @@ class IndexSpec:
     @property
     def modes(self) -> tuple[float | None, ...]:
         """The content weight that each mode is for, as :attr:`emphases` has it."""
-        if self.kind is not IndexKind.IVF_PQ_2:
-            return (None,)
-        return _TASTE_EMPHASIS, *[self.content_emphasis] * len(_BY_CONTENT)
+        first, *by_content = self.emphases
+        return first, *by_content * len(_BY_CONTENT)
 
     def scales(self, emphasis: float, width: int) -> Float32Vector:
         """Return what each dimension is multiplied by for a partition, shape ``(width,)``."""

@@ -47,7 +47,7 @@ class IndexRecord:
     def from_json(cls, values: dict[str, Any]) -> "IndexRecord":
         """Return what ``asdict`` and JSON made of a record."""
         recall = tuple(MeasuredRecall(**row) for row in values["recall"])
-        costs_us = tuple(values.get("costs_us", ()))
+        costs_us = tuple(map(float, values.get("costs_us", ())))
         return cls(**values | {"recall": recall, "costs_us": costs_us})
 
 

@@ -120,6 +120,10 @@ EDITS: dict[str, tuple[Edit, type[BundleError]]] = {
     "no-index": (lambda m: m["indices"].pop("items.likeness"), BundleCorrupt),
     "other-kind": (lambda m: m["indices"]["items.likeness"].update(kind="IVF"), BundleCorrupt),
     "unknown-kind": (lambda m: m["indices"]["items.likeness"].update(kind="LSH"), BundleCorrupt),
+    "costs-are-words": (
+        lambda m: m["indices"]["items.likeness"].update(costs_us=["dear"]),
+        BundleCorrupt,
+    ),
     "more-items": (lambda m: m.update(n_items=m["n_items"] + 1), BundleCorrupt),
     "fewer-factors": (lambda m: m.update(n_factors=m["n_factors"] - 1), BundleCorrupt),
     "field-is-a-number": (lambda m: m.update(content_fields=[7]), BundleCorrupt),
