@@ -94,7 +94,7 @@ class ServerSettings:
         again is answered without a search. 0 is off.
     shadow_share
         Share of queries that are asked again, exactly and after their answer was sent, to measure live
-        recall. 0 is off.
+        recall; of as many as a hundredth of a core can answer so. 0 is off.
     ready_file
         Written with HOST:PORT once the server answers.
     log_format

@@ -1,7 +1,8 @@
 """Knows how well real queries are answered: a small share of them is asked again, exactly.
 
-It refuses to hold up an answer. One thread of the lowest priority compares; while it is busy, queries
-go unexamined.
+It refuses to hold up an answer, and to take more than a hundredth of a core. One thread of the lowest
+priority compares, and rests; until it is ready again, queries go unexamined. An exact answer can take as
+much as hundreds of others.
 """
 
 import dataclasses
@@ -13,7 +14,8 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from time import perf_counter, thread_time
+from typing import TYPE_CHECKING, Final
 
 from ilk.query import answer
 from ilk.types import EXACT, Neighbors, Query
@@ -29,6 +31,7 @@ log = logging.getLogger("ilk.server")
 # Scores that differ by less, relatively, are ties; as `ilk.ann.recall` has it.
 _SLACK = 1e-5
 _LOWEST_PRIORITY = 19
+_MOST_OF_A_CORE: Final = 0.01
 
 
 class Shadow:
@@ -42,6 +45,8 @@ class Shadow:
         Where the result is counted.
     seed
         Of the draw; None: another with each start.
+    most_of_a_core
+        That comparisons may take.
 
     Attributes
     ----------
@@ -49,8 +54,16 @@ class Shadow:
         Whether a comparison is under way.
     """
 
-    def __init__(self, share: float, counts: Counts, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        share: float,
+        counts: Counts,
+        seed: int | None = None,
+        most_of_a_core: float = _MOST_OF_A_CORE,
+    ) -> None:
         self._share = share
+        self._rest = 1 / most_of_a_core - 1
+        self._rested_s = 0.0
         self._counts = counts
         self._random = random.Random(seed)  # noqa: S311 - a sample, not a secret
         self._until = self._gap()
@@ -64,7 +77,9 @@ class Shadow:
             return
         self._until = self._gap()
         query, found = question.query, question.answer
-        if not self.is_busy and _is_comparable(query, found):
+        if self.is_busy or perf_counter() < self._rested_s:
+            return
+        if _is_comparable(query, found):
             self.is_busy = True
             self._pool.submit(self._compare, served, query, found)
 
@@ -87,6 +102,7 @@ class Shadow:
         return 1 + int(self._random.expovariate(-math.log1p(-self._share)))
 
     def _compare(self, served: "Served", query: Query, found: Neighbors) -> None:
+        started_s = thread_time()
         try:
             exact = answer(served.bundle, dataclasses.replace(query, accuracy=EXACT))
             hits, places = hits_and_places(found, exact)
@@ -96,6 +112,7 @@ class Shadow:
         except Exception as error:  # noqa: BLE001 - nobody waits for this thread's errors
             log.error("a query could not be asked again exactly\n%s", cause_of(error))
         finally:
+            self._rested_s = perf_counter() + self._rest * (thread_time() - started_s)
             self.is_busy = False
 
 

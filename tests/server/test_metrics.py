@@ -7,6 +7,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -244,7 +245,7 @@ def answered(served: Served, query: Query) -> Question:
 def test_a_share_of_real_queries_is_asked_again_exactly(sample_store: Path, share: float) -> None:
     live, counts = Live(sample_store, 3600), Counts()
     live.start()
-    shadow = Shadow(share, counts, seed=1)
+    shadow = Shadow(share, counts, seed=1, most_of_a_core=1)
     try:
         served = live.get()
         question = answered(served, MATRIX)
@@ -259,6 +260,31 @@ def test_a_share_of_real_queries_is_asked_again_exactly(sample_store: Path, shar
     spread = 4 * (n_looks * share) ** 0.5 if share < 1 else 0
     assert abs(counts.shadowed - n_looks * share) <= spread
     assert counts.shadow_hits == counts.shadow_places == 10 * counts.shadowed
+
+
+def test_examining_takes_no_more_of_a_core_than_it_may(
+    sample_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each comparison takes 0.2 s; someone asks every 0.1 s.
+    spent_s, now_s = count(0, 0.2), 0.0
+    monkeypatch.setattr("server.shadow.thread_time", lambda: next(spent_s))
+    monkeypatch.setattr("server.shadow.perf_counter", lambda: now_s)
+    live, counts = Live(sample_store, 3600), Counts()
+    live.start()
+    shadow = Shadow(1.0, counts, most_of_a_core=0.02)
+    try:
+        served = live.get()
+        question = answered(served, MATRIX)
+        for _ in range(1000):
+            shadow.look(served, question)
+            while shadow.is_busy:
+                time.sleep(0.0001)
+            now_s += 0.1
+    finally:
+        shadow.close()
+        live.close()
+    # Of 100 s, it may take 2, and the rest after the last comparison is still to come.
+    assert 0.2 * (counts.shadowed - 1) == pytest.approx(2, abs=0.1)
 
 
 def test_what_cannot_be_wrong_or_is_ordered_otherwise_is_not_examined(sample_store: Path) -> None:
