@@ -56,6 +56,15 @@ def concatenate(collaborative: Float32Matrix, content: Float32Matrix) -> Float32
     return np.ascontiguousarray(np.hstack((collaborative, content)), dtype=np.float32)
 
 
+def widened(vectors: Float32Matrix, width: int) -> Float32Matrix:
+    """Return vectors of ``width`` columns, the last ones zero where they had fewer."""
+    if vectors.shape[1] == width:
+        return vectors
+    wide = np.zeros((len(vectors), width), dtype=np.float32)
+    wide[:, : vectors.shape[1]] = vectors
+    return wide
+
+
 def blend(
     collaborative: Float32Vector, content: Float32Vector, content_weight: float
 ) -> Float32Matrix:

@@ -1,9 +1,8 @@
-"""Knows how an index is built, searched, saved and mapped.
+"""Knows how an index is searched, saved and mapped.
 
-It refuses to know which kind is worth having, and what was missed.
+It refuses to know how it is trained, which kind is worth having, and what was missed.
 """
 
-import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +14,12 @@ import numpy.typing as npt
 
 from ilk.ann.lent import vectors_of
 from ilk.ann.packed import map_packed, write_faiss, write_packed
-from ilk.ann.parallelism import one_thread
 from ilk.ann.part import Part
 from ilk.ann.spec import MOST_COMPARED_LISTS, IndexKind, IndexSpec, partition, searched
-from ilk.ann.training import ready, rows_for_codes, rows_for_lists, trained
-from ilk.errors import BundleCorrupt, SettingsError
+from ilk.ann.training import built
+from ilk.errors import BundleCorrupt
 from ilk.index_file import check_layout
-from ilk.vectors import Float32Matrix, Float32Vector, Rows
-
-# Rows are put in their places a part at a time: wide copies of all would not fit.
-_CHUNK_ROWS: Final = 1 << 18
+from ilk.vectors import Float32Matrix, Rows, widened
 
 
 class RowNeighbors(NamedTuple):
@@ -77,7 +72,7 @@ class Index:
         parts = []
         for emphasis in spec.emphases:
             scales = None if emphasis is None else spec.scales(emphasis, spec.kind.width(dim))
-            parts.append(Part(spec.kind, _built(vectors, spec, scales, seed), scales))
+            parts.append(Part(spec.kind, built(vectors, spec, scales, seed), scales))
         return cls(spec.kind, parts, dim)
 
     def save(self, path: Path) -> None:
@@ -196,45 +191,6 @@ class Index:
         if self.kind is not IndexKind.IVF or self._inner.quantizer.ntotal > MOST_COMPARED_LISTS:
             return None
         return int(self._inner.nlist)
-
-
-def widened(vectors: Float32Matrix, width: int) -> Float32Matrix:
-    """Return vectors of ``width`` columns, the last ones zero where they had fewer."""
-    if vectors.shape[1] == width:
-        return vectors
-    wide = np.zeros((len(vectors), width), dtype=np.float32)
-    wide[:, : vectors.shape[1]] = vectors
-    return wide
-
-
-def _built(vectors: Float32Matrix, spec: IndexSpec, scales: Float32Vector | None, seed: int) -> Any:
-    """Return a faiss index over ``vectors``, widened and multiplied by ``scales``."""
-    n_rows, dim = vectors.shape
-    width = spec.kind.width(dim)
-    if not n_rows:
-        raise SettingsError("an index needs at least one row")
-
-    def stored(rows: Rows | slice) -> Float32Matrix:
-        return _scaled(widened(vectors[rows], width), scales)
-
-    every = [slice(start, start + _CHUNK_ROWS) for start in range(0, n_rows, _CHUNK_ROWS)]
-    for_codes = np.empty(0, dtype=np.int64)
-    if spec.kind.has_nibbles:
-        lengths = [np.linalg.norm(stored(rows), axis=1) for rows in every]
-        for_codes = rows_for_codes(np.concatenate(lengths, dtype=np.float64), spec, seed)
-    for_lists = rows_for_lists(n_rows, spec, seed)
-    inner = trained(stored(for_lists), stored(for_codes), n_rows, spec, seed)
-    if spec.kind.has_nibbles:
-        # So kept, values are compared with in two fifths of the time when rows get their codes.
-        inner.pq.sync_transposed_centroids()
-    with one_thread() if spec.kind is IndexKind.HNSW else contextlib.nullcontext():
-        for rows in every:
-            inner.add(stored(rows))
-    return ready(inner, spec, seed)
-
-
-def _scaled(vectors: Float32Matrix, scales: Float32Vector | None) -> Float32Matrix:
-    return vectors if scales is None else vectors * scales
 
 
 def _limit_faiss(path: Path, kind: IndexKind) -> None:

@@ -8,12 +8,12 @@ from typing import Any, Final
 import faiss
 import numpy as np
 
-from ilk.ann.index import Index, RowNeighbors, widened
+from ilk.ann.index import Index, RowNeighbors
 from ilk.ann.lent import vectors_of
 from ilk.ann.scores import best_of, inner_products
 from ilk.ann.spec import IndexKind
 from ilk.errors import BundleCorrupt
-from ilk.vectors import Float32Matrix
+from ilk.vectors import Float32Matrix, widened
 
 # What faiss is told of a search is kept for so many numbers of neighbors.
 _MOST_OPTIONS: Final = 1024
