@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.peers.searching import Search, cpu_us
 from benchmarks.scale.serving import exact_scores
 from ilk import ann
-from ilk.ann import IndexKind, RowNeighbors, compare_with_all, recall
+from ilk.ann import IndexKind, RowNeighbors, compare_with_all, recall, searched
 from ilk.bundle import Bundle, open_bundle
 from ilk.plan import Plan, make_plan
 from ilk.query import answer
@@ -100,7 +100,7 @@ def _answer_points(
         searches["bare faiss"] = search, wide
     # In turn, so that the machine is as quick for one as for the other.
     spent = [
-        {name: cpu_us(*searched) for name, searched in searches.items()} for _ in range(_TURNS)
+        {name: cpu_us(*asked_for) for name, asked_for in searches.items()} for _ in range(_TURNS)
     ]
     return [_point(name, setting, found, min(s[name] for s in spent)) for name in searches]
 
@@ -110,7 +110,7 @@ def bare_search(plan: Plan) -> tuple[Search, int]:
     space, n_fetched = plan.space, fetch_count(plan)
     inner, parameters = space.index._inner, None
     if space.index.kind not in (IndexKind.FLAT, IndexKind.PQ):
-        parameters = space.index._parts[0].parameters(plan.effort or 0)
+        parameters = space.index._parts[0].parameters(searched(plan.effort or 0))
     if not space.index.kind.has_codes:
         return lambda query: inner.search(query, n_fetched, params=parameters)[1], inner.d
     vectors = concatenate(space.factors, space.content)

@@ -4,7 +4,7 @@ It refuses to know how many efforts are worth measuring, and which candidate is 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -132,9 +132,16 @@ class Bench:
         """The measured blend that is nearest to that of queries that name none."""
         return nearest_blend(self.settings.content_weight)
 
-    def n_listed(self, space: Space, spec: IndexSpec, effort: int, weight: float) -> int:
-        """Return how many rows stand in the lists that all queries open at a blend; 0 without lists."""
-        return space.index.n_listed(self.queries(weight), effort) if spec.kind.has_lists else 0
+    def n_listed(
+        self, space: Space, spec: IndexSpec, efforts: Sequence[int], weight: float
+    ) -> list[int]:
+        """Return how many rows stand in the lists that all queries open at a blend, by effort.
+
+        Efforts are of one partition; 0 without lists.
+        """
+        if not spec.kind.has_lists:
+            return [0] * len(efforts)
+        return space.index.n_listed(self.queries(weight), efforts)
 
     def query_us(self, spec: IndexSpec, effort: int, n_compared: int) -> float:
         """Return what a query costs by the table where all of them together compare so many rows."""

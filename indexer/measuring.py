@@ -69,7 +69,8 @@ def completed(bench: Bench, found: Measured, most_us: float) -> Measured:
         useful: dict[int, list[int]] = {}
         for at, own in enumerate(trial.own_blends):
             efforts = trial.efforts(at)
-            found_here = trial.rows(efforts, own, most_us, ENOUGH, so_far)
+            beside = [costed for costed in rows if costed[0].content_weight == own]
+            found_here = trial.rows(efforts, own, most_us, ENOUGH, so_far, beside)
             worth_having = [r.effort for r, _ in found_here if max(r.by_sort) >= USEFUL]
             useful[at] = [e for e in efforts if worth_having and e >= worth_having[0]]
             rows, so_far = rows + found_here, []

@@ -10,12 +10,14 @@ from itertools import pairwise
 from ilk.ann import Index, IndexSpec, mode, partition, searched
 from ilk.space import Space
 from ilk.types import MIN_RECALL, MeasuredRecall
-from indexer.bench import Bench, CostedRow, nearest_blend
+from indexer.bench import DEPTHS, Bench, CostedRow, nearest_blend
 
 # Effort that finds less at the usual blend is not measured at others, nor more of it at a blend where
 # it gained nothing.
 USEFUL = 0.8
 _NO_GAIN = 0.001
+# Nor is effort that could find no more than this beyond what is found for as little.
+_HARDLY_MORE = 0.002
 # Queries that name a recall most often name these, or the build's own: each pays for the least effort
 # that reaches it, so there efforts are measured in smaller steps, where a step costs so many times more.
 _OFTEN_ASKED = (0.95, 0.98)
@@ -31,7 +33,7 @@ class Trial:
     bench: Bench
     spec: IndexSpec
     space: Space
-    _listed: dict[tuple[int, int, float], int] = field(default_factory=dict)
+    _listed: dict[tuple[tuple[int, int], float], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, bench: Bench, spec: IndexSpec, index: Index) -> "Trial":
@@ -45,8 +47,8 @@ class Trial:
     @property
     def own_blends(self) -> list[float]:
         """The blend that each mode is for; the first is for the usual one."""
-        others = [nearest_blend(own) for own in self.spec.modes[1:] if own is not None]
-        return [self.bench.usual, *others]
+        usual, others = self.bench.usual, self.spec.modes[1:]
+        return [usual, *(usual if own is None else nearest_blend(own) for own in others)]
 
     def rows_at(
         self,
@@ -99,7 +101,8 @@ class Trial:
 
         That is where enough is found, where the last step gained nothing, where it costs twice what finds
         no less ``beside`` it, or where more costs too much: above ``most_us``, or nearly what comparing
-        with all rows does, unless nobody could rely on the index yet.
+        with all rows does, unless nobody could rely on the index yet. What cannot find more than what
+        costs no more beside it is left out.
         """
         bench, rows = self.bench, list(so_far)
         for effort in efforts:
@@ -113,7 +116,8 @@ class Trial:
             reliable = bool(rows) and worst(rows[-1][0]) >= MIN_RECALL
             if rows and least_us > (min(most_us, bench.worthwhile_us) if reliable else most_us):
                 break
-            rows.append(self._costed(effort, weight))
+            if not self._is_vain(effort, least_us, beside):
+                rows.append(self._costed(effort, weight))
         return rows
 
     def _costed(self, effort: int, weight: float) -> CostedRow:
@@ -122,10 +126,36 @@ class Trial:
 
     def _n_listed(self, effort: int, weight: float) -> int:
         """Return how many rows the lists hold; modes of one partition open the same ones."""
-        asked = partition(effort), searched(effort), weight
-        if asked not in self._listed:
-            self._listed[asked] = self.bench.n_listed(self.space, self.spec, effort, weight)
-        return self._listed[asked]
+        listed, opened = self._listed, self._lists(effort)
+        if (opened, weight) not in listed:
+            # All at once: to find many lists takes little longer than to find few.
+            others = [
+                e for e in self.spec.efforts(len(self.space)) if self._lists(e)[0] == opened[0]
+            ]
+            every = [effort, *(e for e in others if (self._lists(e), weight) not in listed)]
+            found = self.bench.n_listed(self.space, self.spec, every, weight)
+            for of, n_listed in zip(every, found, strict=True):
+                listed[self._lists(of), weight] = n_listed
+        return listed[opened, weight]
+
+    def _lists(self, effort: int) -> tuple[int, int]:
+        """Return of which partition an effort searches how many lists."""
+        return partition(effort, len(self.spec.emphases)), searched(effort)
+
+    def _is_vain(self, effort: int, cost_us: float, beside: Sequence[CostedRow]) -> bool:
+        """Return whether something beside an effort finds hardly less for no more than it costs.
+
+        The effort finds no more than the same lists do of which more candidates are fetched.
+        """
+        lists, n_fetched = self._lists(effort), self._n_fetched(effort)
+        of_same_lists = (row for row, _ in beside if self._lists(row.effort) == lists)
+        most = next((r for r in of_same_lists if self._n_fetched(r.effort) > n_fetched), None)
+        return most is not None and any(
+            us <= cost_us and max(_gains(row, most)) <= _HARDLY_MORE for row, us in beside
+        )
+
+    def _n_fetched(self, effort: int) -> int:
+        return self.space.index.candidates(min(DEPTHS), effort)
 
     def _suffices(self, rows: list[CostedRow], enough: float) -> bool:
         """Return whether more effort than was measured last would gain nothing worth having."""
@@ -134,14 +164,18 @@ class Trial:
             return True
         if len(rows) < 2 or (row.content_weight == self.bench.usual and row.recall_at_10 < USEFUL):
             return False
-        before, _ = rows[-2]
-        found = (*row.by_sort, row.recall_at_100), (*before.by_sort, before.recall_at_100)
-        return max(now - then for now, then in zip(*found, strict=True)) < _NO_GAIN
+        return max(_gains(rows[-2][0], row)) < _NO_GAIN
 
 
 def worst(row: MeasuredRecall) -> float:
     """Return the recall that may be promised however many neighbors are wanted."""
     return min(row.recall_at_10, row.recall_at_100)
+
+
+def _gains(one: MeasuredRecall, other: MeasuredRecall) -> list[float]:
+    """Return what ``other`` finds more than ``one``: for the well known, for others, of a hundred."""
+    found = (*one.by_sort, one.recall_at_100), (*other.by_sort, other.recall_at_100)
+    return [more - less for less, more in zip(*found, strict=True)]
 
 
 def _by_blend(costed: CostedRow) -> tuple[float, int]:

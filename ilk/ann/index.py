@@ -154,24 +154,31 @@ class Index:
             raise ValueError(f"{self.kind.value} takes no bitmap")
         if self.width != dim:
             queries = widened(queries, self.width)
-        part = self._parts[partition(effort)]
+        part = self._parts[partition(effort, len(self._parts))]
         part.search(queries, searched(effort), allowed, (scores, rows))
         # Of one query, the last place tells whether any is unfilled.
         if n_queries > 1 or rows.item(-1) < 0:
             scores[rows < 0] = -np.inf
         return RowNeighbors(rows, scores)
 
-    def n_listed(self, queries: Float32Matrix, effort: int) -> int:
+    def n_listed(self, queries: Float32Matrix, efforts: Sequence[int]) -> list[int]:
         """Return how many rows stand in the lists that a search opens, those of all queries together.
 
         Where lists are found through lists, so do the centroids in those. Only for kinds that have lists.
+
+        Parameters
+        ----------
+        queries
+            As :meth:`nearest` takes them.
+        efforts
+            At least one, all of one partition; each is told of.
 
         Notes
         -----
         faiss counts the same, but for the whole process: never while another thread searches.
         """
-        part = self._parts[partition(effort)]
-        return part.n_listed(widened(queries, self.width), searched(effort))
+        part = self._parts[partition(efforts[0], len(self._parts))]
+        return part.n_listed(widened(queries, self.width), [searched(effort) for effort in efforts])
 
     def candidates(self, n_wanted: int, effort: int) -> int:
         """Return how many rows to fetch so that the best ``n_wanted`` are among them; at most all."""

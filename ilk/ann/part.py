@@ -4,6 +4,7 @@ It refuses to know how it was made and stored, and whether another index stands 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import faiss
@@ -74,21 +75,28 @@ class Part:
             near = faiss.swig_ptr(lists), faiss.swig_ptr(likeness)
             self.inner.search_preassigned_c(*asked, *near, *found, False, parameters)
 
-    def n_listed(self, queries: Float32Matrix, effort: int) -> int:
+    def n_listed(self, queries: Float32Matrix, efforts: Sequence[int]) -> list[int]:
         """Return what :meth:`ilk.ann.Index.n_listed` does; ``queries`` are as wide as the index."""
         if self.scales is not None:
             queries = queries / self.scales
-        finding, n_lists = faiss.downcast_index(self.inner.quantizer), max(effort, 1)
+        if self._n_above:
+            return [self._n_listed_through_lists(queries, max(effort, 1)) for effort in efforts]
+        most = min(max(efforts), self._n_lists)
         if self._centroids is not None:
-            n_lists = min(n_lists, self._n_lists)
-            return _n_in_lists(self.inner, _lists_near(queries, self._centroids, n_lists)[0])
-        if not self._n_above:
-            return _n_in_lists(self.inner, finding.search(queries, n_lists)[1])
-        reach = self._reach(effort)
+            lists, _ = _lists_near(queries, self._centroids, max(most, 1))
+        else:
+            lists = faiss.downcast_index(self.inner.quantizer).search(queries, max(most, 1))[1]
+        up_to = np.cumsum(_list_sizes(self.inner)[lists].sum(axis=0))
+        return [int(up_to[min(max(effort, 1), len(up_to)) - 1]) for effort in efforts]
+
+    def _n_listed_through_lists(self, queries: Float32Matrix, n_lists: int) -> int:
+        finding, reach = faiss.downcast_index(self.inner.quantizer), self._reach(n_lists)
         options = faiss.SearchParametersIVF(nprobe=reach)
         lists = finding.search(queries, n_lists, params=options)[1]
         above = finding.quantizer.search(queries, reach)[1]
-        return _n_in_lists(self.inner, lists) + _n_in_lists(finding, above)
+        # What is not found is -1.
+        sizes = np.append(_list_sizes(self.inner), 0)
+        return int(sizes[lists].sum() + _list_sizes(finding)[above].sum())
 
     def parameters(self, effort: int, allowed: npt.NDArray[np.uint8] | None = None) -> Any:
         """Return what faiss is told of an effort and of the rows that are allowed."""
@@ -115,10 +123,8 @@ class Part:
         return int(min(reach, self._n_above))
 
 
-def _n_in_lists(inner: Any, lists: Rows) -> int:
-    found, times = np.unique(lists[lists >= 0], return_counts=True)
-    sizes = [inner.invlists.list_size(at) for at in found.tolist()]
-    return int(times @ np.array(sizes, dtype=np.int64))
+def _list_sizes(inner: Any) -> Rows:
+    return np.array([inner.invlists.list_size(at) for at in range(inner.nlist)], dtype=np.int64)
 
 
 def _centroids(inner: Any) -> Float32Matrix | None:

@@ -41,6 +41,12 @@ _FULLY_FETCHED_LISTS: Final = 192
 _BY_CONTENT: Final = ((8, 100), (24, 40))
 # The blend that the first partition of IVFPQ2 is made for, as the share of the content.
 _TASTE_EMPHASIS: Final = 0.08
+# What more lists hold may be found only if more candidates are looked at: so many for every two lists,
+# and some more. Where codes tell well what is near, so few are enough.
+_FETCHED_FOR_TWO_LISTS: Final = (3, 31)
+_FEW_FETCHED: Final = 60
+# Of so many lists that is worth asking: of fewer they are as many, of more candidates cost little.
+_FEW_FETCHED_LISTS: Final = range(48, 257)
 # An effort is how hard to search, and above these bits in which mode.
 _MODE_BITS: Final = 16
 
@@ -92,9 +98,12 @@ class IndexKind(str, enum.Enum):
         if self is IndexKind.PQ:
             return max(effort * n_wanted, 4 * effort)
         if self is IndexKind.IVF_PQ:
-            # What more lists hold is found only if more candidates are looked at. With the row that shows
-            # a tie, efforts of many lists fetch just what a search is rounded up to.
-            return max(4 * n_wanted, 60, 3 * effort // 2 + 31)
+            few = max(4 * n_wanted, _FEW_FETCHED)
+            if mode(effort):
+                return few
+            # With the row that shows a tie, just what a search is rounded up to.
+            for_two, some = _FETCHED_FOR_TWO_LISTS
+            return max(few, for_two * searched(effort) // 2 + some)
         if self is IndexKind.IVF_PQ_2:
             n_lists = searched(effort)
             if by_content := mode(effort):
@@ -111,16 +120,17 @@ def searched(effort: int) -> int:
 
 
 def mode(effort: int) -> int:
-    """Return how an effort searches: 0 but for IVFPQ2.
+    """Return how an effort searches: 0 but for IVFPQ and IVFPQ2.
 
-    There 0 is its first partition, 1 its second, and 2 the second with more candidates of each list.
+    Of IVFPQ, 1 fetches no more candidates for more lists. Of IVFPQ2, 0 is its first partition, 1 its
+    second, and 2 the second with more candidates of each list.
     """
     return effort >> _MODE_BITS
 
 
-def partition(effort: int) -> int:
-    """Return in which partition an effort searches: 0 but for IVFPQ2."""
-    return min(mode(effort), 1)
+def partition(effort: int, n_partitions: int) -> int:
+    """Return in which partition an effort searches: the modes beyond are of the last."""
+    return min(mode(effort), n_partitions - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +219,11 @@ class IndexSpec:
             # From a hundredth of the lists on, or from eight: fewer find too little to promise anything.
             least = min(8, n_lists // 100)
             efforts = (*sorted(n for n in steps if least <= n < most), most)
+            few = [n for n in efforts if n in _FEW_FETCHED_LISTS]
             return tuple(
-                (at << _MODE_BITS) + effort for at in range(len(self.modes)) for effort in efforts
+                (at << _MODE_BITS) + effort
+                for at in range(len(self.modes))
+                for effort in (few if at and self.kind is IndexKind.IVF_PQ else efforts)
             )
         return {
             IndexKind.FLAT: (0,),
@@ -232,6 +245,8 @@ class IndexSpec:
     def modes(self) -> tuple[float | None, ...]:
         """The content weight that each mode is for, as :attr:`emphases` has it."""
         first, *by_content = self.emphases
+        if self.kind is IndexKind.IVF_PQ:
+            return first, first
         return first, *by_content * len(_BY_CONTENT)
 
     def scales(self, emphasis: float, width: int) -> Float32Vector:
