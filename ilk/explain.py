@@ -66,8 +66,8 @@ def item_contributions(bundle: Bundle, seeker: Seeker, rows: Rows) -> npt.NDArra
     a, _ = bundle.fold_in.system(evidence, sureness)
     solved = cho_solve(cho_factor(a), bundle.items.factors[rows].T.astype(np.float64)).T
     contributions: npt.NDArray[np.float64] = (solved @ factors.T) * np.maximum(confidences, 0)
-    if seeker.expected is not None:
-        contributions += bundle.items.factors[rows] @ seeker.expected.T
+    if seeker.helped_at:
+        contributions += bundle.items.factors[rows] @ seeker.expected(bundle).T
     return contributions
 
 

@@ -90,6 +90,6 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
 
 def _is_well_known(bundle: Bundle, query: Query, seeker: Seeker) -> bool | None:
     """Return whether who asks stands among the first rows; None where it asks otherwise than as a row."""
-    if not isinstance(query.whom, ItemId | UserId) or seeker.expected is not None:
+    if not isinstance(query.whom, ItemId | UserId) or seeker.helped_at:
         return None
     return seeker.own_rows[0] < n_well_known(len(bundle.side(seeker.kind)))

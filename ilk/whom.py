@@ -43,9 +43,9 @@ class Seeker:
     wish
         For newcomers with favorite genres: the factors of the item they would like, which stands in
         the fold-in beside what they rated; shape ``(n_factors,)``.
-    expected
-        What the content of each rated item adds to ``collaborative``, for those who rated few; shape
-        ``(n_rated, n_factors)``.
+    own_factors, helped_at
+        ``collaborative`` before content helped out those who rated few, and at which content weight it
+        did; None and 0 where it did not.
     ignored_ids
         Unknown ids that were passed over because the query allowed it.
     """
@@ -57,7 +57,8 @@ class Seeker:
     rated_rows: Rows = field(default_factory=_no_rows)
     confidences: Float32Vector | None = None
     wish: Float32Vector | None = None
-    expected: Float32Matrix | None = None
+    own_factors: Float32Vector | None = None
+    helped_at: float = 0.0
     ignored_ids: tuple[str, ...] = ()
 
     def confidences_in(self, bundle: Bundle) -> Float32Vector:
@@ -71,15 +72,20 @@ class Seeker:
         """Return a user's place for recommendations at this blend; few ratings are helped out."""
         if not is_needed(len(self.rated_rows), content_weight):
             return self
-        expected = expected_factors(
-            bundle,
-            self.rated_rows,
-            self.confidences_in(bundle),
-            self.collaborative,
-            content_weight,
-        )
-        helped = self.collaborative + expected.sum(axis=0)
-        return replace(self, collaborative=helped, expected=expected)
+        helped = replace(self, own_factors=self.collaborative, helped_at=content_weight)
+        if self.confidences is None and bundle.expected is not None:
+            (row,) = self.own_rows
+            added = np.float32(content_weight) * bundle.expected[row]
+        else:
+            added = helped.expected(bundle).sum(axis=0)
+        return replace(helped, collaborative=self.collaborative + added)
+
+    def expected(self, bundle: Bundle) -> Float32Matrix:
+        """Return what each rated item's content added to ``collaborative``, shape ``(n, n_factors)``."""
+        own, confidences = self.own_factors, self.confidences_in(bundle)
+        if own is None:
+            return np.zeros((len(confidences), len(self.collaborative)), dtype=np.float32)
+        return expected_factors(bundle, self.rated_rows, confidences, own, self.helped_at)
 
 
 def seek(bundle: Bundle, query: Query) -> Seeker:

@@ -25,6 +25,7 @@ from ilk.bundle.contents import (
 )
 from ilk.bundle.manifest import IndexRecord
 from ilk.content import ContentModel
+from ilk.expectation import expected_of_users
 from ilk.foldin import FoldIn
 from ilk.preference import Preference, age_weights
 from ilk.space import SPACE_KEYS, SpaceKey
@@ -94,6 +95,9 @@ def assemble(
     items = replace(items, popularity=exposure)
     model = ContentModel(content.fields, content.idf, content.projection, to_factors)
     arrays = flatten("users", users) | flatten("items", items) | known.result()
+    arrays["users.expected"] = expected_of_users(
+        confidences, np.diff(starts), users.factors, content.vectors, model
+    )
     arrays |= _model_arrays(model) | {"gram": factors.fold_in.gram}
     return Parts(arrays, indices, records, rejected, preference, factors.fold_in, model)
 

@@ -53,6 +53,8 @@ def without_users(
     arrays |= flatten("users", users) | flatten("biases", _biases(bundle, by_user))
     arrays |= flatten("ratings_by_user", by_user) | flatten("ratings_by_item", by_item)
     arrays["catalogue.mean_stars"] = _mean_stars(by_item)
+    if bundle.expected is not None and len(bundle.expected):
+        arrays["users.expected"] = bundle.expected[kept]
     indices, records = _indices(bundle, folder, users)
     manifest = replace(
         bundle.manifest,

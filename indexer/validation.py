@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ilk.bundle import Bundle
 from ilk.bundle.contents import Ratings, Side, flatten
 from ilk.errors import BundleError
+from ilk.expectation import needing_help
 from ilk.space import Space
 from ilk.vectors import concatenate
 from ilk.vocabulary import Vocabulary
@@ -47,6 +48,7 @@ def check_values(bundle: Bundle) -> None:
     _check_catalogue(bundle)
     _check_groups(bundle)
     _check_title_names(bundle)
+    _check_expected(bundle)
     terms = bundle.item_terms
     _check_rows("item_terms", terms.indptr, terms.codes, len(bundle.content_model.idf), sort=False)
     parts: tuple[tuple[str, Array], ...] = (
@@ -248,6 +250,14 @@ def _check_permutation(name: str, rows: Array, n: int) -> None:
         bool(in_range) and bool((np.bincount(rows, minlength=n) == 1).all()),
         f"{name} does not name each of {n} rows once",
     )
+
+
+def _check_expected(bundle: Bundle) -> None:
+    if bundle.expected is None:
+        return
+    helped = needing_help(np.diff(bundle.ratings_by_user.indptr))
+    _expect(len(bundle.expected) > 0 or not len(helped), "users.expected lacks users who rated few")
+    _check_finite("users.expected", bundle.expected)
 
 
 def _check_finite(name: str, array: Array) -> None:

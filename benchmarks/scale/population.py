@@ -25,6 +25,7 @@ from ilk.bundle.contents import (
     flatten,
 )
 from ilk.bundle.manifest import IndexRecord, Manifest
+from ilk.expectation import expected_of_users
 from ilk.space import SPACE_KEYS, SpaceKey
 from ilk.titles import TitleNames
 from ilk.types import Target
@@ -151,10 +152,25 @@ def _arrays(
         "content.idf": fitted.content_model.idf,
         "content.to_factors": fitted.content_model.to_factors,
         "gram": _gram(sides[Target.ITEMS], items),
+        "users.expected": _expected(fitted, by_user, sides),
     }
     if fitted.content_model.projection is not None:
         arrays["content.projection"] = fitted.content_model.projection
     return arrays
+
+
+def _expected(fitted: Bundle, by_user: Ratings, sides: dict[Target, Side]) -> Float32Matrix:
+    n_rated = np.diff(by_user.indptr)
+    user_rows = np.repeat(np.arange(len(n_rated), dtype=np.int32), n_rated)
+    confidences = fitted.preference.confidences(by_user.stars, None, user_rows=user_rows)
+    shape = len(n_rated), len(sides[Target.ITEMS])
+    return expected_of_users(
+        sp.csr_matrix((confidences, by_user.others, by_user.indptr), shape=shape),
+        n_rated,
+        sides[Target.USERS].factors,
+        sides[Target.ITEMS].content,
+        fitted.content_model,
+    )
 
 
 def _ratings(fitted: Bundle, population: Population, rng: np.random.Generator) -> Ratings:

@@ -32,6 +32,7 @@ from ilk.preference import Preference
 from ilk.space import SPACE_KEYS, Space, SpaceKey
 from ilk.titles import TitleNames
 from ilk.types import Target
+from ilk.vectors import Float32Matrix
 
 MappedArrays = Mapping[str, npt.NDArray[Any]]
 
@@ -58,6 +59,9 @@ class Bundle:
         Keeps the version from being deleted while anybody has it open.
     title_names
         What titles are asked for by; None in bundles of before 30 November 2026.
+    expected
+        What content adds to each user's factors (`ilk.expectation`) at a content weight of 1, shape
+        ``(n_users, n_factors)``, or ``(0, n_factors)`` where all rated enough; None as above.
     ways, bounds
         What the query path has worked out for queries of each shape (`ilk.known`), and for exact ones
         (`ilk.exact`).
@@ -78,6 +82,7 @@ class Bundle:
     spaces: dict[SpaceKey, Space]
     lease: Lease
     title_names: TitleNames | None = None
+    expected: Float32Matrix | None = None
     ways: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
     bounds: dict[SpaceKey, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -133,6 +138,7 @@ def map_bundle(folder: Path, manifest: Manifest, fresh: Container[str], lease: L
         title_names=(
             unflatten("title_names", TitleNames, arrays) if "title_names.rows" in arrays else None
         ),
+        expected=arrays.get("users.expected"),
     )
 
 

@@ -43,6 +43,7 @@ def _of(prefix: str, table: Mapping[str, tuple[str, ...]], side: str) -> dict[st
 _ARRAYS: Final[dict[str, tuple[str, ...]]] = {
     **_of("users", _SIDE, "users"),
     **_of("items", _SIDE, "items"),
+    "users.expected": ("f4", "users?", "factors"),
     **_of("ratings_by_user", _RATINGS, "users"),
     **_of("ratings_by_item", _RATINGS, "items"),
     "catalogue.titles.blob": ("u1", "*"),

@@ -112,6 +112,8 @@ def test_what_stays_is_what_it_was_to_the_last_bit(store: Store) -> None:
     kept = np.setdiff1d(np.arange(len(before.users)), rows)
     for part in ("factors", "directions", "content"):
         assert np.array_equal(arrays[f"users.{part}"], getattr(before.users, part)[kept])
+    assert before.expected is not None
+    assert np.array_equal(arrays["users.expected"], before.expected[kept])
     for name, array in flatten("items", before.items).items():
         assert np.array_equal(arrays[name], array)
     indptr = arrays["ratings_by_user.indptr"]

@@ -73,7 +73,17 @@ def under_another_id(bundle: Bundle) -> Bundle:
     return replace(bundle, items=replace(bundle.items, vocabulary=wrong))
 
 
+def without_help(bundle: Bundle) -> Bundle:
+    return replace(bundle, expected=np.empty((0, bundle.manifest.n_factors), dtype=np.float32))
+
+
+def helped_by_nothing(bundle: Bundle) -> Bundle:
+    return replace(bundle, expected=changed(bundle.expected, (-1, 0), np.inf))
+
+
 UNSOUND: dict[str, tuple[Edit, str]] = {
+    "users who rated few without help": (without_help, "lacks users who rated few"),
+    "help that is no number": (helped_by_nothing, r"users\.expected holds a value"),
     "a factor that is no number": (edit("items", "factors", (3, 1), np.nan), "items.factors"),
     "an infinite content": (edit("users", "content", (0, 0), np.inf), "users.content"),
     "a direction that is too long": (edit("users", "directions", (2, 0), 1.5), "longer than 1"),

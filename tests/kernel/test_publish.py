@@ -56,7 +56,8 @@ def arrays_of(bundle: Bundle) -> Arrays:
     arrays["content.to_factors"] = model.to_factors
     for name in (*PARTS, "biases", "item_terms", "title_names"):
         arrays |= flatten(name, getattr(bundle, name))
-    return arrays
+    assert bundle.expected is not None
+    return arrays | {"users.expected": bundle.expected}
 
 
 def test_every_array_and_index_comes_back_as_it_was_published(

@@ -123,20 +123,33 @@ def test_an_unknown_one_among_known_ones_is_left_to_planning(crowd: "Oracle") ->
     assert [first, last] == answer_known(crowd.bundle, known)
 
 
-def test_who_is_helped_out_by_content_is_searched_for_once(
-    crowd: "Oracle", n_searched: list[int]
-) -> None:
-    ratings, ids = crowd.bundle.ratings_by_user, crowd.users.ids
-    counts = np.diff(ratings.indptr)
+@pytest.fixture
+def few_and_many(crowd: "Oracle") -> tuple[Query, Query]:
+    """Return what a user asks who rated few, and one who rated enough."""
+    counts, ids = np.diff(crowd.bundle.ratings_by_user.indptr), crowd.users.ids
     few, many = (ids[np.flatnonzero(of)[0]] for of in ((counts > 0) & (counts < 10), counts >= 10))
-    queries = [Query(UserId(user_id), content_weight=0.1) for user_id in (few, many)]
-    whole = [answer(crowd.bundle, query) for query in queries]
-    n_searched.clear()
-    assert [found is None for found in answer_known(crowd.bundle, queries)] == [True, False]
+    return Query(UserId(few), content_weight=0.1), Query(UserId(many), content_weight=0.1)
+
+
+def test_who_is_helped_out_by_content_needs_no_plan_either(
+    crowd: "Oracle", few_and_many: tuple[Query, Query]
+) -> None:
+    for query, known in zip(few_and_many, answer_known(crowd.bundle, few_and_many), strict=True):
+        assert known is not None
+        assert_same(known, answer(crowd.bundle, replace(query, filter=PLANNED)))
+
+
+def test_in_bundles_that_do_not_hold_what_helps_who_is_helped_is_searched_for_once(
+    crowd: "Oracle", few_and_many: tuple[Query, Query], n_searched: list[int]
+) -> None:
+    older = replace(crowd.bundle, expected=None, ways={})
+    answered = [found is not None for found in answer_known(older, few_and_many)]
+    assert answered == [False, True]
     assert n_searched == [1]
-    for query, expected in zip(queries, whole, strict=True):
-        assert_same(answer(crowd.bundle, query), expected)
-    assert n_searched == [1, 1, 1]
+    for query in few_and_many:
+        assert_same(answer(older, query), answer(crowd.bundle, query))
+    # Nobody is searched for twice.
+    assert n_searched == [1] * 5
 
 
 def test_the_well_known_and_others_are_each_searched_for_with_what_such_need(
