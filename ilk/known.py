@@ -7,7 +7,7 @@ a row, and a pass over what one faiss call found for all.
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Final
 
@@ -16,15 +16,17 @@ import numpy as np
 from ilk.bundle import Bundle
 from ilk.bundle.contents import Ratings
 from ilk.expectation import is_needed
-from ilk.plan import Plan, make_plan
+from ilk.plan import MAX_OVERFETCH, Plan, half, make_plan
 from ilk.search import KEPT_BEYOND, fetch_count, index_pays, n_looked_at
 from ilk.space import SpaceKey, n_well_known
-from ilk.types import ItemId, Neighbors, Query, Target, UserId
+from ilk.types import NO_FILTER, ItemId, Neighbors, Query, Target, UserId
 from ilk.vectors import Float32Vector
 from ilk.way import Way
 
 # Shapes are the callers' to choose: so many are remembered.
 _MOST_SHAPES: Final = 1024
+# Who has seen about as much shares a search.
+_SEEN_TOGETHER: Final = 32
 
 
 def answer_known(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | None]:
@@ -58,8 +60,12 @@ class _Ways:
         Of the first ``n_well_known`` rows and of those beyond; one way where they take the same effort.
     helped
         Of those who are helped out by content (:mod:`ilk.expectation`); None: they are planned.
-    ratings
+    rated
         What they rated, which tells who is; None: nobody.
+    seen
+        What they rated, where that is not wanted; None: all may be.
+    passing
+        Those ways where what was seen is passed over, by how many rows more are fetched.
     """
 
     id_of: Callable[[Any], str]
@@ -68,7 +74,9 @@ class _Ways:
     well_known: Way
     others: Way
     helped: Way | None
-    ratings: Ratings | None
+    rated: Ratings | None
+    seen: Ratings | None
+    passing: dict[tuple[Way, int], Way | None] = field(default_factory=dict)
 
     def answers(self, queries: Sequence[Query]) -> list[Neighbors | None]:
         """Return what :func:`answer_known` does."""
@@ -90,11 +98,23 @@ class _Ways:
     def _way(self, row: int) -> Way | None:
         if row < 0:
             return None
-        if self.ratings is not None and is_needed(
-            self.ratings.count(row), self.others.content_weight
-        ):
-            return self.helped
-        return self.well_known if row < self.n_well_known else self.others
+        way: Way | None = self.well_known if row < self.n_well_known else self.others
+        if self.rated is not None:
+            if is_needed(self.rated.count(row), self.others.content_weight):
+                way = self.helped
+        if way is None or self.seen is None:
+            return way
+        return self._passing(way, self.seen, self.seen.count(row))
+
+    def _passing(self, way: Way, seen: Ratings, n_seen: int) -> Way | None:
+        n_passed = half(n_seen)
+        if n_passed > MAX_OVERFETCH:
+            return None
+        n_more = -(-max(n_passed - way.n_spare, 0) // _SEEN_TOGETHER) * _SEEN_TOGETHER
+        passing = self.passing.get((way, n_more), way)
+        if passing is way:
+            self.passing[way, n_more] = passing = way.passing_over(seen, n_more)
+        return passing
 
 
 def _ways_of(bundle: Bundle, query: Query) -> _Ways | None:
@@ -103,10 +123,10 @@ def _ways_of(bundle: Bundle, query: Query) -> _Ways | None:
     None where the index does not answer such queries, or there are fewer rows than they ask for.
     """
     is_item = isinstance(query.whom, ItemId)
-    asking = bundle.items if is_item else bundle.users
+    asking, rated = bundle.items if is_item else bundle.users, bundle.ratings_by_user
     n_first = n_well_known(len(asking))
-    first = _way_as(bundle, query, 0)
-    others = _way_as(bundle, query, n_first) if n_first else first
+    others = _way_as(bundle, query, well_known=False)
+    first = _way_as(bundle, query, well_known=True) if n_first else others
     if first is None or others is None:
         return None
     if (first.effort, first.n_fetched) == (others.effort, others.n_fetched):
@@ -115,7 +135,7 @@ def _ways_of(bundle: Bundle, query: Query) -> _Ways | None:
     some_are = not is_item and query.target is Target.ITEMS and 0 < others.content_weight < 1
     if bundle.expected is not None:
         some_are = some_are and len(bundle.expected) > 0
-        helped = _way_as(bundle, query, 0, helped=True) if some_are else None
+        helped = _way_as(bundle, query, well_known=None) if some_are else None
     return _Ways(
         id_of=attrgetter("item_id" if is_item else "user_id"),
         row_of=asking.vocabulary.row_of,
@@ -123,34 +143,37 @@ def _ways_of(bundle: Bundle, query: Query) -> _Ways | None:
         well_known=first,
         others=others,
         helped=helped,
-        ratings=bundle.ratings_by_user if some_are else None,
+        rated=rated if some_are else None,
+        seen=rated if query.filter.exclude_seen else None,
     )
 
 
-def _way_as(bundle: Bundle, query: Query, row: int, *, helped: bool = False) -> Way | None:
-    """Return the way of a query's shape: the plan of who stands in a row.
+def _way_as(bundle: Bundle, query: Query, *, well_known: bool | None) -> Way | None:
+    """Return the way of those who are ``well_known``, or not; None: of those whom content helps out.
 
-    Or of those who are ``helped`` out by content, whose effort must do for the well known and others.
+    Their effort must do for the well known and others.
     """
-    is_item = isinstance(query.whom, ItemId)
+    is_item, helped = isinstance(query.whom, ItemId), well_known is None
     asking, side = bundle.items if is_item else bundle.users, bundle.side(query.target)
-    its_id = asking.vocabulary.id_of(row)
-    plan = make_plan(bundle, replace(query, whom=ItemId(its_id) if is_item else UserId(its_id)))
+    its_id = asking.vocabulary.id_of(0)
+    whom = ItemId(its_id) if is_item else UserId(its_id)
+    plan = make_plan(bundle, replace(query, whom=whom, filter=NO_FILTER))
     page = slice(query.offset, query.offset + query.neighbor_count)
     if plan.effort is None or plan.content_weight == 1 or plan.n_wanted < page.stop:
         return None
-    if helped:
+    if query.accuracy is None or not query.accuracy.exact:
         recall = query.accuracy.recall if query.accuracy else bundle.manifest.default_recall
-        effort = plan.space.effort(plan.content_weight, recall, plan.n_wanted)
-        plan = replace(plan, effort=effort)
+        n_wanted = len(plan.space) if query.filter.exclude_seen else plan.n_wanted
+        asked = plan.content_weight, recall, n_wanted
+        plan = replace(plan, effort=plan.space.effort(*asked, well_known=well_known))
     if plan.effort is None or not index_pays(plan):
         return None
     n_fetched, key = fetch_count(plan), plan.space.key
     asking_space = bundle.spaces[
         SpaceKey(Target.ITEMS if is_item else Target.USERS, key.by_likeness)
     ]
-    vectors, width = asking_space.vectors, plan.space.index.width
-    beside = not helped and vectors is not None and vectors.shape[1] == width
+    vectors, index = asking_space.vectors, plan.space.index
+    beside = not helped and vectors is not None and vectors.shape[1] == index.width
     return Way(
         version=bundle.version,
         factors=asking.directions if key.by_likeness else asking.factors,
@@ -168,6 +191,7 @@ def _way_as(bundle: Bundle, query: Query, row: int, *, helped: bool = False) -> 
         n_wanted=plan.n_wanted,
         n_kept=min(n_looked_at(plan) + KEPT_BEYOND, n_fetched),
         n_looked_at=min(n_looked_at(plan), n_fetched),
+        n_spare=max(n_fetched - index.candidates(plan.n_wanted, plan.effort) - 1, 0),
         page=page,
     )
 

@@ -28,6 +28,8 @@ class Plan:
         Neighbors to find before paging: fewer than asked for if fewer may come back.
     effort
         The index's search setting; None: compare with every row.
+    passes_all
+        Whether room is left for all that is excluded, else for half of it: most is not among the best.
     """
 
     query: Query
@@ -37,11 +39,23 @@ class Plan:
     allowed: Allowed
     n_wanted: int
     effort: int | None
+    passes_all: bool = False
+
+    @property
+    def n_passed(self) -> int:
+        """How many of the excluded rows a search has room for, beside what is wanted."""
+        n_excluded = len(self.allowed.excluded)
+        return n_excluded if self.passes_all else half(n_excluded)
 
     @property
     def needs_bitmap(self) -> bool:
         """Whether exclusions cannot be met by fetching a few rows more and dropping them."""
-        return self.allowed.bitmap is not None or len(self.allowed.excluded) > MAX_OVERFETCH
+        return self.allowed.bitmap is not None or half(len(self.allowed.excluded)) > MAX_OVERFETCH
+
+
+def half(n_excluded: int) -> int:
+    """Return how many of so many excluded rows a search has room for at first."""
+    return -(-n_excluded // 2)
 
 
 def make_plan(bundle: Bundle, query: Query) -> Plan:
@@ -71,6 +85,7 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
             recall = (1 + recall) / 2
         # Whoever asks is its own nearest, and is never missed.
         alone = allowed.bitmap is None and len(allowed.excluded) <= 1
+        alone = alone and not query.filter.exclude_seen
         effort = space.effort(
             weight,
             recall,

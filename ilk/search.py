@@ -5,6 +5,7 @@ It refuses to know ids and answers. Whatever way is taken, equal scores come in 
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -54,11 +55,14 @@ def through_index(plan: Plan) -> bool:
 
 def index_pays(plan: Plan) -> bool:
     """Whether true scores of what the index finds cost less than an exact answer does."""
-    space = plan.space
+    return pays(plan.space, plan.content_weight, fetch_count(plan))
+
+
+def pays(space: Space, content_weight: float, n_fetched: int) -> bool:
+    """Whether true scores of so many rows cost less than an exact answer does."""
     if not space.index.kind.has_codes:
         return True
-    exactly = space.exact_share(plan.content_weight) * len(space)
-    return fetch_count(plan) * _FETCHED_AS_ALL < exactly
+    return n_fetched * _FETCHED_AS_ALL < space.exact_share(content_weight) * len(space)
 
 
 def search_index(space: Space, plans: Sequence[Plan], wider: int = 1) -> list[Found | None]:
@@ -88,12 +92,15 @@ def search_index(space: Space, plans: Sequence[Plan], wider: int = 1) -> list[Fo
             open_ended, _kept(every, [plans[at] for at in open_ended]), strict=True
         ):
             outcomes[at] = outcome
+    for at, (plan, outcome) in enumerate(zip(plans, outcomes, strict=True)):
+        if outcome is None and _may_be_more(plan):
+            (outcomes[at],) = search_index(space, [replace(plan, passes_all=True)], wider)
     return outcomes
 
 
 def n_looked_at(plan: Plan) -> int:
     """Return how many of the best rows are looked at: one more than wanted shows a tie at the end."""
-    return plan.n_wanted + len(plan.allowed.excluded) + 1
+    return plan.n_wanted + plan.n_passed + 1
 
 
 def _kept(found: RowNeighbors, plans: Sequence[Plan]) -> list[Found | None]:
@@ -119,7 +126,7 @@ def fetch_count(plan: Plan) -> int:
     # One more than wanted shows whether the last place is a tie.
     n_fetched = space.index.candidates(n_wanted, plan.effort or 0) + 1
     if not (plan.needs_bitmap and space.index.kind is IndexKind.FLAT):
-        n_fetched += len(allowed.excluded)
+        n_fetched += plan.n_passed
     return min(-(-n_fetched // _FETCHED_TOGETHER) * _FETCHED_TOGETHER, len(space))
 
 
@@ -137,7 +144,7 @@ def _keep_allowed(rows: Rows, scores: Float32Vector, plan: Plan) -> Found | None
     if some_rows[-1:] == [-1] or not allowed.excluded.isdisjoint(some_rows):
         kept = [p for p, r in enumerate(some_rows) if r >= 0 and r not in allowed.excluded]
         some_rows, some_scores = [some_rows[p] for p in kept], [some_scores[p] for p in kept]
-    if len(some_rows) < n_wanted:
+    if len(some_rows) < n_wanted or (len(some_rows) == n_wanted and _may_be_more(plan)):
         return None
     if len(some_rows) > n_wanted and some_scores[n_wanted - 1] - some_scores[n_wanted] < ROUNDING:
         return _settle_tie(plan, rows, scores, some_scores[n_wanted - 1])
@@ -145,6 +152,11 @@ def _keep_allowed(rows: Rows, scores: Float32Vector, plan: Plan) -> Found | None
     if any(above - below < ROUNDING for above, below in pairwise(some_scores)):
         return settle(plan, np.array(some_rows, dtype=np.int64))
     return some_rows, some_scores
+
+
+def _may_be_more(plan: Plan) -> bool:
+    """Whether what was found may end with what is excluded, and not with all there is."""
+    return not plan.needs_bitmap and plan.n_passed < len(plan.allowed.excluded)
 
 
 def _within(bitmap: Bitmap, rows: Rows, scores: Float32Vector) -> tuple[Rows, Float32Vector]:

@@ -179,6 +179,8 @@ class Filter:
 
 
 NO_FILTER = Filter()
+# What recommendations are asked for most often.
+UNSEEN = Filter(exclude_seen=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +203,9 @@ class Accuracy:
 EXACT = Accuracy()
 
 
-# Of an item (else a user), for items (else users), content weight, recall (1: exact), count and offset.
-Shape: TypeAlias = tuple[bool, bool, float | None, float | None, int, int]
+# Of an item (else a user), for items (else users), content weight, recall (1: exact), count and offset,
+# and whether for unseen items alone.
+Shape: TypeAlias = tuple[bool, bool, float | None, float | None, int, int, bool]
 
 
 # Without slots, for what is asked of many is copied from one to the next (`Query.about`).
@@ -216,7 +219,7 @@ class Query:
     ----------
     shape
         Equal for known users, or known items, that ask for the same, and hashed in no time; None for a
-        query that asks for more than the nearest and their scores.
+        query that asks for more than the nearest, or a user's nearest unseen items, and their scores.
     """
 
     whom: Whom
@@ -264,8 +267,10 @@ class Query:
         return other
 
     def _shape(self) -> "Shape | None":
-        kind = type(self.whom)
-        if (kind is not ItemId and kind is not UserId) or self.filter is not NO_FILTER:
+        kind, unseen = type(self.whom), self.filter is not NO_FILTER
+        if kind is not ItemId and kind is not UserId:
+            return None
+        if unseen and not (self.filter == UNSEEN and self._recommends):
             return None
         if self.diversity or self.popularity_penalty:
             return None
@@ -278,7 +283,12 @@ class Query:
             None if self.accuracy is None else self.accuracy.recall,
             self.neighbor_count,
             self.offset,
+            unseen,
         )
+
+    @property
+    def _recommends(self) -> bool:
+        return type(self.whom) is UserId and self.target is Target.ITEMS
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,18 @@
 It refuses to know ids and how the way was chosen (`known`), and answers that tie too often or fall short.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from operator import sub
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ilk.bundle.contents import Side
+from ilk.ann import RowNeighbors
+from ilk.bundle.contents import Ratings, Side
 from ilk.found import FoundNeighbors
-from ilk.search import reaching
+from ilk.search import KEPT_BEYOND, pays, reaching
 from ilk.settle import ROUNDING, Found, settled
 from ilk.space import Space
 from ilk.types import Neighbors
@@ -20,6 +22,8 @@ from ilk.vectors import Float32Matrix, Float32Vector, Rows
 
 # Rows and scores of one query, each shape ``(n_kept,)``.
 _Kept: TypeAlias = tuple[Rows, Float32Vector]
+# Of each query: rows, scores, and by how much those fall at the least.
+_Near: TypeAlias = tuple[list[list[int]], list[list[float]], list[float]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,8 +51,13 @@ class Way:
         Rows to take from the index, how many of the best to keep, and how many of those to look at:
         those wanted, who asks, and one more to show a tie at the last place. What is kept beyond shows
         where most such ties end.
+    n_spare
+        How many of the rows taken are more than are needed: so many may be passed over.
     page
         Of what is wanted, what is answered.
+    seen
+        What those who ask have rated, which is passed over; None: nothing is. Who has seen more of what
+        is looked at than leaves what is wanted has to be planned.
     """
 
     version: str
@@ -67,7 +76,18 @@ class Way:
     n_kept: int
     n_wanted: int
     n_looked_at: int
+    n_spare: int
     page: slice
+    seen: Ratings | None = None
+
+    def passing_over(self, seen: Ratings, n_more: int) -> "Way | None":
+        """Return the way that passes over up to ``n_spare + n_more`` items; None if that does not pay."""
+        n_fetched = min(self.n_fetched + n_more, self.n_rows)
+        if not pays(self.space, self.content_weight, n_fetched):
+            return None
+        n_looked_at = min(self.n_wanted + self.n_spare + n_more + 1, n_fetched)
+        n_kept = min(n_looked_at + KEPT_BEYOND, n_fetched)
+        return replace(self, n_fetched=n_fetched, n_kept=n_kept, n_looked_at=n_looked_at, seen=seen)
 
     def answers(self, rows: list[int]) -> list[Neighbors | None]:
         """Return the answer to each who stands in ``rows``; None for who has to be planned."""
@@ -77,19 +97,38 @@ class Way:
         if not any(firsts):
             return [None] * len(rows)
         kept = self.space.best(asked, self.n_fetched, self.n_kept, self.effort)
-        best_rows = kept.rows[:, : self.n_looked_at]
-        best_scores = kept.scores[:, : self.n_looked_at]
-        # Reductions of numpy's take four times as long to begin as these do.
-        least, most = best_rows.item(best_rows.argmin()), kept.rows.item(kept.rows.argmax())
-        if least < 0 or most >= self.n_rows:
+        found = self._looked_at(kept) if self.seen is None else self._unseen(rows, kept, self.seen)
+        # Reductions of numpy's take four times as long to begin as this does.
+        if found is None or kept.rows.item(kept.rows.argmax()) >= self.n_rows:
             return [None] * len(rows)
-        steps = _least_steps(best_scores)
-        near = zip(rows, firsts, best_rows.tolist(), best_scores.tolist(), steps, strict=True)
+        near = zip(rows, firsts, *found, strict=True)
         answers: list[Neighbors | None] = []
         for at, (row, first, its_rows, its_scores, step) in enumerate(near):
             tied = (kept.rows[at], kept.scores[at]) if step < ROUNDING else None
             answers.append(self._answer(row, its_rows, its_scores, tied) if first else None)
         return answers
+
+    def _looked_at(self, kept: RowNeighbors) -> _Near | None:
+        """Return what is looked at; None if there is less."""
+        rows, scores = kept.rows[:, : self.n_looked_at], kept.scores[:, : self.n_looked_at]
+        if rows.item(rows.argmin()) < 0:
+            return None
+        return rows.tolist(), scores.tolist(), _least_steps(scores)
+
+    def _unseen(self, rows: list[int], kept: RowNeighbors, seen: Ratings) -> _Near:
+        """Return what each of those who stand in ``rows`` has not seen: one more than wanted.
+
+        Or nothing, if more was seen than may be passed over.
+        """
+        n_most = self.n_wanted + 1
+        of_each = [
+            _without(seen.others_of(row), its_rows, its_scores, n_most)
+            for row, its_rows, its_scores in zip(
+                rows, kept.rows[:, : self.n_looked_at], kept.scores, strict=True
+            )
+        ]
+        steps = [min(map(sub, scores, scores[1:]), default=1.0) for _, scores in of_each]
+        return [its_rows for its_rows, _ in of_each], [scores for _, scores in of_each], steps
 
     def _vectors(self, rows: list[int]) -> Float32Matrix:
         """Return the query vectors of ``rows``, as :func:`ilk.vectors.blend` makes them."""
@@ -132,6 +171,11 @@ class Way:
         near = FoundNeighbors(self.side, rows[self.page], scores[self.page])
         return Neighbors(near, self.version, self.content_weight)
 
+    def _excluded(self, row: int) -> Collection[int]:
+        if self.seen is not None:
+            return set(self.seen.others_of(row).tolist())
+        return (row,) if self.alike else ()
+
     def _in_order(
         self, row: int, rows: list[int], scores: list[float], kept: _Kept
     ) -> Found | None:
@@ -140,7 +184,7 @@ class Way:
         among: Rows | list[int] = rows[:n_wanted]
         last = scores[n_wanted - 1]
         if len(rows) > n_wanted and last - scores[n_wanted] < ROUNDING:
-            excluded = (row,) if self.alike else ()
+            excluded = self._excluded(row)
             reached = reaching(*kept, last, excluded)
             if reached is None:
                 asked = self._vectors([row])
@@ -151,6 +195,17 @@ class Way:
             among = reached
         parts = self._factors(row), self.content[row], self.content_weight
         return settled(self.space, among, *parts, n_wanted)
+
+
+def _without(seen: npt.NDArray[np.int32], rows: Rows, scores: Float32Vector, n: int) -> Found:
+    """Return the first ``n`` that are there and not ``seen``, which rise; nothing if there are fewer."""
+    new = rows >= 0
+    if len(seen):
+        new &= seen.take(seen.searchsorted(rows), mode="clip") != rows
+    places = new.nonzero()[0][:n]
+    if len(places) < n:
+        return [], []
+    return rows.take(places).tolist(), scores.take(places).tolist()
 
 
 def _least_steps(scores: Float32Matrix) -> list[float]:

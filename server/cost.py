@@ -7,7 +7,7 @@ share of what comparing with all rows does.
 
 from ilk.ann import IndexSpec, least_us
 from ilk.bundle import Bundle
-from ilk.plan import MAX_OVERFETCH
+from ilk.plan import MAX_OVERFETCH, half
 from ilk.space import SPACE_KEYS, SpaceKey, n_well_known
 from ilk.types import Examples, ItemId, Profile, Query, Target, Text, UserId, Whom
 from server.titles import MOST_COMPARED
@@ -57,7 +57,8 @@ class Costs:
     def of(self, query: Query) -> int:
         """Return about how many multiplications the query takes."""
         shape = query.shape
-        if shape is None:
+        # Whoever has seen much is not answered as others are.
+        if shape is None or query.filter.exclude_seen:
             return self._of(query)
         costs = self._by_shape.get(shape)
         if costs is None:
@@ -91,7 +92,7 @@ class Costs:
             cost += sum(map(len, folded_in)) * self._per_entry
         return cost + self._of_search(query, well_known=well_known)
 
-    def _n_passed_over(self, query: Query) -> int:
+    def _n_excluded(self, query: Query) -> int:
         """Return how many rows a filter excludes, at the most."""
         n_named, whom, bundle = len(query.filter.exclude_ids), query.whom, self._bundle
         if not query.filter.exclude_seen:
@@ -117,10 +118,11 @@ class Costs:
             weight = manifest.default_content_weight
         every, accuracy = len(space) * space.index.dim, query.accuracy
         every = int(every * space.exact_share(weight))
-        if _may_need_all(query) or self._n_passed_over(query) > MAX_OVERFETCH:
+        if _may_need_all(query) or half(self._n_excluded(query)) > MAX_OVERFETCH:
             return every
         # Whoever must not be told of what it names is given neighbors from deeper down.
-        wanted = query.neighbor_count + query.offset if query.shape else len(space)
+        as_told = query.shape is not None and not query.filter.exclude_seen
+        wanted = query.neighbor_count + query.offset if as_told else len(space)
         effort = space.effort(
             weight,
             manifest.default_recall if accuracy is None else accuracy.recall,

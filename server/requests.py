@@ -18,6 +18,7 @@ from ilk.types import (
     MAX_ID_BYTES,
     MAX_PROFILE_ENTRIES,
     NO_FILTER,
+    UNSEEN,
     Accuracy,
     Examples,
     Filter,
@@ -84,7 +85,7 @@ def parse_query(data: bytes) -> Query:
             return _parsed_query(data)
     query = _parsed_query(data)
     # Nothing is kept of whom a query is about, nor of what callers name in filters.
-    if query.filter is NO_FILTER:
+    if query.filter is NO_FILTER or query.filter is UNSEEN:
         if len(_KNOWN) >= _MOST_KNOWN:
             _KNOWN.clear()
         _KNOWN[beside] = query.about(whom("anybody"))
@@ -207,7 +208,7 @@ def _seconds(time: Duration | Timestamp) -> float:
 
 
 def _filter(message: pb.Filter) -> Filter:
-    return Filter(
+    told = Filter(
         any_genres=tuple(message.any_genres),
         all_genres=tuple(message.all_genres),
         no_genres=tuple(message.no_genres),
@@ -217,6 +218,7 @@ def _filter(message: pb.Filter) -> Filter:
         exclude_ids=tuple(message.exclude_ids),
         exclude_seen=message.exclude_seen,
     )
+    return UNSEEN if told == UNSEEN else told
 
 
 def _accuracy(message: pb.Accuracy) -> Accuracy | None:

@@ -15,6 +15,7 @@ from ilk.query import answer
 from ilk.space import Space, SpaceKey, n_well_known
 from ilk.types import (
     EXACT,
+    UNSEEN,
     Accuracy,
     Examples,
     Filter,
@@ -37,6 +38,8 @@ WORLDS = ("sample-Flat", "crowd-PQ", "crowd-IVF", "sample-IVFSQ", "sample-HNSW")
 unhurried = settings(deadline=None, max_examples=20)
 # The whole of an empty filter, but another one than the default: it is planned.
 PLANNED = Filter()
+# So is what passes over what nobody has heard of besides.
+PLANNED_UNSEEN = Filter(exclude_seen=True, exclude_ids=("unheard of",))
 
 
 def assert_same(known: Neighbors, planned: Neighbors) -> None:
@@ -67,6 +70,7 @@ def n_searched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     row=st.integers(0, 400),
     of_item=st.booleans(),
     target=st.sampled_from(Target),
+    unseen=st.booleans(),
     weight=st.none() | st.sampled_from([0.0, 0.1, 0.5, 1.0]),
     accuracy=st.none() | st.just(EXACT) | st.just(Accuracy.at_recall(0.95)),
     page=st.sampled_from([(0, 10), (0, 1), (5, 3), (0, 100), (900, 100)]),
@@ -77,6 +81,7 @@ def test_a_known_one_is_answered_as_planned(
     row: int,
     of_item: bool,
     target: Target,
+    unseen: bool,
     weight: float | None,
     accuracy: Accuracy | None,
     page: tuple[int, int],
@@ -87,6 +92,8 @@ def test_a_known_one_is_answered_as_planned(
     offset, count = page
     query = Query(whom, target, weight, neighbor_count=count, offset=offset, accuracy=accuracy)
     planned = replace(query, filter=PLANNED)
+    if unseen and not of_item and target is Target.ITEMS:
+        query, planned = (replace(query, filter=of) for of in (UNSEEN, PLANNED_UNSEEN))
     assert query.shape is not None
     assert planned.shape is None
     assert_same(answer(oracle.bundle, query), answer(oracle.bundle, planned))
@@ -98,6 +105,48 @@ def test_most_known_ones_need_no_plan(world: "World", name: str) -> None:
     queries = [Query(ItemId(i), Target.ITEMS, 0.1) for i in oracle.items.ids[:100]]
     answered = answer_known(oracle.bundle, queries)
     assert sum(found is not None for found in answered) > 60
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_nor_do_most_who_ask_for_what_they_have_not_seen(world: "World", name: str) -> None:
+    oracle = world(name)
+    bundle = oracle.bundle
+    asked = Query(
+        UserId("anybody"), content_weight=0.1, filter=UNSEEN, accuracy=Accuracy.at_recall(0.9)
+    )
+    queries = [replace(asked, whom=UserId(user_id)) for user_id in oracle.users.ids]
+    answered = answer_known(bundle, queries)
+    assert sum(found is not None for found in answered) > 0.6 * len(queries)
+    n_right = n_places = 0
+    for row, (query, found) in list(enumerate(zip(queries, answered, strict=True)))[:200]:
+        if found is not None:
+            near = bundle.items.vocabulary.rows_of([n.id for n in found.neighbors])
+            assert len(near) == 10
+            assert not np.isin(near, bundle.ratings_by_user.others_of(row)).any()
+            least = answer(bundle, replace(query, accuracy=EXACT)).neighbors[-1].score
+            n_right += sum(n.score >= least - 1e-5 for n in found.neighbors)
+            n_places += len(near)
+    assert n_right > 0.9 * n_places
+
+
+def test_who_has_seen_most_of_the_best_is_planned(crowd: "Oracle") -> None:
+    everything = Query(UserId(crowd.users.ids[0]), content_weight=0.1)
+    best = answer(crowd.bundle, replace(everything, neighbor_count=600)).neighbors
+    seen = np.sort(crowd.bundle.items.vocabulary.rows_of([n.id for n in best])).astype(np.int32)
+    ratings, n_rated = crowd.bundle.ratings_by_user, len(seen)
+    first = replace(
+        ratings,
+        indptr=np.maximum(ratings.indptr - ratings.indptr[1] + n_rated, 0) * (ratings.indptr > 0),
+        others=np.concatenate((seen, ratings.others[ratings.indptr[1] :])),
+        stars=np.concatenate((np.ones(n_rated, np.float32), ratings.stars[ratings.indptr[1] :])),
+    )
+    bundle = replace(crowd.bundle, ratings_by_user=first, ways={})
+    query = replace(everything, filter=UNSEEN)
+    assert answer_known(bundle, [query]) == [None]
+    found = answer(bundle, query)
+    assert_same(found, answer(bundle, replace(query, filter=PLANNED_UNSEEN)))
+    assert len(found.neighbors) == 10
+    assert not {n.id for n in found.neighbors} & {n.id for n in best}
 
 
 @pytest.mark.parametrize("planned", [False, True], ids=["known", "planned"])
@@ -201,7 +250,9 @@ def test_queries_that_ask_for_more_have_no_shape() -> None:
         {"popularity_penalty": 0.1},
         {"include_components": True},
         {"include_explanation": True},
-        {"filter": Filter(exclude_seen=True)},
+        {"filter": PLANNED_UNSEEN},
+        {"filter": UNSEEN, "whom": ItemId("1")},
+        {"filter": UNSEEN, "target": Target.USERS},
     ):
         assert replace(query, **more).shape is None
 
@@ -215,6 +266,7 @@ def test_queries_that_differ_in_more_than_who_asks_differ_in_shape() -> None:
         {"content_weight": 0.2},
         {"neighbor_count": 11},
         {"offset": 1},
+        {"filter": Filter(exclude_seen=True)},
         {"accuracy": EXACT},
         {"accuracy": Accuracy.at_recall(0.9)},
     )

@@ -8,6 +8,7 @@ import pytest
 from ilk.ann import Index, IndexKind, IndexSpec, least_us
 from ilk.bundle import Bundle
 from ilk.bundle.manifest import IndexRecord
+from ilk.plan import half
 from ilk.space import Space, SpaceKey
 from ilk.types import (
     EXACT,
@@ -77,7 +78,7 @@ def test_a_search_costs_what_was_measured_of_the_least_effort_that_holds(listed:
         {"content_weight": 0.7},
         {"filter": Filter(any_genres=("Drama",))},
         {"filter": Filter(include_ids=("the-matrix-1999",))},
-        {"filter": Filter(exclude_ids=tuple(map(str, range(600))))},
+        {"filter": Filter(exclude_ids=tuple(map(str, range(1026))))},
         {"diversity": 0.5},
         {"popularity_penalty": 0.5},
     ],
@@ -106,7 +107,7 @@ def test_who_has_seen_much_costs_every_row(listed: Bundle, monkeypatch: pytest.M
     query = Query(
         UserId(user), content_weight=0.1, accuracy=CHEAP, filter=Filter(exclude_seen=True)
     )
-    for most, share in ((n_seen, 0.25), (n_seen - 1, 1)):
+    for most, share in ((half(n_seen), 0.25), (half(n_seen) - 1, 1)):
         monkeypatch.setattr("server.cost.MAX_OVERFETCH", most)
         assert of_search(listed, query) == pytest.approx(share, abs=0.01)
     seen = tuple(Rating(listed.items.vocabulary.id_of(row), 5.0) for row in range(n_seen))
@@ -118,7 +119,7 @@ def test_who_has_seen_much_costs_every_row(listed: Bundle, monkeypatch: pytest.M
 def test_users_who_have_not_rated_what_many_have_cost_every_row(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.cost.MAX_OVERFETCH", bundle.ratings_by_item.count(0) - 1)
+    monkeypatch.setattr("server.cost.MAX_OVERFETCH", half(bundle.ratings_by_item.count(0)) - 1)
     costs, item = Costs(bundle), bundle.items.vocabulary.id_of(0)
     every = Query(ItemId(item), Target.USERS, accuracy=EXACT)
     for whom in (ItemId(item), Examples((item,))):

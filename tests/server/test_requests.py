@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ilk.errors import InvalidRequest
 from ilk.types import (
     EXACT,
+    UNSEEN,
     Accuracy,
     Examples,
     Filter,
@@ -228,6 +229,15 @@ def test_no_more_is_remembered_than_has_room(monkeypatch: pytest.MonkeyPatch) ->
     filtered = Query(UserId("ada"), filter=Filter(exclude_ids=("alien",)))
     parse_query(query_request(filtered).SerializeToString())
     assert [query.whom for query in known.values()] == [UserId("anybody")]
+
+
+def test_unseen_items_are_asked_for_in_a_shape_of_their_own() -> None:
+    for whom in ("ada", "bert"):
+        asked = Query(UserId(whom), filter=Filter(exclude_seen=True))
+        read = parse_query(query_request(asked).SerializeToString())
+        assert read == asked
+        assert read.filter is UNSEEN
+        assert read.shape == asked.shape != Query(UserId(whom)).shape
 
 
 def test_unset_numbers_mean_their_defaults() -> None:
