@@ -23,6 +23,7 @@ from ilk.bundle.contents import (
     Side,
     TermWeights,
     flatten,
+    unflatten,
 )
 from ilk.bundle.manifest import IndexRecord, Manifest
 from ilk.expectation import expected_of_users
@@ -70,6 +71,8 @@ def publish_drawn(
             for target, drawn in ((Target.USERS, users), (Target.ITEMS, items))
         }
         arrays = _arrays(fitted, population, sides, items, rng)
+        by_user: Ratings = unflatten("ratings_by_user", Ratings, arrays)
+        arrays["users.expected"] = _expected(fitted, by_user, users, sides, scratch / "expected")
     with progress.step("index", len(SPACE_KEYS)) as advance:
         indices: dict[str, Index] = {}
         records: dict[str, IndexRecord] = {}
@@ -152,25 +155,31 @@ def _arrays(
         "content.idf": fitted.content_model.idf,
         "content.to_factors": fitted.content_model.to_factors,
         "gram": _gram(sides[Target.ITEMS], items),
-        "users.expected": _expected(fitted, by_user, sides),
     }
     if fitted.content_model.projection is not None:
         arrays["content.projection"] = fitted.content_model.projection
     return arrays
 
 
-def _expected(fitted: Bundle, by_user: Ratings, sides: dict[Target, Side]) -> Float32Matrix:
-    n_rated = np.diff(by_user.indptr)
-    user_rows = np.repeat(np.arange(len(n_rated), dtype=np.int32), n_rated)
-    confidences = fitted.preference.confidences(by_user.stars, None, user_rows=user_rows)
-    shape = len(n_rated), len(sides[Target.ITEMS])
-    return expected_of_users(
-        sp.csr_matrix((confidences, by_user.others, by_user.indptr), shape=shape),
-        n_rated,
-        sides[Target.USERS].factors,
-        sides[Target.ITEMS].content,
-        fitted.content_model,
-    )
+def _expected(
+    fitted: Bundle, by_user: Ratings, users: Drawn, sides: dict[Target, Side], file: Path
+) -> Float32Matrix:
+    factors, items = sides[Target.USERS].factors, sides[Target.ITEMS]
+    expected = _mapped(file, *factors.shape)
+    for rows in users.chunks():
+        starts = by_user.indptr[rows.start : rows.stop + 1]
+        here, n_rated = slice(starts[0], starts[-1]), np.diff(starts)
+        user_rows = np.repeat(np.arange(len(n_rated)), n_rated)
+        values = fitted.preference.confidences(by_user.stars[here], None, user_rows=user_rows)
+        confidences = sp.csr_matrix(
+            (values, by_user.others[here], starts - starts[0]), shape=(len(n_rated), len(items))
+        )
+        of_items = items.content, fitted.content_model
+        added = expected_of_users(confidences, n_rated, factors[rows], *of_items)
+        # None if nobody here rated few.
+        if len(added):
+            expected[rows] = added
+    return expected
 
 
 def _ratings(fitted: Bundle, population: Population, rng: np.random.Generator) -> Ratings:
