@@ -16,7 +16,7 @@ import numpy as np
 from ilk.bundle import Bundle
 from ilk.bundle.contents import Ratings
 from ilk.expectation import is_needed
-from ilk.plan import MAX_OVERFETCH, Plan, half, make_plan
+from ilk.plan import MAX_OVERFETCH, Plan, make_plan, room_for
 from ilk.search import KEPT_BEYOND, fetch_count, index_pays, n_looked_at
 from ilk.space import SpaceKey, n_well_known
 from ilk.types import NO_FILTER, ItemId, Neighbors, Query, Target, UserId
@@ -107,7 +107,7 @@ class _Ways:
         return self._passing(way, self.seen, self.seen.count(row))
 
     def _passing(self, way: Way, seen: Ratings, n_seen: int) -> Way | None:
-        n_passed = half(n_seen)
+        n_passed = room_for(n_seen)
         if n_passed > MAX_OVERFETCH:
             return None
         n_more = -(-max(n_passed - way.n_spare, 0) // _SEEN_TOGETHER) * _SEEN_TOGETHER

@@ -14,6 +14,8 @@ from ilk.whom import Seeker, seek
 
 # More exclusions than this are cheaper as a bitmap than as over-fetched neighbors.
 MAX_OVERFETCH = 512
+# Of what is excluded, which mostly is what was seen, hardly more than half stands before what is wanted.
+_ROOM_BEYOND_HALF = 32
 # Re-ranking chooses from this many: from more, diversity would choose what is like nothing.
 _POOL = 200
 
@@ -29,7 +31,7 @@ class Plan:
     effort
         The index's search setting; None: compare with every row.
     passes_all
-        Whether room is left for all that is excluded, else for half of it: most is not among the best.
+        Whether room is left for all that is excluded, else for what most queries need (:func:`room_for`).
     """
 
     query: Query
@@ -45,17 +47,19 @@ class Plan:
     def n_passed(self) -> int:
         """How many of the excluded rows a search has room for, beside what is wanted."""
         n_excluded = len(self.allowed.excluded)
-        return n_excluded if self.passes_all else half(n_excluded)
+        return n_excluded if self.passes_all else room_for(n_excluded)
 
     @property
     def needs_bitmap(self) -> bool:
         """Whether exclusions cannot be met by fetching a few rows more and dropping them."""
-        return self.allowed.bitmap is not None or half(len(self.allowed.excluded)) > MAX_OVERFETCH
+        return (
+            self.allowed.bitmap is not None or room_for(len(self.allowed.excluded)) > MAX_OVERFETCH
+        )
 
 
-def half(n_excluded: int) -> int:
+def room_for(n_excluded: int) -> int:
     """Return how many of so many excluded rows a search has room for at first."""
-    return -(-n_excluded // 2)
+    return min(n_excluded, n_excluded // 2 + _ROOM_BEYOND_HALF)
 
 
 def make_plan(bundle: Bundle, query: Query) -> Plan:

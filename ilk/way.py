@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ilk.ann import RowNeighbors
 from ilk.bundle.contents import Ratings, Side
 from ilk.found import FoundNeighbors
+from ilk.plan import room_for
 from ilk.search import KEPT_BEYOND, pays, reaching
 from ilk.settle import ROUNDING, Found, settled
 from ilk.space import Space
@@ -118,15 +119,14 @@ class Way:
     def _unseen(self, rows: list[int], kept: RowNeighbors, seen: Ratings) -> _Near:
         """Return what each of those who stand in ``rows`` has not seen: one more than wanted.
 
-        Or nothing, if more was seen than may be passed over.
+        Or nothing, if more of what they have seen stands before that than there is room for.
         """
         n_most = self.n_wanted + 1
-        of_each = [
-            _without(seen.others_of(row), its_rows, its_scores, n_most)
-            for row, its_rows, its_scores in zip(
-                rows, kept.rows[:, : self.n_looked_at], kept.scores, strict=True
-            )
-        ]
+        of_each = []
+        for row, its_rows, its_scores in zip(rows, *kept, strict=True):
+            of_it = seen.others_of(row)
+            looked_at = slice(n_most + room_for(len(of_it)))
+            of_each.append(_without(of_it, its_rows[looked_at], its_scores, n_most))
         steps = [min(map(sub, scores, scores[1:]), default=1.0) for _, scores in of_each]
         return [its_rows for its_rows, _ in of_each], [scores for _, scores in of_each], steps
 

@@ -7,7 +7,7 @@ share of what comparing with all rows does.
 
 from ilk.ann import IndexSpec, least_us
 from ilk.bundle import Bundle
-from ilk.plan import MAX_OVERFETCH, half
+from ilk.plan import MAX_OVERFETCH, room_for
 from ilk.space import SPACE_KEYS, SpaceKey, n_well_known
 from ilk.types import Examples, ItemId, Profile, Query, Target, Text, UserId, Whom
 from server.titles import MOST_COMPARED
@@ -118,7 +118,7 @@ class Costs:
             weight = manifest.default_content_weight
         every, accuracy = len(space) * space.index.dim, query.accuracy
         every = int(every * space.exact_share(weight))
-        if _may_need_all(query) or half(self._n_excluded(query)) > MAX_OVERFETCH:
+        if _may_need_all(query) or room_for(self._n_excluded(query)) > MAX_OVERFETCH:
             return every
         # Whoever must not be told of what it names is given neighbors from deeper down.
         as_told = query.shape is not None and not query.filter.exclude_seen

@@ -116,7 +116,7 @@ def test_nor_do_most_who_ask_for_what_they_have_not_seen(world: "World", name: s
     )
     queries = [replace(asked, whom=UserId(user_id)) for user_id in oracle.users.ids]
     answered = answer_known(bundle, queries)
-    assert sum(found is not None for found in answered) > 0.6 * len(queries)
+    assert sum(found is not None for found in answered) > 0.5 * len(queries)
     n_right = n_places = 0
     for row, (query, found) in list(enumerate(zip(queries, answered, strict=True)))[:200]:
         if found is not None:

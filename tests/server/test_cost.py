@@ -8,7 +8,7 @@ import pytest
 from ilk.ann import Index, IndexKind, IndexSpec, least_us
 from ilk.bundle import Bundle
 from ilk.bundle.manifest import IndexRecord
-from ilk.plan import half
+from ilk.plan import room_for
 from ilk.space import Space, SpaceKey
 from ilk.types import (
     EXACT,
@@ -107,7 +107,7 @@ def test_who_has_seen_much_costs_every_row(listed: Bundle, monkeypatch: pytest.M
     query = Query(
         UserId(user), content_weight=0.1, accuracy=CHEAP, filter=Filter(exclude_seen=True)
     )
-    for most, share in ((half(n_seen), 0.25), (half(n_seen) - 1, 1)):
+    for most, share in ((room_for(n_seen), 0.25), (room_for(n_seen) - 1, 1)):
         monkeypatch.setattr("server.cost.MAX_OVERFETCH", most)
         assert of_search(listed, query) == pytest.approx(share, abs=0.01)
     seen = tuple(Rating(listed.items.vocabulary.id_of(row), 5.0) for row in range(n_seen))
@@ -119,7 +119,7 @@ def test_who_has_seen_much_costs_every_row(listed: Bundle, monkeypatch: pytest.M
 def test_users_who_have_not_rated_what_many_have_cost_every_row(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.cost.MAX_OVERFETCH", half(bundle.ratings_by_item.count(0)) - 1)
+    monkeypatch.setattr("server.cost.MAX_OVERFETCH", room_for(bundle.ratings_by_item.count(0)) - 1)
     costs, item = Costs(bundle), bundle.items.vocabulary.id_of(0)
     every = Query(ItemId(item), Target.USERS, accuracy=EXACT)
     for whom in (ItemId(item), Examples((item,))):
