@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 
 import faiss
 
-from ilk.ann.spec import IndexKind, IndexSpec, searched
+from ilk.ann.effort import searched
+from ilk.ann.spec import IndexKind, IndexSpec
 
 # Nanoseconds of one query on one thread, of single queries with 512-bit registers (ADR 9). Only their
 # ratios count, and only where two kinds are close.

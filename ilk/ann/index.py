@@ -12,10 +12,11 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from ilk.ann.effort import partition, searched
 from ilk.ann.lent import vectors_of
 from ilk.ann.packed import map_packed, write_faiss, write_packed
 from ilk.ann.part import Part
-from ilk.ann.spec import MOST_COMPARED_LISTS, IndexKind, IndexSpec, partition, searched
+from ilk.ann.spec import MOST_COMPARED_LISTS, IndexKind, IndexSpec
 from ilk.ann.training import built
 from ilk.errors import BundleCorrupt
 from ilk.index_file import check_layout
@@ -133,7 +134,7 @@ class Index:
         k
             Neighbors wanted per query, ``1 <= k <= n_rows``.
         effort
-            ``nprobe`` of inverted lists and in which partition (:func:`ilk.ann.spec.partition`),
+            ``nprobe`` of inverted lists and in which partition (:func:`ilk.ann.effort.partition`),
             ``ef_search`` of HNSW; no matter to Flat and PQ, whose effort is
             how many candidates are fetched: :meth:`ilk.ann.IndexKind.candidates`.
         allowed

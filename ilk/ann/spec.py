@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from ilk.ann.effort import effort_of, mode, searched
 from ilk.vectors import Float32Vector
 
 HNSW_LINKS: Final = 32
@@ -47,8 +48,6 @@ _FETCHED_FOR_TWO_LISTS: Final = (3, 31)
 _FEW_FETCHED: Final = 60
 # Of so many lists that is worth asking: of fewer they are as many, of more candidates cost little.
 _FEW_FETCHED_LISTS: Final = range(48, 257)
-# An effort is how hard to search, and above these bits in which mode.
-_MODE_BITS: Final = 16
 
 
 class IndexKind(str, enum.Enum):
@@ -112,25 +111,6 @@ class IndexKind(str, enum.Enum):
             n_beyond = max(n_lists - _FULLY_FETCHED_LISTS, 0)
             return 4 * n_wanted + _FETCHED_PER_LIST * (n_lists - n_beyond) + n_beyond
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
-
-
-def searched(effort: int) -> int:
-    """Return how many lists an effort searches."""
-    return effort & ((1 << _MODE_BITS) - 1)
-
-
-def mode(effort: int) -> int:
-    """Return how an effort searches: 0 but for IVFPQ and IVFPQ2.
-
-    Of IVFPQ, 1 fetches no more candidates for more lists. Of IVFPQ2, 0 is its first partition, 1 its
-    second, and 2 the second with more candidates of each list.
-    """
-    return effort >> _MODE_BITS
-
-
-def partition(effort: int, n_partitions: int) -> int:
-    """Return in which partition an effort searches: the modes beyond are of the last."""
-    return min(mode(effort), n_partitions - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +201,7 @@ class IndexSpec:
             efforts = (*sorted(n for n in steps if least <= n < most), most)
             few = [n for n in efforts if n in _FEW_FETCHED_LISTS]
             return tuple(
-                (at << _MODE_BITS) + effort
+                effort_of(at, effort)
                 for at in range(len(self.modes))
                 for effort in (few if at and self.kind is IndexKind.IVF_PQ else efforts)
             )

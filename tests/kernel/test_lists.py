@@ -13,6 +13,7 @@ from ilk.ann import (
     IndexSpec,
     careful_recall,
     compare_with_all,
+    mode,
     partition,
     recall,
     spec,
@@ -232,7 +233,7 @@ def test_more_rows_more_effort_and_more_compared_cost_more(kind: IndexKind) -> N
     efforts = of_kind.efforts(100_000)
     costs = {e: query_us(of_kind, (100_000, 83), 10, e, 5_000) for e in efforts}
     for at in range(len(of_kind.modes)):
-        its_costs = [cost_us for effort, cost_us in costs.items() if spec.mode(effort) == at]
+        its_costs = [cost_us for effort, cost_us in costs.items() if mode(effort) == at]
         assert its_costs == sorted(its_costs)
     assert least_us(of_kind, (100_000, 83), 10) <= costs[efforts[0]]
     more = query_us(of_kind, (400_000, 83), 10, efforts[0], 20_000)
