@@ -57,8 +57,7 @@ class Costs:
     def of(self, query: Query) -> int:
         """Return about how many multiplications the query takes."""
         shape = query.shape
-        # Whoever has seen much is not answered as others are.
-        if shape is None or query.filter.exclude_seen:
+        if shape is None or (query.filter.exclude_seen and self._excludes_much(query)):
             return self._of(query)
         costs = self._by_shape.get(shape)
         if costs is None:
@@ -92,6 +91,9 @@ class Costs:
             cost += sum(map(len, folded_in)) * self._per_entry
         return cost + self._of_search(query, well_known=well_known)
 
+    def _excludes_much(self, query: Query) -> bool:
+        return room_for(self._n_excluded(query)) > MAX_OVERFETCH
+
     def _n_excluded(self, query: Query) -> int:
         """Return how many rows a filter excludes, at the most."""
         n_named, whom, bundle = len(query.filter.exclude_ids), query.whom, self._bundle
@@ -118,7 +120,7 @@ class Costs:
             weight = manifest.default_content_weight
         every, accuracy = len(space) * space.index.dim, query.accuracy
         every = int(every * space.exact_share(weight))
-        if _may_need_all(query) or room_for(self._n_excluded(query)) > MAX_OVERFETCH:
+        if _may_need_all(query) or self._excludes_much(query):
             return every
         # Whoever must not be told of what it names is given neighbors from deeper down.
         as_told = query.shape is not None and not query.filter.exclude_seen
