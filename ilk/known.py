@@ -149,25 +149,12 @@ def _ways_of(bundle: Bundle, query: Query) -> _Ways | None:
 
 
 def _way_as(bundle: Bundle, query: Query, *, well_known: bool | None) -> Way | None:
-    """Return the way of those who are ``well_known``, or not; None: of those whom content helps out.
-
-    Their effort must do for the well known and others.
-    """
+    """Return the way of those who are ``well_known``, or not; None: of those whom content helps out."""
+    plan = _plan_as(bundle, query, well_known=well_known)
+    if plan is None or plan.effort is None or not index_pays(plan):
+        return None
     is_item, helped = isinstance(query.whom, ItemId), well_known is None
     asking, side = bundle.items if is_item else bundle.users, bundle.side(query.target)
-    its_id = asking.vocabulary.id_of(0)
-    whom = ItemId(its_id) if is_item else UserId(its_id)
-    plan = make_plan(bundle, replace(query, whom=whom, filter=NO_FILTER))
-    page = slice(query.offset, query.offset + query.neighbor_count)
-    if plan.effort is None or plan.content_weight == 1 or plan.n_wanted < page.stop:
-        return None
-    if query.accuracy is None or not query.accuracy.exact:
-        recall = query.accuracy.recall if query.accuracy else bundle.manifest.default_recall
-        n_wanted = len(plan.space) if query.filter.exclude_seen else plan.n_wanted
-        asked = plan.content_weight, recall, n_wanted
-        plan = replace(plan, effort=plan.space.effort(*asked, well_known=well_known))
-    if plan.effort is None or not index_pays(plan):
-        return None
     n_fetched, key = fetch_count(plan), plan.space.key
     asking_space = bundle.spaces[
         SpaceKey(Target.ITEMS if is_item else Target.USERS, key.by_likeness)
@@ -192,8 +179,29 @@ def _way_as(bundle: Bundle, query: Query, *, well_known: bool | None) -> Way | N
         n_kept=min(n_looked_at(plan) + KEPT_BEYOND, n_fetched),
         n_looked_at=min(n_looked_at(plan), n_fetched),
         n_spare=max(n_fetched - index.candidates(plan.n_wanted, plan.effort) - 1, 0),
-        page=page,
+        page=slice(query.offset, query.offset + query.neighbor_count),
     )
+
+
+def _plan_as(bundle: Bundle, query: Query, *, well_known: bool | None) -> Plan | None:
+    """Return what the plans of all who ask have in common, as :func:`_way_as` has it.
+
+    None where the index does not answer them. What the helped take must do for the well known and others.
+    """
+    is_item = isinstance(query.whom, ItemId)
+    its_id = (bundle.items if is_item else bundle.users).vocabulary.id_of(0)
+    whom = ItemId(its_id) if is_item else UserId(its_id)
+    plan = make_plan(bundle, replace(query, whom=whom, filter=NO_FILTER))
+    if plan.effort is None or plan.content_weight == 1:
+        return None
+    if plan.n_wanted < query.offset + query.neighbor_count:
+        return None
+    if query.accuracy is not None and query.accuracy.exact:
+        return plan
+    recall = query.accuracy.recall if query.accuracy else bundle.manifest.default_recall
+    n_wanted = len(plan.space) if query.filter.exclude_seen else plan.n_wanted
+    asked = plan.content_weight, recall, n_wanted
+    return replace(plan, effort=plan.space.effort(*asked, well_known=well_known))
 
 
 def _weights(plan: Plan) -> Float32Vector:

@@ -81,11 +81,15 @@ class Seeker:
         return replace(helped, collaborative=self.collaborative + added)
 
     def expected(self, bundle: Bundle) -> Float32Matrix:
-        """Return what each rated item's content added to ``collaborative``, shape ``(n, n_factors)``."""
-        own, confidences = self.own_factors, self.confidences_in(bundle)
-        if own is None:
-            return np.zeros((len(confidences), len(self.collaborative)), dtype=np.float32)
-        return expected_factors(bundle, self.rated_rows, confidences, own, self.helped_at)
+        """Return what each rated item's content added to the factors of one who was helped out.
+
+        Shape ``(n_rated, n_factors)``.
+        """
+        assert self.own_factors is not None
+        confidences = self.confidences_in(bundle)
+        return expected_factors(
+            bundle, self.rated_rows, confidences, self.own_factors, self.helped_at
+        )
 
 
 def seek(bundle: Bundle, query: Query) -> Seeker:
