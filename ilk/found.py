@@ -4,6 +4,8 @@ It refuses to know how they were found. A server that writes an answer straight 
 the values that are made here.
 """
 
+import functools
+import struct
 from collections.abc import Iterator, Sequence
 from typing import overload
 
@@ -14,6 +16,11 @@ from ilk.types import Neighbor
 NOTHING = 1e-6
 
 
+@functools.lru_cache(None)  # of as many as may be asked for
+def _scores(n: int) -> struct.Struct:
+    return struct.Struct(f"<{n}f")
+
+
 class FoundNeighbors(Sequence[Neighbor]):
     """Neighbors that are rows of one side.
 
@@ -21,16 +28,32 @@ class FoundNeighbors(Sequence[Neighbor]):
     ----------
     side
         Whose rows they are.
-    rows, scores
-        Of equal length, in the answer's order.
+    rows
+        In the answer's order.
+    packed
+        Their scores as the wire has them: of each its float32, little-endian.
+    all_related
+        Whether every score is more than :data:`NOTHING`.
     """
 
-    __slots__ = ("rows", "scores", "side")
+    __slots__ = ("all_related", "packed", "rows", "side")
 
-    def __init__(self, side: Side, rows: list[int], scores: list[float]) -> None:
+    def __init__(self, side: Side, rows: list[int], packed: bytes, *, all_related: bool) -> None:
         self.side = side
         self.rows = rows
-        self.scores = scores
+        self.packed = packed
+        self.all_related = all_related
+
+    @classmethod
+    def of(cls, side: Side, rows: list[int], scores: list[float]) -> "FoundNeighbors":
+        """Return the neighbors that are ``rows`` and have ``scores``."""
+        packed = _scores(len(scores)).pack(*scores)
+        return cls(side, rows, packed, all_related=min(scores, default=1.0) > NOTHING)
+
+    @property
+    def scores(self) -> Sequence[float]:
+        """Of each its score."""
+        return _scores(len(self.rows)).unpack(self.packed)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -43,7 +66,7 @@ class FoundNeighbors(Sequence[Neighbor]):
 
     def __getitem__(self, at: int | slice) -> "Neighbor | FoundNeighbors":
         if isinstance(at, slice):
-            return FoundNeighbors(self.side, self.rows[at], self.scores[at])
+            return FoundNeighbors.of(self.side, self.rows[at], list(self.scores[at]))
         return self._named(self.rows[at], self.scores[at])
 
     def __iter__(self) -> Iterator[Neighbor]:

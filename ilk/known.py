@@ -8,8 +8,7 @@ a row, and a pass over what one faiss call found for all.
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -29,23 +28,25 @@ _MOST_SHAPES: Final = 1024
 _SEEN_TOGETHER: Final = 32
 
 
-def answer_known(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | None]:
-    """Return the answers to queries of one shape; None for each that has to be planned by itself.
+def answer_known(bundle: Bundle, query: Query, ids: Sequence[str]) -> list[Neighbors | None]:
+    """Return the answers to a query about each of ``ids``; None for each that has to be planned.
 
     Parameters
     ----------
-    queries
-        At least one, all of one :attr:`ilk.types.Query.shape`, which is not None.
+    query
+        With a :attr:`ilk.types.Query.shape`; whom it names itself does not matter.
+    ids
+        At least one.
     """
-    known, shape = bundle.ways, queries[0].shape
+    known, shape = bundle.ways, query.shape
     ways: _Ways | None
     try:
         ways = known[shape]
     except KeyError:
         if len(known) >= _MOST_SHAPES:
             known.clear()
-        known[shape] = ways = _ways_of(bundle, queries[0])
-    return [None] * len(queries) if ways is None else ways.answers(queries)
+        known[shape] = ways = _ways_of(bundle, query)
+    return [None] * len(ids) if ways is None else ways.answers(ids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,8 +55,8 @@ class _Ways:
 
     Attributes
     ----------
-    id_of, row_of
-        From a query's whom to its id, and on to its row; -1 for an unknown id.
+    row_of
+        From an id to its row; -1 for an unknown id.
     well_known, others
         Of the first ``n_well_known`` rows and of those beyond; one way where they take the same effort.
     helped
@@ -68,7 +69,6 @@ class _Ways:
         Those ways where what was seen is passed over, by how many rows more are fetched.
     """
 
-    id_of: Callable[[Any], str]
     row_of: Callable[[str], int]
     n_well_known: int
     well_known: Way
@@ -78,12 +78,14 @@ class _Ways:
     seen: Ratings | None
     passing: dict[tuple[Way, int], Way | None] = field(default_factory=dict)
 
-    def answers(self, queries: Sequence[Query]) -> list[Neighbors | None]:
+    def answers(self, ids: Sequence[str]) -> list[Neighbors | None]:
         """Return what :func:`answer_known` does."""
-        rows = [self.row_of(self.id_of(query.whom)) for query in queries]
+        rows = list(map(self.row_of, ids))
         if len(rows) == 1:
             way = self._way(rows[0])
             return [None] if way is None else way.answers(rows)
+        if self.all_alike and min(rows) >= 0:
+            return self.others.answers(rows)
         by_way: dict[Way | None, list[int]] = defaultdict(list)
         for at, row in enumerate(rows):
             by_way[self._way(row)].append(at)
@@ -94,6 +96,11 @@ class _Ways:
                 for at, answer in zip(places, found, strict=True):
                     answers[at] = answer
         return answers
+
+    @property
+    def all_alike(self) -> bool:
+        """Whether all who are known take one way."""
+        return self.well_known is self.others and self.rated is None and self.seen is None
 
     def _way(self, row: int) -> Way | None:
         if row < 0:
@@ -137,7 +144,6 @@ def _ways_of(bundle: Bundle, query: Query) -> _Ways | None:
         some_are = some_are and len(bundle.expected) > 0
         helped = _way_as(bundle, query, well_known=None) if some_are else None
     return _Ways(
-        id_of=attrgetter("item_id" if is_item else "user_id"),
         row_of=asking.vocabulary.row_of,
         n_well_known=n_first,
         well_known=first,

@@ -6,6 +6,7 @@ what was found becomes an answer.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,8 @@ from ilk.space import SpaceKey, likeness_vectors
 from ilk.types import Neighbor, Neighbors, Query, Shape, Shortfall, ShortfallReason
 
 
-def answer(bundle: Bundle, query: Query) -> Neighbors:
-    """Return the answer to one query.
+def answer(bundle: Bundle, query: Query, its_id: str | None = None) -> Neighbors:
+    """Return the answer to one query, or to one like it about the user or item ``its_id``.
 
     Raises
     ------
@@ -34,10 +35,11 @@ def answer(bundle: Bundle, query: Query) -> Neighbors:
         If it does not fit the bundle.
     """
     if query.shape is not None:
-        known = answer_known(bundle, (query,))[0]
+        known = answer_known(bundle, query, (its_id or query.its_id,))[0]
         if known is not None:
             return known
-    return _answer_alone(bundle, make_plan(bundle, query))
+    asked = query if its_id is None else query.about(its_id)
+    return _answer_alone(bundle, make_plan(bundle, asked))
 
 
 def answer_many(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | IlkError]:
@@ -46,29 +48,38 @@ def answer_many(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | Il
     Queries that look in the same space at the same effort share one search.
     """
     outcomes: list[Neighbors | IlkError | None] = [None] * len(queries)
-    shapes: dict[Shape, list[int]] = defaultdict(list)
+    shapes: dict[Shape | None, list[int]] = defaultdict(list)
     for at, query in enumerate(queries):
-        if query.shape is not None:
-            shapes[query.shape].append(at)
-    for places in shapes.values():
-        for at, outcome in zip(
-            places, _answer_alike(bundle, [queries[at] for at in places]), strict=True
-        ):
+        shapes[query.shape].append(at)
+    for shape, places in shapes.items():
+        alike = [queries[at] for at in places]
+        if shape is None:
+            told = _answer_planned(bundle, alike)
+        else:
+            told = answer_alike(bundle, alike[0], [query.its_id for query in alike])
+        for at, outcome in zip(places, told, strict=True):
             outcomes[at] = outcome
-    rest = [at for at, outcome in enumerate(outcomes) if outcome is None]
-    planned = _answer_planned(bundle, [queries[at] for at in rest])
-    for at, outcome in zip(rest, planned, strict=True):
-        outcomes[at] = outcome
     return outcomes  # type: ignore[return-value]
 
 
-def _answer_alike(
-    bundle: Bundle, queries: Sequence[Query]
-) -> Sequence[Neighbors | IlkError | None]:
+def answer_alike(bundle: Bundle, query: Query, ids: Sequence[str]) -> list[Neighbors | IlkError]:
+    """Return the answer to a query about each user, or item, of ``ids``; an error where there is none.
+
+    Parameters
+    ----------
+    query
+        With a :attr:`ilk.types.Query.shape`; whom it names itself does not matter.
+    """
     try:
-        return answer_known(bundle, queries)
+        outcomes: list[Any] = answer_known(bundle, query, ids)
     except IlkError as error:
-        return [error] * len(queries)
+        return [error] * len(ids)
+    if not all(outcomes):
+        rest = [at for at, outcome in enumerate(outcomes) if outcome is None]
+        planned = _answer_planned(bundle, [query.about(ids[at]) for at in rest])
+        for at, outcome in zip(rest, planned, strict=True):
+            outcomes[at] = outcome
+    return outcomes
 
 
 def _answer_alone(bundle: Bundle, plan: Plan) -> Neighbors:
@@ -133,7 +144,7 @@ def _neighbors(
     side = bundle.side(plan.query.target)
     if rows and not 0 <= min(rows) <= max(rows) < len(plan.space):
         raise BundleCorrupt(f"{plan.space.key.name}: the index found rows that are not there")
-    plain = FoundNeighbors(side, rows, scores)
+    plain = FoundNeighbors.of(side, rows, scores)
     query = plan.query
     if not rows or not (query.include_components or query.include_explanation):
         return plain

@@ -8,7 +8,7 @@ import enum
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ilk.errors import InvalidRequest
 
@@ -259,12 +259,19 @@ class Query:
             )
         object.__setattr__(self, "shape", self._shape())
 
-    def about(self, whom: "ItemId | UserId") -> "Query":
-        """Return the same query about another of the same kind: quicker than it could be made."""
+    def about(self, its_id: str) -> "Query":
+        """Return the same query about another user, or item: quicker than it could be made."""
         other = object.__new__(Query)
         other.__dict__.update(self.__dict__)
-        other.__dict__["whom"] = whom
+        kind = ItemId if type(self.whom) is ItemId else UserId
+        other.__dict__["whom"] = kind(its_id)
         return other
+
+    @property
+    def its_id(self) -> str:
+        """The id of the user or item that it is about, where it has a :attr:`shape`."""
+        whom: Any = self.whom
+        return whom.item_id if type(whom) is ItemId else whom.user_id
 
     def _shape(self) -> "Shape | None":
         kind, unseen = type(self.whom), self.filter is not NO_FILTER

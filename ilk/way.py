@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ilk.ann import RowNeighbors
 from ilk.bundle.contents import Ratings, Side
-from ilk.found import FoundNeighbors
+from ilk.found import NOTHING, FoundNeighbors
 from ilk.plan import room_for
 from ilk.search import KEPT_BEYOND, pays, reaching
 from ilk.settle import ROUNDING, Found, settled
@@ -23,8 +23,6 @@ from ilk.vectors import Float32Matrix, Float32Vector, Rows
 
 # Rows and scores of one query, each shape ``(n_kept,)``.
 _Kept: TypeAlias = tuple[Rows, Float32Vector]
-# Of each query: rows, scores, and by how much those fall at the least.
-_Near: TypeAlias = tuple[list[list[int]], list[list[float]], list[float]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,40 +93,72 @@ class Way:
         asked = self._vectors(rows)
         # Who has no factors, and so none in the first place, may be equally like many.
         firsts = asked[:, 0].tolist()
-        if not any(firsts):
-            return [None] * len(rows)
+        if not all(firsts):
+            some = [row for row, first in zip(rows, firsts, strict=True) if first]
+            told = iter(self.answers(some) if some else ())
+            return [next(told) if first else None for first in firsts]
         kept = self.space.best(asked, self.n_fetched, self.n_kept, self.effort)
-        found = self._looked_at(kept) if self.seen is None else self._unseen(rows, kept, self.seen)
         # Reductions of numpy's take four times as long to begin as this does.
-        if found is None or kept.rows.item(kept.rows.argmax()) >= self.n_rows:
+        if kept.rows.item(kept.rows.argmax()) >= self.n_rows:
             return [None] * len(rows)
-        near = zip(rows, firsts, *found, strict=True)
+        if len(rows) == 1:
+            return [self._one(rows[0], kept.rows[0], kept.scores[0])]
+        if self.seen is None:
+            return self._together(rows, kept)
+        return [self._one(*of_it) for of_it in zip(rows, *kept, strict=True)]
+
+    def _together(self, own: list[int], kept: RowNeighbors) -> list[Neighbors | None]:
+        """Return the answers to several who want what they have seen too."""
+        looked_at = slice(self.n_looked_at)
+        rows, scores = kept.rows[:, looked_at], kept.scores[:, looked_at]
+        if self.alike:
+            rows, scores = _without_own(own, rows, scores)
+        if rows.shape[1] < self.n_wanted or rows.item(rows.argmin()) < 0:
+            return [None] * len(own)
+        ties = [at for at, step in enumerate(_least_steps(scores)) if step < ROUNDING]
+        rows, scores = rows[:, self.page], scores[:, self.page]
+        n_bytes, packed = 4 * rows.shape[1], scores.astype("<f4").tobytes()
         answers: list[Neighbors | None] = []
-        for at, (row, first, its_rows, its_scores, step) in enumerate(near):
-            tied = (kept.rows[at], kept.scores[at]) if step < ROUNDING else None
-            answers.append(self._answer(row, its_rows, its_scores, tied) if first else None)
+        for at, (its_rows, last) in enumerate(
+            zip(rows.tolist(), scores[:, -1].tolist(), strict=True)
+        ):
+            its_scores = packed[at * n_bytes : (at + 1) * n_bytes]
+            near = FoundNeighbors(self.side, its_rows, its_scores, all_related=last > NOTHING)
+            answers.append(Neighbors(near, self.version, self.content_weight))
+        for at in ties:
+            answers[at] = self._one(own[at], kept.rows[at], kept.scores[at])
         return answers
 
-    def _looked_at(self, kept: RowNeighbors) -> _Near | None:
-        """Return what is looked at; None if there is less."""
-        rows, scores = kept.rows[:, : self.n_looked_at], kept.scores[:, : self.n_looked_at]
-        if rows.item(rows.argmin()) < 0:
+    def _one(self, own: int, kept_rows: Rows, kept_scores: Float32Vector) -> Neighbors | None:
+        """Return the answer to who stands in row ``own``; None where it has to be planned."""
+        rows, scores = self._looked_at(own, kept_rows, kept_scores)
+        if len(rows) < self.n_wanted:
             return None
-        return rows.tolist(), scores.tolist(), _least_steps(scores)
+        if min(map(sub, scores, scores[1:]), default=1.0) < ROUNDING:
+            in_order = self._in_order(own, rows, scores, (kept_rows, kept_scores))
+            if in_order is None:
+                return None
+            rows, scores = in_order
+        near = FoundNeighbors.of(self.side, rows[self.page], scores[self.page])
+        return Neighbors(near, self.version, self.content_weight)
 
-    def _unseen(self, rows: list[int], kept: RowNeighbors, seen: Ratings) -> _Near:
-        """Return what each of those who stand in ``rows`` has not seen: one more than wanted.
+    def _looked_at(self, own: int, rows: Rows, scores: Float32Vector) -> Found:
+        """Return what may be told to who stands in row ``own``, one more than is wanted.
 
-        Or nothing, if more of what they have seen stands before that than there is room for.
+        Or nothing, if there is less, or more of what was seen stands before that than there is room for.
         """
-        n_most = self.n_wanted + 1
-        of_each = []
-        for row, its_rows, its_scores in zip(rows, *kept, strict=True):
-            of_it = seen.others_of(row)
-            looked_at = slice(n_most + room_for(len(of_it)))
-            of_each.append(_without(of_it, its_rows[looked_at], its_scores, n_most))
-        steps = [min(map(sub, scores, scores[1:]), default=1.0) for _, scores in of_each]
-        return [its_rows for its_rows, _ in of_each], [scores for _, scores in of_each], steps
+        if self.seen is not None:
+            seen = self.seen.others_of(own)
+            n_most = self.n_wanted + 1
+            return _without(seen, rows[: n_most + room_for(len(seen))], scores, n_most)
+        n = self.n_looked_at
+        near, of_each = rows[:n].tolist(), scores[:n].tolist()
+        if min(near) < 0:
+            return [], []
+        if self.alike and own in near:
+            at = near.index(own)
+            del near[at], of_each[at]
+        return near, of_each
 
     def _vectors(self, rows: list[int]) -> Float32Matrix:
         """Return the query vectors of ``rows``, as :func:`ilk.vectors.blend` makes them."""
@@ -150,26 +180,6 @@ class Way:
         helped: npt.NDArray[np.float32] = np.float32(self.content_weight) * self.expected[at]
         helped += self.factors[at]
         return helped
-
-    def _answer(
-        self, row: int, rows: list[int], scores: list[float], tied: _Kept | None
-    ) -> Neighbors | None:
-        """Return the answer for who stands in ``row``; None where it has to be planned.
-
-        ``tied`` is all that was kept, where some of it is equal.
-        """
-        if self.alike and row in rows:
-            at = rows.index(row)
-            del rows[at], scores[at]
-        if len(rows) < self.n_wanted:
-            return None
-        if tied is not None:
-            in_order = self._in_order(row, rows, scores, tied)
-            if in_order is None:
-                return None
-            rows, scores = in_order
-        near = FoundNeighbors(self.side, rows[self.page], scores[self.page])
-        return Neighbors(near, self.version, self.content_weight)
 
     def _excluded(self, row: int) -> Collection[int]:
         if self.seen is not None:
@@ -208,12 +218,16 @@ def _without(seen: npt.NDArray[np.int32], rows: Rows, scores: Float32Vector, n: 
     return rows.take(places).tolist(), scores.take(places).tolist()
 
 
+def _without_own(own: list[int], rows: Rows, scores: Float32Matrix) -> tuple[Rows, Float32Matrix]:
+    """Return all but each one's ``own`` row; where that is not there, all but the last."""
+    past = np.logical_or.accumulate(rows == np.array(own)[:, None], axis=1)[:, :-1]
+    others, of_others = (np.where(past, of[:, 1:], of[:, :-1]) for of in (rows, scores))
+    return others, of_others
+
+
 def _least_steps(scores: Float32Matrix) -> list[float]:
     """Return by how much the scores of each row, which fall, fall at the least from place to place."""
     if scores.shape[1] < 2:
         return [1.0] * len(scores)
-    if len(scores) == 1:
-        of_one = scores[0].tolist()
-        return [min(map(sub, of_one, of_one[1:]))]
     steps: list[float] = (scores[:, :-1] - scores[:, 1:]).min(axis=1).tolist()
     return steps

@@ -9,7 +9,7 @@ from typing import Final
 
 from ilk.bundle import Bundle
 from ilk.errors import IlkError, InvalidRequest
-from ilk.query import answer, answer_many
+from ilk.query import answer, answer_alike, answer_many
 from ilk.types import Neighbors, Query
 from server import requests
 from server.cost import Costs
@@ -32,6 +32,8 @@ class Question:
     ----------
     data
         The bytes of the FindNeighborsRequest.
+    asked, its_id
+        The query; or one like it, and the id of the user or item that it is about.
     kind, cost
         What is asked about, as metrics have it; see :mod:`server.cost`.
     found, error
@@ -40,16 +42,22 @@ class Question:
         The answer's bytes on the wire, once somebody has written them.
     """
 
-    __slots__ = ("cost", "data", "error", "found", "kind", "query", "written")
+    __slots__ = ("asked", "cost", "data", "error", "found", "its_id", "kind", "written")
 
-    def __init__(self, data: bytes, query: Query, cost: int) -> None:
+    def __init__(self, data: bytes, asked: Query, its_id: str | None, cost: int) -> None:
         self.data = data
-        self.query = query
-        self.kind = KINDS[type(query.whom)]
+        self.asked = asked
+        self.its_id = its_id
+        self.kind = KINDS[type(asked.whom)]
         self.cost = cost
         self.found: Neighbors | None = None
         self.error: IlkError | None = None
         self.written: bytes | None = None
+
+    @property
+    def query(self) -> Query:
+        """The query."""
+        return self.asked if self.its_id is None else self.asked.about(self.its_id)
 
     @property
     def answer(self) -> Neighbors:
@@ -106,11 +114,12 @@ class Answers:
         InvalidRequest
             If they ask nothing that can be answered.
         """
-        known = None if privacy is not None else self._remembered(data)
-        if known is not None:
-            return known
-        query = requests.parse_query(data)
-        return Question(data, query, self._costs.of(query))
+        if privacy is None and self._generation_bytes:
+            known = self._remembered(data)
+            if known is not None:
+                return known
+        asked, its_id = requests.parse_alike(data)
+        return Question(data, asked, its_id, self._costs.of(asked, its_id))
 
     def questions(
         self, bodies: Sequence[bytes], privacy: UserPrivacy | None = None
@@ -128,21 +137,32 @@ class Answers:
         """
         if privacy is not None:
             question.found = privacy.answer(self._bundle, question.query)
-        else:
-            question.found = answer(self._bundle, question.query)
+            return
+        question.found = answer(self._bundle, question.asked, question.its_id)
+        if self._generation_bytes:
             self._keep(question)
 
     def find_many(self, questions: Sequence[Question], privacy: UserPrivacy | None = None) -> None:
         """Give each question its answer, or the error that it ends with."""
-        many = answer_many if privacy is None else privacy.answer_many
-        outcomes = many(self._bundle, [question.query for question in questions])
+        if privacy is None:
+            outcomes = self._outcomes(questions)
+        else:
+            outcomes = privacy.answer_many(self._bundle, [q.query for q in questions])
         for question, outcome in zip(questions, outcomes, strict=True):
             if isinstance(outcome, IlkError):
                 question.error = outcome
             else:
                 question.found = outcome
-                if privacy is None:
+                if privacy is None and self._generation_bytes:
                     self._keep(question)
+
+    def _outcomes(self, questions: Sequence[Question]) -> list[Neighbors | IlkError]:
+        if len({id(question.asked) for question in questions}) == 1:
+            asked = questions[0].asked
+            if asked.shape is not None:
+                ids = [q.its_id or asked.its_id for q in questions]
+                return answer_alike(self._bundle, asked, ids)
+        return answer_many(self._bundle, [question.query for question in questions])
 
     def written(self, question: Question) -> bytes:
         """Return the bytes of a FindNeighborsResponse to a question that was answered."""
@@ -170,9 +190,8 @@ class Answers:
         return question
 
     def _keep(self, question: Question) -> None:
-        if question.query.shape is not None and len(question.data) <= _MOST_BYTES:
-            if self._generation_bytes:
-                self._make_young(question)
+        if question.asked.shape is not None and len(question.data) <= _MOST_BYTES:
+            self._make_young(question)
 
     def _make_young(self, question: Question) -> None:
         # Two threads may do so at once: at the worst, a generation is forgotten early.

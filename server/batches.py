@@ -122,7 +122,7 @@ def find_all(
                 questions.remove(question)
     for kind, n in Counter([question.kind for question in questions]).items():
         call.by_kind[kind].queries["OK"] += n
-    call.requested += sum([question.query.neighbor_count for question in questions])
+    call.requested += sum([question.asked.neighbor_count for question in questions])
     call.returned += sum([len(question.answer.neighbors) for question in questions])
     if call.privacy is None:
         shadow.look_at_all(served, questions)

@@ -9,7 +9,7 @@ from ilk.ann import IndexSpec, least_us
 from ilk.bundle import Bundle
 from ilk.plan import MAX_OVERFETCH, room_for
 from ilk.space import SPACE_KEYS, SpaceKey, n_well_known
-from ilk.types import Examples, ItemId, Profile, Query, Target, Text, UserId, Whom
+from ilk.types import Examples, ItemId, Profile, Query, Target, Text, UserId
 from server.titles import MOST_COMPARED
 
 # What finding and writing down one neighbor takes, in the time of multiplications.
@@ -54,11 +54,15 @@ class Costs:
         )
         self.usual = max(self.of(Query(whom)) for whom in (ItemId("any"), UserId("any")))
 
-    def of(self, query: Query) -> int:
-        """Return about how many multiplications the query takes."""
+    def of(self, query: Query, its_id: str | None = None) -> int:
+        """Return about how many multiplications the query takes, or one like it about ``its_id``."""
         shape = query.shape
-        if shape is None or (query.filter.exclude_seen and self._excludes_much(query)):
+        if shape is None:
             return self._of(query)
+        if its_id is None:
+            its_id = query.its_id
+        if query.filter.exclude_seen and self._has_seen_much(its_id):
+            return self._of(query.about(its_id))
         costs = self._by_shape.get(shape)
         if costs is None:
             if len(self._by_shape) >= _MOST_SHAPES:
@@ -66,22 +70,15 @@ class Costs:
             costs = self._of(query, well_known=True), self._of(query, well_known=False)
             self._by_shape[shape] = costs
         of_well_known, of_others = costs
-        if of_well_known == of_others or not self._is_well_known(query.whom):
+        if of_well_known == of_others:
             return of_others
-        return of_well_known
+        side = self._bundle.items if type(query.whom) is ItemId else self._bundle.users
+        is_well_known = 0 <= side.vocabulary.row_of(its_id) < n_well_known(len(side))
+        return of_well_known if is_well_known else of_others
 
     def of_predictions(self, n_items: int) -> int:
         """Return about how many multiplications predictions for ``n_items`` items take."""
         return PER_QUERY + _PER_PREDICTION * n_items
-
-    def _is_well_known(self, whom: Whom) -> bool:
-        if type(whom) is ItemId:
-            side, its_id = self._bundle.items, whom.item_id
-        elif type(whom) is UserId:
-            side, its_id = self._bundle.users, whom.user_id
-        else:
-            return False
-        return 0 <= side.vocabulary.row_of(its_id) < n_well_known(len(side))
 
     def _of(self, query: Query, *, well_known: bool | None = None) -> int:
         cost = PER_QUERY + _PER_NEIGHBOR * (query.neighbor_count + query.offset)
@@ -90,6 +87,10 @@ class Costs:
             folded_in = (whom.ratings, whom.liked_item_ids, whom.disliked_item_ids)
             cost += sum(map(len, folded_in)) * self._per_entry
         return cost + self._of_search(query, well_known=well_known)
+
+    def _has_seen_much(self, user_id: str) -> bool:
+        row = self._bundle.users.vocabulary.row_of(user_id)
+        return row >= 0 and room_for(self._bundle.ratings_by_user.count(row)) > MAX_OVERFETCH
 
     def _excludes_much(self, query: Query) -> bool:
         return room_for(self._n_excluded(query)) > MAX_OVERFETCH

@@ -4,19 +4,20 @@ It refuses to know what is neither id nor score: answers that hold more are left
 is known of a row before it is found, which is all but its score, is written once.
 """
 
+import functools
 import struct
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from ilk.bundle import Bundle
 from ilk.bundle.contents import Side
-from ilk.found import NOTHING, FoundNeighbors
+from ilk.found import FoundNeighbors
 from ilk.types import Neighbors
 from server import responses
 
 # Rows, and weights, that are kept as written: some 20 MB at the most.
 _MOST_ROWS: Final = 100_000
 _MOST_TAILS: Final = 1024
-_pack_float = struct.Struct("<f").pack
 # Tags, field number times 8 plus wire type: of the response, then of a neighbor in it.
 _NEIGHBORS = b"\x0a"
 _ID, _SCORE, _IS_INFERRED = b"\x0a", b"\x15", b"\x30\x01"
@@ -40,13 +41,13 @@ class Encoder:
     def response(self, answer: Neighbors) -> bytes:
         """Return a FindNeighborsResponse; fields may stand in another order than protobuf's own."""
         near = answer.neighbors
-        if type(near) is not FoundNeighbors or (near.scores and min(near.scores) <= NOTHING):
+        if type(near) is not FoundNeighbors or not near.all_related:
             return responses.neighbors_message(answer).SerializeToString()
-        heads = self._items if near.side is self._item_side else self._users
+        heads, n = self._items if near.side is self._item_side else self._users, len(near.rows)
         # Filled by twos: a fifth quicker than pairs that are chained.
-        parts = [self._tail(answer)] * (2 * len(near) + 1)
+        parts = [self._tail(answer)] * (2 * n + 1)
         parts[:-1:2] = map(heads.__getitem__, near.rows)
-        parts[1::2] = map(_pack_float, near.scores)
+        parts[1::2] = _one_by_one(n)(near.packed)
         return b"".join(parts)
 
     def _tail(self, answer: Neighbors) -> bytes:
@@ -60,6 +61,12 @@ class Encoder:
             tail = responses.rest_message(answer).SerializeToString()
             self._tails[answer.content_weight] = tail
         return tail
+
+
+@functools.lru_cache(None)  # of as many as may be asked for
+def _one_by_one(n: int) -> Callable[[bytes], tuple[Any, ...]]:
+    """Return what takes ``n`` packed scores apart."""
+    return struct.Struct(f"{_SCORE_BYTES}s" * n).unpack
 
 
 class _Heads(dict[int, bytes]):

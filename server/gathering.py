@@ -49,7 +49,7 @@ class Gathering:
 
     def takes(self, question: Question, call: Call) -> bool:
         """Whether a question may be answered here, and gains by it: a call that is alone does not."""
-        if question.query.shape is None or call.privacy is not None:
+        if question.asked.shape is None or call.privacy is not None:
             return False
         context: Any = call.context
         # The contexts of grpc.aio know nothing of it: tasks run its handlers.

@@ -38,7 +38,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 _WHOM_FIELDS = {2: "item_id", 3: "user_id", 4: "profile", 5: "examples", 6: "text"}
 # Tags as they stand on the wire, of what nearly every request holds.
 _TARGET: Final = b"\x08"
-_WHOM_OF: Final[dict[bytes, type[ItemId] | type[UserId]]] = {b"\x12": ItemId, b"\x1a": UserId}
+_IDS: Final = (b"\x12", b"\x1a")
 _FIRST: Final = 0x0A
 # A query by what its request says beside the name of whom it is about; so many, and of so few bytes.
 _KNOWN: Final[dict[bytes, Query]] = {}
@@ -64,32 +64,43 @@ def parse(kind: type[MessageT], data: bytes) -> MessageT:
 
 
 def parse_query(data: bytes) -> Query:
-    """Return the query in the bytes of a FindNeighborsRequest.
+    """Return the query in the bytes of a FindNeighborsRequest."""
+    query, its_id = parse_alike(data)
+    return query if its_id is None else query.about(its_id)
+
+
+def parse_alike(data: bytes) -> tuple[Query, str | None]:
+    """Return the query in the bytes of a FindNeighborsRequest; or one like it, and whom that is about.
 
     Most requests name somebody first, after what is looked for, and say beside it what others said
     before: of those, nothing but the name is read.
     """
     at = 2 if data[:1] == _TARGET else 0
-    whom, n_bytes = _WHOM_OF.get(data[at : at + 1]), len(data)
+    n_bytes = len(data)
     size = data[at + 1] if n_bytes > at + 1 else 0
     end = at + 2 + size
     # Sizes from 128 on take another byte.
-    if whom is None or not 0 < size < 0x80 or not 0 <= n_bytes - end <= _MOST_BESIDE:
-        return _parsed_query(data)
+    if (
+        data[at : at + 1] not in _IDS
+        or not 0 < size < 0x80
+        or not 0 <= n_bytes - end <= _MOST_BESIDE
+    ):
+        return _parsed_query(data), None
     beside = data[: at + 1] + data[end:]
     like = _KNOWN.get(beside)
     if like is not None:
         try:
-            return like.about(whom(data[at + 2 : end].decode()))
+            return like, data[at + 2 : end].decode()
         except UnicodeDecodeError:
-            return _parsed_query(data)
+            return _parsed_query(data), None
     query = _parsed_query(data)
     # Nothing is kept of whom a query is about, nor of what callers name in filters.
     if query.filter is NO_FILTER or query.filter is UNSEEN:
         if len(_KNOWN) >= _MOST_KNOWN:
             _KNOWN.clear()
-        _KNOWN[beside] = query.about(whom("anybody"))
-    return query
+        _KNOWN[beside] = like = query.about("anybody")
+        return like, query.its_id
+    return query, None
 
 
 def _parsed_query(data: bytes) -> Query:

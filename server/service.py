@@ -93,7 +93,7 @@ class SimilarityService:
             call.terms.admit(question.query, question.cost)
         if question.found is None:
             await self._find(served, question, call)
-        call.requested = question.query.neighbor_count
+        call.requested = question.asked.neighbor_count
         call.returned = len(question.answer.neighbors)
         if privacy is None:
             self._shadow.look(served, question)
@@ -103,7 +103,7 @@ class SimilarityService:
         cost = question.cost
         if cost > SHORT:
             lane = self._work.lane(cost)
-            blamed = "accuracy" if question.query.accuracy else "neighbor_count"
+            blamed = "accuracy" if question.asked.accuracy else "neighbor_count"
             self._work.check(blamed, cost)
             work = functools.partial(_find, served, question, call)
             await lane.do("search", cost, call.patience(), work)

@@ -1,5 +1,6 @@
 """Queries that are answered in a few steps get the answers that planning them one by one would give."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ilk.ann import Index, IndexKind, IndexSpec, RowNeighbors
+from ilk.bundle import Bundle
 from ilk.found import FoundNeighbors
 from ilk.known import answer_known
-from ilk.query import answer
+from ilk.query import answer, answer_alike
 from ilk.space import Space, SpaceKey, n_well_known
 from ilk.types import (
     EXACT,
@@ -48,6 +50,11 @@ def assert_same(known: Neighbors, planned: Neighbors) -> None:
     np.testing.assert_allclose(
         [n.score for n in known.neighbors], [n.score for n in planned.neighbors], rtol=0, atol=1e-6
     )
+
+
+def answered_alike(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors | None]:
+    """Return the answers to queries of one shape that need no plan."""
+    return answer_known(bundle, queries[0], [query.its_id for query in queries])
 
 
 @pytest.fixture
@@ -100,10 +107,48 @@ def test_a_known_one_is_answered_as_planned(
 
 
 @pytest.mark.parametrize("name", WORLDS)
+@unhurried
+@given(
+    rows=st.lists(st.integers(0, 400), min_size=2, max_size=9),
+    of_item=st.booleans(),
+    target=st.sampled_from(Target),
+    weight=st.none() | st.sampled_from([0.0, 0.1, 0.5]),
+    page=st.sampled_from([(0, 10), (0, 1), (5, 3), (0, 100)]),
+)
+def test_many_at_once_are_answered_as_each_alone(
+    world: "World",
+    name: str,
+    rows: list[int],
+    of_item: bool,
+    target: Target,
+    weight: float | None,
+    page: tuple[int, int],
+) -> None:
+    oracle = world(name)
+    ids = (oracle.items if of_item else oracle.users).ids
+    asked = [ids[row % len(ids)] for row in rows]
+    offset, count = page
+    anybody = (ItemId if of_item else UserId)("anybody")
+    query = Query(
+        anybody,
+        target,
+        weight,
+        neighbor_count=count,
+        offset=offset,
+        accuracy=Accuracy.at_recall(0.95),
+    )
+    for its_id, told in zip(asked, answer_alike(oracle.bundle, query, asked), strict=True):
+        alone = answer(oracle.bundle, query.about(its_id))
+        assert isinstance(told, Neighbors)
+        assert_same(told, alone)
+        assert [n.unrelated for n in told.neighbors] == [n.unrelated for n in alone.neighbors]
+
+
+@pytest.mark.parametrize("name", WORLDS)
 def test_most_known_ones_need_no_plan(world: "World", name: str) -> None:
     oracle = world(name)
     queries = [Query(ItemId(i), Target.ITEMS, 0.1) for i in oracle.items.ids[:100]]
-    answered = answer_known(oracle.bundle, queries)
+    answered = answered_alike(oracle.bundle, queries)
     assert sum(found is not None for found in answered) > 60
 
 
@@ -115,7 +160,7 @@ def test_nor_do_most_who_ask_for_what_they_have_not_seen(world: "World", name: s
         UserId("anybody"), content_weight=0.1, filter=UNSEEN, accuracy=Accuracy.at_recall(0.9)
     )
     queries = [replace(asked, whom=UserId(user_id)) for user_id in oracle.users.ids]
-    answered = answer_known(bundle, queries)
+    answered = answered_alike(bundle, queries)
     assert sum(found is not None for found in answered) > 0.5 * len(queries)
     n_right = n_places = 0
     for row, (query, found) in list(enumerate(zip(queries, answered, strict=True)))[:200]:
@@ -142,7 +187,7 @@ def test_who_has_seen_most_of_the_best_is_planned(crowd: "Oracle") -> None:
     )
     bundle = replace(crowd.bundle, ratings_by_user=first, ways={})
     query = replace(everything, filter=UNSEEN)
-    assert answer_known(bundle, [query]) == [None]
+    assert answered_alike(bundle, [query]) == [None]
     found = answer(bundle, query)
     assert_same(found, answer(bundle, replace(query, filter=PLANNED_UNSEEN)))
     assert len(found.neighbors) == 10
@@ -167,9 +212,9 @@ def test_where_many_are_wanted_all_rows_cost_less_than_what_codes_find(
 
 def test_an_unknown_one_among_known_ones_is_left_to_planning(crowd: "Oracle") -> None:
     known = [Query(ItemId(i)) for i in crowd.items.ids[:2]]
-    first, unknown, last = answer_known(crowd.bundle, [known[0], Query(ItemId("x")), known[1]])
+    first, unknown, last = answered_alike(crowd.bundle, [known[0], Query(ItemId("x")), known[1]])
     assert unknown is None
-    assert [first, last] == answer_known(crowd.bundle, known)
+    assert [first, last] == answered_alike(crowd.bundle, known)
 
 
 @pytest.fixture
@@ -183,7 +228,7 @@ def few_and_many(crowd: "Oracle") -> tuple[Query, Query]:
 def test_who_is_helped_out_by_content_needs_no_plan_either(
     crowd: "Oracle", few_and_many: tuple[Query, Query]
 ) -> None:
-    for query, known in zip(few_and_many, answer_known(crowd.bundle, few_and_many), strict=True):
+    for query, known in zip(few_and_many, answered_alike(crowd.bundle, few_and_many), strict=True):
         assert known is not None
         assert_same(known, answer(crowd.bundle, replace(query, filter=PLANNED)))
 
@@ -192,7 +237,7 @@ def test_in_bundles_that_do_not_hold_what_helps_who_is_helped_is_searched_for_on
     crowd: "Oracle", few_and_many: tuple[Query, Query], n_searched: list[int]
 ) -> None:
     older = replace(crowd.bundle, expected=None, ways={})
-    answered = [found is not None for found in answer_known(older, few_and_many)]
+    answered = [found is not None for found in answered_alike(older, few_and_many)]
     assert answered == [False, True]
     assert n_searched == [1]
     for query in few_and_many:
@@ -228,13 +273,13 @@ def test_the_well_known_and_others_are_each_searched_for_with_what_such_need(
     monkeypatch.setattr(Index, "nearest", counted)
     at = [n_first, 0, n_first + 9, 7, n_first - 1]
     mixed = [Query(ItemId(crowd.items.ids[row]), accuracy=Accuracy.at_recall(0.9)) for row in at]
-    known = answer_known(bundle, mixed)
+    known = answered_alike(bundle, mixed)
     assert asked == {2: 3, 64: 2}
     for query, its in zip(mixed, known, strict=True):
         planned = answer(bundle, replace(query, filter=PLANNED))
         if its is not None:
             assert_same(its, planned)
-        assert answer_known(bundle, [query]) == [its]
+        assert answered_alike(bundle, [query]) == [its]
     assert sum(its is not None for its in known) > 2
     asked.clear()
     # Whoever is none of the rows is promised what the worse of both find.
@@ -278,12 +323,12 @@ def test_callers_shapes_do_not_pile_up(crowd: "Oracle") -> None:
     for count in range(1, 3):
         for weight in np.linspace(0, 0.5, 700).tolist():
             query = Query(ItemId(crowd.items.ids[0]), Target.USERS, weight, neighbor_count=count)
-            answer_known(crowd.bundle, [query])
+            answered_alike(crowd.bundle, [query])
     assert len(crowd.bundle.ways) <= 1024
 
 
 def test_neighbors_are_named_when_looked_at(crowd: "Oracle") -> None:
-    near = FoundNeighbors(crowd.bundle.items, [3, 5, 9], [0.5, 0.25, 0.0])
+    near = FoundNeighbors.of(crowd.bundle.items, [3, 5, 9], [0.5, 0.25, 0.0])
     ids = crowd.items.ids
     named = [
         Neighbor(ids[3], 0.5),

@@ -262,13 +262,12 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from server import answers, service, work
 
     begun: list[str] = []
-    quick: Callable[[Any, Query], Neighbors] = vars(answers)["answer"]
+    quick: Callable[[Any, Query, str | None], Neighbors] = vars(answers)["answer"]
 
-    def slowed(bundle: Any, query: Query) -> Neighbors:
-        assert isinstance(query.whom, ItemId)
-        begun.append(query.whom.item_id)
+    def slowed(bundle: Any, query: Query, its_id: str | None) -> Neighbors:
+        begun.append(its_id or query.its_id)
         time.sleep(0.02)
-        return quick(bundle, query)
+        return quick(bundle, query, its_id)
 
     monkeypatch.setattr(answers, "answer", slowed)
     monkeypatch.setattr(answers.Answers, "_remembered", lambda *_: None)
@@ -345,7 +344,7 @@ def test_health_is_told_on_its_port_while_the_event_loop_is_held_up(
         held.wait(30)
         raise InvalidRequest("", "enough")
 
-    monkeypatch.setattr("server.service.requests.parse_query", hold)
+    monkeypatch.setattr("server.service.requests.parse_alike", hold)
     with (
         serve(ServerSettings(sample_store, port=0)) as address,
         grpc.insecure_channel(address) as channel,

@@ -66,7 +66,7 @@ def test_what_is_asked_again_is_answered_with_no_search(
     answers = make(PLENTY)
     first = ask(answers, Query(ItemId(ids[3])))
     monkeypatch.setattr("server.answers.answer", None)
-    monkeypatch.setattr("server.requests.parse_query", None)
+    monkeypatch.setattr("server.requests.parse_alike", None)
     assert ask(answers, Query(ItemId(ids[3]))) is first
     assert counts.remembered == 1
 
@@ -76,11 +76,11 @@ def test_a_batch_searches_only_for_what_is_new(
 ) -> None:
     sought: list[Query] = []
 
-    def noted(bundle: Bundle, queries: list[Query]) -> list[Any]:
-        sought.extend(queries)
-        return [answer(bundle, query) for query in queries]
+    def noted(bundle: Bundle, query: Query, ids: list[str]) -> list[Any]:
+        sought.extend(map(query.about, ids))
+        return [answer(bundle, query, its_id) for its_id in ids]
 
-    monkeypatch.setattr("server.answers.answer_many", noted)
+    monkeypatch.setattr("server.answers.answer_alike", noted)
     answers, queries = make(PLENTY), [Query(ItemId(i)) for i in ids[:6]]
     known = ask(answers, queries[2])
     questions = ask_many(answers, queries)
@@ -103,23 +103,26 @@ def test_requests_that_mean_the_same_are_answered_the_same(
     assert questions[0].found == questions[1].found
 
 
-@given(
-    asked_of=st.lists(
-        st.tuples(
-            st.integers(0, 140),
-            st.sampled_from([ItemId, UserId]),
-            st.fixed_dictionaries(
-                {
-                    "target": st.sampled_from(Target),
-                    "content_weight": st.sampled_from([None, 0.0, 0.3, 1.0]),
-                    "neighbor_count": st.integers(1, 12),
-                    "offset": st.integers(0, 2),
-                    "include_components": st.booleans(),
-                }
-            ),
+some_queries = st.lists(
+    st.tuples(
+        st.integers(0, 140),
+        st.sampled_from([ItemId, UserId]),
+        st.fixed_dictionaries(
+            {
+                "target": st.sampled_from(Target),
+                "content_weight": st.sampled_from([None, 0.0, 0.3, 1.0]),
+                "neighbor_count": st.integers(1, 12),
+                "offset": st.integers(0, 2),
+                "include_components": st.booleans(),
+            }
         ),
-        max_size=40,
     ),
+    max_size=40,
+)
+
+
+@given(
+    asked_of=some_queries,
     memory_bytes=st.sampled_from([0.0, 4e3, 2e4, PLENTY]),
 )
 def test_whatever_is_remembered_the_answers_are_the_kernels(
@@ -136,6 +139,24 @@ def test_whatever_is_remembered_the_answers_are_the_kernels(
         for question in (ask(answers, query), of_batch, ask(answers, query)):
             assert question.found == truth
             assert answers.written(question) == encoder.response(truth)
+
+
+@given(asked_of=some_queries, wishes=st.none() | st.just({"content_weight": 0.3}))
+def test_what_is_asked_together_may_be_alike_or_not(
+    bundle: Bundle,
+    asked_of: list[tuple[int, Any, dict[str, Any]]],
+    wishes: dict[str, Any] | None,
+) -> None:
+    answers = Answers(bundle, Encoder(bundle), Costs(bundle), 0, Counts())
+    queries = []
+    for row, kind, own_wishes in asked_of:
+        side = bundle.items if kind is ItemId else bundle.users
+        whom = kind(side.vocabulary.id_of(row % len(side)))
+        queries.append(Query(whom, **(wishes or own_wishes)))
+    for question in ask_many(answers, queries):
+        alone = answer(bundle, question.query)
+        assert [n.id for n in question.answer.neighbors] == [n.id for n in alone.neighbors]
+        assert question.answer.content_weight == alone.content_weight
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_an_answer_reads_as_its_message(
     ignored: list[str],
 ) -> None:
     side = bundle.side(target)
-    near = FoundNeighbors(side, [row % len(side) for row, _ in found], [s for _, s in found])
+    near = FoundNeighbors.of(side, [row % len(side) for row, _ in found], [s for _, s in found])
     answer = Neighbors(near, bundle.version, weight, shortfall, tuple(ignored))
     assert read(encoder, answer) == neighbors_message(answer)
 
@@ -54,7 +54,7 @@ def test_every_row_is_written_under_its_own_id(
     bundle: Bundle, encoder: Encoder, target: Target
 ) -> None:
     side = bundle.side(target)
-    near = FoundNeighbors(side, list(range(len(side))), np.linspace(2, 1, len(side)).tolist())
+    near = FoundNeighbors.of(side, list(range(len(side))), np.linspace(2, 1, len(side)).tolist())
     told = read(encoder, Neighbors(near, bundle.version, 0.1)).neighbors
     assert [n.id for n in told] == side.vocabulary.ids.to_list()
     assert [n.inferred for n in told] == side.inferred.tolist()

@@ -96,7 +96,7 @@ def call(
 
 
 async def find(gathering: Gathering, served: Any, query: Query, call: Any) -> Question:
-    question = Question(query_request(query).SerializeToString(), query, 0)
+    question = Question(query_request(query).SerializeToString(), query, None, 0)
     await gathering.find(served, question, call)
     return question
 
@@ -154,10 +154,10 @@ def test_a_call_that_fails_fails_alone(
 def test_an_unforeseen_fault_befalls_only_who_brings_it(
     gathering: Gathering, bundle: Bundle, served: Any, queries: list[Query], monkeypatch: Any
 ) -> None:
-    def faulty(bundle: Bundle, query: Query) -> Any:
+    def faulty(bundle: Bundle, query: Query, its_id: str | None = None) -> Any:
         if query == queries[2]:
             raise KeyError("a fault")
-        return answer(bundle, query)
+        return answer(bundle, query, its_id)
 
     monkeypatch.setattr("server.answers.answer", faulty)
     monkeypatch.setattr("server.answers.answer_many", lambda b, qs: [faulty(b, q) for q in qs])
@@ -195,9 +195,9 @@ def test_a_call_whose_answer_would_come_too_late_is_not_looked_for_until_searche
     counts: Counts,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def slowly(bundle: Bundle, query: Query) -> Any:
+    def slowly(bundle: Bundle, query: Query, its_id: str | None) -> Any:
         time.sleep(0.2)
-        return answer(bundle, query)
+        return answer(bundle, query, its_id)
 
     def ask(left_s: float) -> Any:
         return at_once(lambda: find(gathering, served, queries[0], call(left_s=left_s)))[0]
@@ -228,7 +228,7 @@ def test_only_plain_queries_of_callers_told_everything_are_gathered(
     narrow = Query(queries[0].whom, Target.ITEMS, filter=Filter(min_year=1990))
 
     async def takes(query: Query, of: Any) -> bool:
-        return gathering.takes(Question(b"", query, 0), of)
+        return gathering.takes(Question(b"", query, None, 0), of)
 
     asked = ((queries[0], call()), (narrow, call()), (queries[0], private))
     told = at_once(*(lambda q=q, c=c: takes(q, c) for q, c in asked))
@@ -236,13 +236,13 @@ def test_only_plain_queries_of_callers_told_everything_are_gathered(
 
 
 def test_a_task_answers_for_itself(gathering: Gathering, queries: list[Query]) -> None:
-    assert not gathering.takes(Question(b"", queries[0], 0), call(in_a_task=True))
+    assert not gathering.takes(Question(b"", queries[0], None, 0), call(in_a_task=True))
 
 
 def test_a_call_that_is_alone_waits_for_nobody(
     gathering: Gathering, served: Any, queries: list[Query]
 ) -> None:
-    question = Question(b"", queries[0], 0)
+    question = Question(b"", queries[0], None, 0)
 
     async def takes(of: Any) -> bool:
         return gathering.takes(question, of)

@@ -199,7 +199,7 @@ def test_the_short_way_through_a_request_ends_where_the_long_one_does(data: byte
     ended(parse_query)
     short = ended(parse_query)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("server.requests._WHOM_OF", {})
+        patched.setattr("server.requests._IDS", ())
         assert short == ended(parse_query)
 
 
