@@ -174,7 +174,7 @@ class Call:
         """Run the rest of the handler as a task."""
         self._task = self._loop.create_task(coroutine)
         if self._cancelled:
-            self._task.cancel()
+            self._cancel(self._task)
 
     def receive(self, tag: object) -> None:
         """Ask for the one message of a caller that sends one."""
@@ -214,8 +214,13 @@ class Call:
         if event.batch_operations[0].cancelled():
             self._cancelled = True
             if self._task is not None:
-                self._task.cancel()
+                self._cancel(self._task)
         self._ended(self)
+
+    def _cancel(self, task: "asyncio.Task[None]") -> None:
+        # Not before its first step: thrown into what has not begun, it would not reach the handler, which
+        # has, and would keep for ever what it holds.
+        self._loop.call_soon(task.cancel)
 
     def _beginning(self) -> tuple[Any, ...]:
         if self._begun:

@@ -54,6 +54,11 @@ class Servicer:
             raise
         return b""
 
+    async def busy(self, data: bytes, context: Any) -> bytes:
+        self.begun.set()
+        time.sleep(0.3)  # its caller goes meanwhile
+        return await self.forever(data, context)
+
     async def stopping(self, data: bytes, context: Any) -> bytes:
         self.begun.set()
         time.sleep(0.3)  # another comes meanwhile
@@ -114,6 +119,7 @@ class Servicer:
         methods: dict[str, Any] = {name: one(getattr(self, name)) for name in names}
         methods["pausing"] = one(self.pausing)
         methods["company"] = one(self.company)
+        methods["busy"] = one(self.busy)
         methods["stopping"] = one(self.stopping)
         methods["number"] = one(self.echo, int, str.encode)
         methods["count"] = grpc.unary_stream_rpc_method_handler(self.count, bytes, bytes)
@@ -257,6 +263,15 @@ def test_a_call_whose_caller_goes_is_cancelled(running: Running) -> None:
     running.servicer.begun.clear()
     running.servicer.cancelled.clear()
     call = running.channel.unary_unary("/t/forever").future(b"")
+    assert running.servicer.begun.wait(TIMEOUT_S)
+    call.cancel()
+    assert running.servicer.cancelled.wait(TIMEOUT_S)
+
+
+def test_a_call_whose_caller_goes_before_it_waits_is_cancelled(running: Running) -> None:
+    running.servicer.begun.clear()
+    running.servicer.cancelled.clear()
+    call = running.channel.unary_unary("/t/busy").future(b"")
     assert running.servicer.begun.wait(TIMEOUT_S)
     call.cancel()
     assert running.servicer.cancelled.wait(TIMEOUT_S)
