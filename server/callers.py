@@ -5,6 +5,7 @@ It refuses to know servers; they look at the file themselves. A token is shown o
 
 import math
 import os
+import stat
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ app = App(
 
 _FILE = Path("callers.json")
 _DAY_S = 86_400
+_MOST_DAYS = 36_500
 
 
 @app.command
@@ -68,7 +70,11 @@ def add(
         raise SettingsError("give --days or --expires-at, not both")
     until = None if expires_at is None else parse_time(expires_at)
     if days is not None:
+        if not 0 < days <= _MOST_DAYS:
+            raise SettingsError(f"--days must be in (0, {_MOST_DAYS}], got {days}")
         until = math.floor(time.time() + days * _DAY_S)
+    elif until is not None and until <= time.time():
+        raise SettingsError(f"--expires-at {expires_at} is past")
     token, digest = new_token()
     if certificate is not None:
         digest = None  # type: ignore[assignment]
@@ -150,12 +156,28 @@ def _read(file: Path) -> Callers:
 
 
 def _write(file: Path, callers: Callers) -> None:
-    """Put the file in place at once: a server that looks sees the old one or the new one."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=file.name, delete=False) as staged:
-        staged.write(to_bytes(callers))
-        staged.flush()
-        os.fsync(staged.fileno())
-    Path(staged.name).replace(file)
+    """Put the file in place at once: a server that looks sees the old one or the new one.
+
+    Whoever may read the old one may read the new one; the first is for its owner alone.
+    """
+    staged: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=file.name, delete=False) as opened:
+            staged = Path(opened.name)
+            opened.write(to_bytes(callers))
+            opened.flush()
+            os.fsync(opened.fileno())
+        if file.exists():
+            before = file.stat()
+            if (before.st_uid, before.st_gid) != (os.getuid(), os.getgid()):
+                os.chown(staged, before.st_uid, before.st_gid)
+            staged.chmod(stat.S_IMODE(before.st_mode))
+        staged.replace(file)
+    except OSError as error:
+        raise SettingsError(f"--file {file}: {error}; it is as it was") from error
+    finally:
+        if staged is not None:
+            staged.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Caller:
     Raises
     ------
     SettingsError
-        If a field makes no sense, or nothing could prove that somebody is this caller.
+        If a field makes no sense.
     """
 
     name: str
@@ -72,6 +72,10 @@ class Caller:
             )
         if self.token_sha256 is not None and not _is_sha256(self.token_sha256):
             raise SettingsError(f"caller {self.name!r}: token_sha256 must be 64 hexadecimal digits")
+        if self.certificate is not None and not (
+            isinstance(self.certificate, str) and self.certificate
+        ):
+            raise SettingsError(f"caller {self.name!r}: certificate must be a name")
         if self.cost_per_s is not None and not 0 < self.cost_per_s < float("inf"):
             raise SettingsError(
                 f"caller {self.name!r}: cost_per_s must be positive, got {self.cost_per_s}"
@@ -188,7 +192,7 @@ def _caller(told: Any) -> Caller:
         raise SettingsError(f"caller {name!r}: unknown field {min(unknown)!r}")
     try:
         scopes = frozenset(map(Scope, told.get("scopes", ())))
-        return Caller(
+        caller = Caller(
             name,
             scopes,
             told.get("token_sha256"),
@@ -196,10 +200,13 @@ def _caller(told: Any) -> Caller:
             None if expires_at is None else parse_time(expires_at),
             None if told.get("cost_per_s") is None else float(told["cost_per_s"]),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SettingsError(
             f"caller {name!r}: {error}; scopes are {', '.join(scope.value for scope in Scope)}"
         ) from error
+    if caller.token_sha256 is None and caller.certificate is None:
+        raise SettingsError(f"caller {name!r} needs token_sha256 or certificate, to be known by")
+    return caller
 
 
 def _fields(caller: Caller) -> dict[str, object]:

@@ -8,20 +8,25 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any, Final
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from ilk.errors import SettingsError
 from server.access.watching import Watched
 from server.settings import ServerSettings
 
 log = logging.getLogger("ilk.server")
+
+_CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 
 
 class Certificates:
@@ -94,15 +99,17 @@ def check_pair(chain: bytes, key: bytes) -> datetime:
     Raises
     ------
     SettingsError
-        If one is not PEM, the key is not that of the chain's first certificate, or that is out of date.
+        If one is not PEM, gRPC cannot serve keys of its kind, the key is not that of the chain's first
+        certificate, or that is out of date.
     """
     try:
         certificate, *_ = x509.load_pem_x509_certificates(chain)
     except ValueError as error:
         raise SettingsError("the certificate is not PEM, or damaged") from error
+    _check_kind(certificate)
     try:
         own = load_pem_private_key(key, password=None).public_key()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SettingsError("the key is not PEM, damaged, or locked by a password") from error
     if _encoded(own) != _encoded(certificate.public_key()):
         raise SettingsError("the key is not that of the certificate; were both files replaced?")
@@ -110,6 +117,21 @@ def check_pair(chain: bytes, key: bytes) -> datetime:
     if expires_at <= datetime.now(timezone.utc):
         raise SettingsError(f"the certificate was good until {expires_at.isoformat()}; renew it")
     return expires_at
+
+
+def _check_kind(certificate: x509.Certificate) -> None:
+    """Refuse keys that gRPC takes and then fails every handshake with."""
+    try:
+        served = certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5
+        if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.EC_PUBLIC_KEY:
+            public_key: Any = certificate.public_key()
+            served = public_key.curve.name in _CURVES
+    except (ValueError, UnsupportedAlgorithm):
+        served = False
+    if not served:
+        raise SettingsError(
+            "the certificate's key must be RSA, or on the curve P-256, P-384 or P-521"
+        )
 
 
 def _check_authorities(authorities: bytes) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ilk.errors import SettingsError
+from server.logs import cause_of
 
 log = logging.getLogger("ilk.server")
 
@@ -66,6 +67,9 @@ class Watched:
             self._read = None
         except SettingsError as error:
             log.error("%s: %s; what was read before stays in force", self._flags, error)
+        except Exception as error:  # noqa: BLE001 - whoever looks has to look again
+            told = cause_of(error)
+            log.error("%s: what was read before stays in force\n%s", self._flags, told)
 
 
 class Watcher:

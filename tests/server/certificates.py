@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -29,16 +30,17 @@ class Authority:
         self._signed = self._sign(self._name, self._key, _DAY, ca=True)
         self.certificate = self._signed.public_bytes(Encoding.PEM)
 
-    def issue(self, name: str, lasting: timedelta = _DAY) -> Pair:
-        """Return a certificate for ``name`` and for loopback; a negative time: one that has expired."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def issue(self, name: str, lasting: timedelta = _DAY, key: Any = None) -> Pair:
+        """Return a certificate for ``name`` and for loopback; a negative time: one that has expired.
+
+        ``key`` is a private one of any kind; None: a new one on a usual curve.
+        """
+        key = key or ec.generate_private_key(ec.SECP256R1())
         signed = self._sign(_name(name), key, lasting, ca=False)
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return Pair(signed.public_bytes(Encoding.PEM), private)
 
-    def _sign(
-        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, lasting: timedelta, *, ca: bool
-    ) -> x509.Certificate:
+    def _sign(self, name: x509.Name, key: Any, lasting: timedelta, *, ca: bool) -> x509.Certificate:
         now = datetime.now(timezone.utc)
         common = str(name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
         alternatives = [

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -234,9 +235,10 @@ def test_callers_come_and_go_without_a_restart(
     with changed(entered.file, to_bytes(Callers([caller]))):
         wait_until(lambda: code(token) == "OK")
         assert code(entered.tokens["items"]) == "UNAUTHENTICATED"
-        entered.file.write_bytes(b'{"callers": [')
-        time.sleep(0.3)
-        assert code(token) == "OK"
+        for spoilt in (b'{"callers": [', b'{"callers": [{"name": "x", "certificate": ["y"]}]}'):
+            entered.file.write_bytes(spoilt)
+            time.sleep(0.3)
+            assert code(token) == "OK"
     wait_until(lambda: code(entered.tokens["items"]) == "OK")
     assert code(token) == "UNAUTHENTICATED"
 
@@ -313,7 +315,13 @@ def test_sighup_lets_workers_look_at_the_callers(
         ('{"callers": [{"name": "a", "tokn": "abc"}]}', "tokn"),
         ('{"callers": [{"name": "a", "expires_at": "soon"}]}', "soon"),
         ('{"callers": [{"name": "a", "cost_per_s": 0}]}', "positive"),
-        ('{"callers": [{"name": "a"}, {"name": "a"}]}', "two callers"),
+        ('{"callers": [{"name": "a", "cost_per_s": 1%s}]}' % ("0" * 400), "too large"),
+        ('{"callers": [{"name": "a", "certificate": ["b.example.com"]}]}', "must be a name"),
+        ('{"callers": [{"name": "a"}]}', "to be known by"),
+        (
+            '{"callers": [{"name": "a", "certificate": "b"}, {"name": "a", "certificate": "c"}]}',
+            "two callers",
+        ),
     ],
 )
 def test_a_file_that_makes_no_sense_is_refused(told: str, why: str) -> None:
@@ -373,6 +381,43 @@ def test_the_command_makes_renews_and_removes(
     with pytest.raises(SettingsError, match="there is ops"):
         run("remove", "shop")
     assert json.loads(path.read_text()).keys() == {"callers"}
+
+
+def test_whoever_could_read_the_callers_can_read_them_changed(tmp_path: Path) -> None:
+    path = tmp_path / "callers.json"
+
+    def run(*arguments: str) -> None:
+        app([*arguments, "--file", str(path)], result_action="return_value", exit_on_error=False)
+
+    run("add", "shop", "--scope", "query")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o640)
+    run("renew", "shop")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (("--days", "nan"), "--days"),
+        (("--days", "-5"), "--days"),
+        (("--days", "1e12"), "--days"),
+        (("--expires-at", "2020-01-01"), "is past"),
+        (("--file", "not/there.json"), "not/there.json"),
+    ],
+)
+def test_a_caller_is_not_made_for_a_time_or_place_that_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, str], why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=why):
+        app(
+            ["add", "shop", "--scope", "query", *flags],
+            result_action="return_value",
+            exit_on_error=False,
+        )
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from benchmarks.processes import free_port
 from ilk import SimilarityClient
@@ -345,6 +347,35 @@ def test_workers_of_one_port_all_change(
 def test_what_is_wrong_with_a_pair_is_told(chain: bytes, key: bytes, why: str) -> None:
     with pytest.raises(SettingsError, match=why):
         check_pair(chain, key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        rsa.generate_private_key(65_537, 2048),
+        ec.generate_private_key(ec.SECP384R1()),
+        ec.generate_private_key(ec.SECP521R1()),
+    ],
+    ids=["RSA", "P-384", "P-521"],
+)
+def test_keys_of_the_usual_kinds_are_served(
+    key: Any, serve: Serve, sample_store: Path, files: Files
+) -> None:
+    pair = OURS.issue("server", key=key)
+    files.show(pair)
+    with serve(files.settings(sample_store)) as target:
+        assert shown_at(target) == serial(pair)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256K1())],
+    ids=["Ed25519", "secp256k1"],
+)
+def test_keys_that_grpc_cannot_serve_are_refused(key: Any) -> None:
+    pair = OURS.issue("server", key=key)
+    with pytest.raises(SettingsError, match="RSA, or on the curve"):
+        check_pair(pair.certificate, pair.key)
 
 
 def test_a_server_does_not_start_without_a_sound_pair(
