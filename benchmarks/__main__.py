@@ -164,6 +164,7 @@ def run_promise(
     bundled: Bundled = BUNDLED,
     index: IndexKind | None = None,
     cases: int = 10_000,
+    strangers: int = 2_500,
     seed: int = 1,
 ) -> None:
     """Ask random queries at random recalls, blends and filters, and hold the answers against all rows.
@@ -173,13 +174,15 @@ def run_promise(
     index
         Kind of index to build. Default: what the indexer chooses.
     cases
-        Of each space.
+        Of each space, where a user or an item of the bundle asks.
+    strangers
+        The same, where a profile, examples or a text do.
     seed
         Of the cases.
     """
     with bundled.stored(index) as store:
         print(f"seed {seed}")
-        print("\n".join(promise.table(promise.measure(store, cases, seed))))
+        print("\n".join(promise.table(promise.measure(store, cases, strangers, seed))))
 
 
 @app.command(name="habits")

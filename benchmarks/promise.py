@@ -4,7 +4,7 @@ Random queries are answered twice: at a recall, and by scores of every row compu
 from the bundle's vectors. It refuses to know how an answer is found.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,20 @@ from ilk.bundle import Bundle, open_bundle
 from ilk.filters import allowed_rows
 from ilk.query import answer
 from ilk.space import SPACE_KEYS, SpaceKey
-from ilk.types import MAX_FILTER_IDS, Accuracy, Filter, ItemId, Query, Target, UserId, Whom
+from ilk.types import (
+    MAX_FILTER_IDS,
+    Accuracy,
+    Examples,
+    Filter,
+    ItemId,
+    Profile,
+    Query,
+    Rating,
+    Target,
+    Text,
+    UserId,
+    Whom,
+)
 from ilk.whom import seek
 
 RECALLS = (0.9, 0.95, 0.99, 0.999)
@@ -65,16 +78,28 @@ class Kept:
         return float(promised), float(measured)
 
 
-def measure(store: Path, n_cases: int, seed: int) -> dict[str, Kept]:
-    """Return what came of ``n_cases`` random cases in each space of a store's bundle."""
+def measure(store: Path, n_cases: int, n_strangers: int, seed: int) -> dict[str, Kept]:
+    """Return what came of random cases in each space of a store's bundle.
+
+    Parameters
+    ----------
+    n_cases, n_strangers
+        How many ask as users and items of the bundle, and how many by a profile, examples or a text.
+    """
     ann.use_threads(1)
     bundle = open_bundle(store)
     rng = np.random.default_rng(seed)
     kept: dict[str, Kept] = {}
     for key in SPACE_KEYS:
-        kept[key.name] = found = Kept()
-        for _ in range(n_cases):
-            _ask(bundle, _draw(bundle, key, rng), found)
+        for name, n, draw in (
+            (key.name, n_cases, _row),
+            (f"{key.name} strangers", n_strangers, _stranger),
+        ):
+            found = Kept()
+            for _ in range(n):
+                _ask(bundle, _draw(bundle, key, rng, draw), found)
+            if found.n_cases:
+                kept[name] = found
     return kept
 
 
@@ -111,16 +136,38 @@ def _true_scores(bundle: Bundle, query: Query) -> npt.NDArray[np.float64]:
     return allowed
 
 
-def _draw(bundle: Bundle, key: SpaceKey, rng: np.random.Generator) -> Query:
-    asks_items = (key.target is Target.ITEMS) == key.by_likeness
+def _row(bundle: Bundle, rng: np.random.Generator, *, asks_items: bool) -> Whom:
     asking = bundle.items if asks_items else bundle.users
     # Half of those who ask are drawn by how well they are known, half by nothing.
     row = int(rng.integers(len(asking)) * (rng.random() if rng.random() < 0.5 else 1))
     id_ = asking.vocabulary.id_of(row)
-    whom: Whom = ItemId(id_) if asks_items else UserId(id_)
+    return ItemId(id_) if asks_items else UserId(id_)
+
+
+def _stranger(bundle: Bundle, rng: np.random.Generator, *, asks_items: bool) -> Whom:
+    """Return one or two genres as a text or examples of one user's, or part of what one user rated."""
+    genres = bundle.content_model.fields[0].terms
+    named = tuple({str(genre) for genre in rng.choice(genres, int(rng.integers(1, 3)))})
+    if asks_items and rng.random() < 0.5:
+        return Text(" ".join(named))
+    ratings = bundle.ratings_by_user
+    row = int(rng.integers(len(bundle.users)))
+    rated, stars = ratings.others_of(row), ratings.stars_of(row)
+    some = rng.permutation(len(rated))[: int(rng.integers(1, 21))].tolist()
+    ids = [bundle.items.vocabulary.id_of(int(rated[at])) for at in some]
+    if asks_items:
+        return Examples(tuple(ids[:3]), tuple(ids[3:4]))
+    told = tuple(Rating(id_, float(stars[at])) for id_, at in zip(ids, some, strict=True))
+    return Profile(told, favorite_genres=named if rng.random() < 0.5 else ())
+
+
+def _draw(
+    bundle: Bundle, key: SpaceKey, rng: np.random.Generator, whom: Callable[..., Whom]
+) -> Query:
+    asks_items = (key.target is Target.ITEMS) == key.by_likeness
     filters = list(_filters(bundle, key, rng))
     return Query(
-        whom,
+        whom(bundle, rng, asks_items=asks_items),
         key.target,
         float(rng.choice(BLENDS)),
         filter=filters[int(rng.integers(len(filters)))],
@@ -152,11 +199,11 @@ def _filters(bundle: Bundle, key: SpaceKey, rng: np.random.Generator) -> Iterato
 
 def table(kept: dict[str, Kept]) -> Iterator[str]:
     """Yield the lines that show what came of each space."""
-    yield f"{'space':<16} {'cases':>6} {'promised':>9} {'recall':>7} {'worst blend':>17} outside short"
+    yield f"{'space':<25} {'cases':>6} {'promised':>9} {'recall':>7} {'worst blend':>17} outside short"
     for name, found in kept.items():
         promised, measured = found.mean()
         weight, margin = found.worst_blend()
         yield (
-            f"{name:<16} {found.n_cases:6} {promised:9.4f} {measured:7.4f} "
+            f"{name:<25} {found.n_cases:6} {promised:9.4f} {measured:7.4f} "
             f"{f'{margin:+.4f} at {weight:g}':>17} {found.n_outside:7} {found.n_short:5}"
         )

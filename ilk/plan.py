@@ -9,6 +9,7 @@ from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest
 from ilk.filters import Allowed, allowed_rows
 from ilk.space import Space, SpaceKey, n_well_known
+from ilk.strangers import stranger_effort
 from ilk.types import MAX_NEIGHBORS, ItemId, Query, Target, UserId
 from ilk.whom import Seeker, seek
 
@@ -87,15 +88,18 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
         if allowed.bitmap is not None:
             # What a filter lets pass lies deeper than what was measured: half as much may be missed.
             recall = (1 + recall) / 2
-        # Whoever asks is its own nearest, and is never missed.
-        alone = allowed.bitmap is None and len(allowed.excluded) <= 1
-        alone = alone and not query.filter.exclude_seen
-        effort = space.effort(
-            weight,
-            recall,
-            wanted if alone else len(space),
-            well_known=_is_well_known(bundle, query, seeker),
-        )
+        if not isinstance(query.whom, ItemId | UserId):
+            effort = stranger_effort(bundle, seeker, query.target, weight, recall)
+        else:
+            # Whoever asks is its own nearest, and is never missed.
+            alone = allowed.bitmap is None and len(allowed.excluded) <= 1
+            alone = alone and not query.filter.exclude_seen
+            effort = space.effort(
+                weight,
+                recall,
+                wanted if alone else len(space),
+                well_known=_is_well_known(bundle, seeker),
+            )
     return Plan(
         query,
         space,
@@ -107,8 +111,8 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
     )
 
 
-def _is_well_known(bundle: Bundle, query: Query, seeker: Seeker) -> bool | None:
-    """Return whether who asks stands among the first rows; None where it asks otherwise than as a row."""
-    if not isinstance(query.whom, ItemId | UserId) or seeker.helped_at:
+def _is_well_known(bundle: Bundle, seeker: Seeker) -> bool | None:
+    """Return whether who asks stands among the first rows; None where content helps it out."""
+    if seeker.helped_at:
         return None
     return seeker.own_rows[0] < n_well_known(len(bundle.side(seeker.kind)))

@@ -9,6 +9,7 @@ from ilk.ann import IndexSpec, least_us
 from ilk.bundle import Bundle
 from ilk.plan import MAX_OVERFETCH, room_for
 from ilk.space import SPACE_KEYS, SpaceKey, n_well_known
+from ilk.strangers import HARDER
 from ilk.types import Examples, ItemId, Profile, Query, Target, Text, UserId
 from server.titles import MOST_COMPARED
 
@@ -133,7 +134,8 @@ class Costs:
             well_known=well_known,
         )
         # No effort: the answer is exact.
-        return every if effort is None else self._by_effort[key].get(effort, every)
+        cost = every if effort is None else self._by_effort[key].get(effort, every)
+        return cost if isinstance(query.whom, ItemId | UserId) else min(HARDER * cost, every)
 
 
 def _may_need_all(query: Query) -> bool:

@@ -62,9 +62,9 @@ class Bundle:
     expected
         What content adds to each user's factors (`ilk.expectation`) at a content weight of 1, shape
         ``(n_users, n_factors)``, or ``(0, n_factors)`` where all rated enough; None as above.
-    ways, bounds
-        What the query path has worked out for queries of each shape (`ilk.known`), and for exact ones
-        (`ilk.exact`).
+    ways, bounds, shares
+        What the query path has worked out for queries of each shape (`ilk.known`), for exact ones
+        (`ilk.exact`) and for those of who is no row (`ilk.strangers`).
     """
 
     manifest: Manifest
@@ -85,6 +85,7 @@ class Bundle:
     expected: Float32Matrix | None = None
     ways: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
     bounds: dict[SpaceKey, Any] = field(default_factory=dict, repr=False, compare=False)
+    shares: dict[SpaceKey, float] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def version(self) -> str:

@@ -15,6 +15,7 @@ from ilk.found import FoundNeighbors
 from ilk.known import answer_known
 from ilk.query import answer, answer_alike
 from ilk.space import Space, SpaceKey, n_well_known
+from ilk.strangers import HARDER
 from ilk.types import (
     EXACT,
     UNSEEN,
@@ -282,9 +283,9 @@ def test_the_well_known_and_others_are_each_searched_for_with_what_such_need(
         assert answered_alike(bundle, [query]) == [its]
     assert sum(its is not None for its in known) > 2
     asked.clear()
-    # Whoever is none of the rows is promised what the worse of both find.
+    # Whoever is none of the rows is searched for harder than the worse of both need.
     answer(bundle, replace(mixed[1], whom=Examples((crowd.items.ids[0],))))
-    assert asked == {64: 1}
+    assert asked == {HARDER * 64: 1}
 
 
 def test_queries_that_ask_for_more_have_no_shape() -> None:

@@ -60,14 +60,19 @@ def of_search(bundle: Bundle, query: Query) -> float:
     return 1 + (costs.of(query) - costs.of(least)) / every
 
 
-def test_a_search_costs_what_was_measured_of_the_least_effort_that_holds(listed: Bundle) -> None:
+def test_a_search_costs_what_was_measured_of_the_least_effort_that_holds(
+    listed: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     query = Query(UserId("1"), content_weight=0.1, accuracy=CHEAP)
     assert of_search(listed, query) == pytest.approx(0.25, abs=0.01)
     assert of_search(listed, replace(query, accuracy=DEAR)) == pytest.approx(0.5, abs=0.01)
-    # Whom nobody knows is looked for all the same.
-    rated = Profile(ratings=(Rating("the-matrix-1999", 5.0),))
-    newcomer = Costs(listed).of(replace(query, whom=rated))
-    assert newcomer - listed.manifest.n_factors**2 == Costs(listed).of(query)
+    # Whom nobody knows is looked for all the same, and harder.
+    newcomer = replace(query, whom=Profile(ratings=(Rating("the-matrix-1999", 5.0),)))
+    every = len(listed.items) * listed.spaces[AFFINITY].index.dim
+    for harder, share in ((1, 0.25), (3, 0.75), (6, 1)):
+        monkeypatch.setattr("server.cost.HARDER", harder)
+        more = Costs(listed).of(newcomer) - listed.manifest.n_factors**2 - Costs(listed).of(query)
+        assert more == pytest.approx((share - 0.25) * every, abs=0.01 * every)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +117,7 @@ def test_who_has_seen_much_costs_every_row(listed: Bundle, monkeypatch: pytest.M
         assert of_search(listed, query) == pytest.approx(share, abs=0.01)
     seen = tuple(Rating(listed.items.vocabulary.id_of(row), 5.0) for row in range(n_seen))
     newcomer = replace(query, whom=Profile(ratings=seen))
+    monkeypatch.setattr("server.cost.HARDER", 1)
     unseen = replace(newcomer, filter=Filter())
     assert Costs(listed).of(newcomer) > Costs(listed).of(unseen)
 
