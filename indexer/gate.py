@@ -26,8 +26,8 @@ class GateSettings:
     Parameters
     ----------
     keep
-        Versions to keep, newest first, besides the live one, the one before it, and any that a
-        server has open.
+        Versions to keep, newest first, the new one among them. The one that was live before is kept
+        besides, as is any that a server has open.
     recall_floor
         Recall that every index must reach at every blend, at its most thorough setting measured.
     max_drift
