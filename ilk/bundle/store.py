@@ -60,7 +60,7 @@ class Store:
         Raises
         ------
         BundleMissing
-            If nothing was published here yet.
+            If nothing was published here yet, or what names the live version is gone.
         """
         try:
             if not stat.S_ISREG(self.current_file.lstat().st_mode):
@@ -68,10 +68,7 @@ class Store:
             with self.current_file.open("rb") as file:
                 data = file.read(_MAX_CURRENT_BYTES + 1)
         except FileNotFoundError as error:
-            raise BundleMissing(
-                f"{self.path} holds no published bundle; make one with: "
-                f"python -m indexer build --store {self.path} ..."
-            ) from error
+            raise self._missing() from error
         except OSError as error:
             raise BundleError(f"{self.current_file} cannot be read: {error}") from error
         version, end = data[:-1].decode("ascii", "replace"), data[-1:]
@@ -119,12 +116,21 @@ class Store:
                 f"{version} is live, but a power cut could bring back the version before it: {error}"
             ) from error
 
+    def make(self) -> None:
+        """Make the store's folders where they are not; OSError if the disk refuses."""
+        if not self.versions.is_dir():
+            self.versions.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.path)
+            sync_folder(self.path.parent)
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the store for one writer.
 
         Raises
         ------
+        BundleMissing
+            If it was never made: nothing is, so that a path that is mistyped leaves nothing behind.
         BundleError
             If another process holds it.
         """
@@ -132,9 +138,7 @@ class Store:
         import fcntl
 
         if not self.versions.is_dir():
-            self.versions.mkdir(parents=True, exist_ok=True)
-            sync_folder(self.path)
-            sync_folder(self.path.parent)
+            raise self._missing()
         with (self.path / ".lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -143,6 +147,15 @@ class Store:
                     f"another indexer is writing to {self.path}; try again when it has ended"
                 ) from error
             yield
+
+    def _missing(self) -> BundleMissing:
+        held = ", ".join(self.list_versions())
+        if held:
+            return BundleMissing(f"{self.current_file} is gone; {_HOW_TO_POINT}, one of {held}")
+        return BundleMissing(
+            f"{self.path} holds no published bundle; make one with: "
+            f"python -m indexer build --store {self.path} ..."
+        )
 
 
 def sync_folder(path: Path) -> None:

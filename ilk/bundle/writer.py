@@ -81,6 +81,7 @@ def publish(
     if manifest.version:
         store.folder_of(manifest.version)
     try:
+        store.make()
         with store.writing():
             clean_up(store)
             try:

@@ -321,6 +321,31 @@ class TestUpkeep:
         roll_back(store, store.list_versions()[0])
         assert store.current_version() == store.list_versions()[0]
 
+    def test_a_current_that_is_gone_is_mended_by_naming_one(
+        self, store: Store, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        store.current_file.unlink()
+        first = store.list_versions()[0]
+        for command in ("rollback", "verify"):
+            assert main([command, "--store", str(store.path)]) == 3
+            told = capsys.readouterr().err
+            assert "CURRENT is gone" in told
+            assert "rollback --to VERSION" in told
+            assert first in told
+        assert main(["rollback", "--to", first, "--store", str(store.path)]) == 0
+        assert store.current_version() == first
+
+    @pytest.mark.parametrize(
+        "command", [("rollback",), ("rollback", "--to", "v1"), ("forget", "--user", "U1")]
+    )
+    def test_where_there_is_no_store_none_is_made(
+        self, command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for mistyped in (tmp_path, tmp_path / "a" / "b"):
+            assert main([*command, "--store", str(mistyped)]) == 3
+            assert "holds no published bundle" in capsys.readouterr().err
+            assert os.listdir(tmp_path) == []
+
     def test_nobody_rolls_back_while_an_indexer_writes(self, store: Store) -> None:
         with store.writing(), pytest.raises(BundleError, match="another indexer"):
             roll_back(store, store.list_versions()[0])
