@@ -35,7 +35,8 @@ class Outcome:
     version
         The live version, which holds none of the users.
     n_users, n_ratings
-        How much the version that was live before held of them.
+        How much the version that was live before held of them, and of any who were to be forgotten
+        earlier and were still there.
     n_files
         Files of the live version that were searched for them.
     deleted
@@ -86,7 +87,7 @@ def forget(store: Store, user_ids: Sequence[str], wait_s: float) -> Outcome:
             Forgotten.of(store).with_users(user_ids).save(store)
     except OSError as error:
         raise BundleError(f"cannot write to {store.path}: {error}") from error
-    n_users, n_ratings = _take_out_of_live(store, user_ids)
+    n_users, n_ratings = _take_out_of_live(store)
     live = open_bundle(store.path, trust_stamps=False)
     n_files = prove_absence(live, store.folder_of(live.version), user_ids)
     deleted = _delete_holders(store, user_ids, wait_s)
@@ -130,10 +131,10 @@ def held_users(bundle: Bundle, user_ids: Sequence[str]) -> npt.NDArray[np.int64]
     return np.unique(rows[rows >= 0])
 
 
-def _take_out_of_live(store: Store, user_ids: Sequence[str]) -> tuple[int, int]:
-    """Publish the live bundle without the users; return how many users and ratings went."""
+def _take_out_of_live(store: Store) -> tuple[int, int]:
+    """Publish the live bundle without the forgotten; return how many users and ratings went."""
     live = open_bundle(store.path)
-    rows = held_users(live, user_ids)
+    rows = Forgotten.of(store).rows_in(live.users.vocabulary)
     if not len(rows):
         return 0, 0
     manifest, arrays, indices = without_users(live, store.folder_of(live.version), rows)

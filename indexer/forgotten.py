@@ -18,6 +18,7 @@ from ilk.bundle import Store
 from ilk.bundle.manifest import sealed
 from ilk.bundle.store import sync_folder
 from ilk.errors import BundleError
+from ilk.vocabulary import Vocabulary
 
 _NAME = "forgotten.json"
 _SALT_BYTES = 32
@@ -65,6 +66,15 @@ class Forgotten:
         if not self.hashes:
             return np.zeros(len(user_ids), dtype=np.bool_)
         return np.array([self._hash(i) in self.hashes for i in user_ids], dtype=np.bool_)
+
+    def rows_in(self, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
+        """Return the rows of those of a vocabulary who are on the list, rising."""
+        if not self.hashes:
+            return np.empty(0, dtype=np.int64)
+        ids = map(vocabulary.id_of, range(len(vocabulary)))
+        return np.array(
+            [row for row, i in enumerate(ids) if self._hash(i) in self.hashes], np.int64
+        )
 
     def save(self, store: Store) -> None:
         """Keep the list, so that it survives a power cut; OSError if the disk refuses."""

@@ -10,6 +10,7 @@ from ilk.bundle import Bundle, Store, open_bundle
 from ilk.errors import BundleError, BundleMissing, SettingsError
 from ilk.types import MIN_RECALL
 from indexer.drift import Overlap, overlap
+from indexer.forgotten import Forgotten
 from indexer.progress import note
 from indexer.validation import check_values, self_neighbors
 
@@ -64,9 +65,11 @@ def check(staged: Bundle, store: Store, settings: GateSettings, seed: int) -> No
     Raises
     ------
     BundleError
-        If a value is impossible, recall is below the floor, rows are not found where they stand, or
-        the answers differ from the live bundle's by more than is allowed.
+        If it holds somebody who is forgotten, a value is impossible, recall is below the floor, rows
+        are not found where they stand, or the answers differ from the live bundle's by more than is
+        allowed.
     """
+    check_forgotten(staged, store)
     check_values(staged)
     check_recall(staged, settings.recall_floor)
     check_self_neighbors(staged, settings.recall_floor, seed)
@@ -79,6 +82,20 @@ def check(staged: Bundle, store: Store, settings: GateSettings, seed: int) -> No
         return
     noise = _noise(staged.manifest.quality) or _noise(live.manifest.quality) or _USUAL_NOISE
     check_drift(overlap(live, staged, seed), noise, settings, live.version)
+
+
+def check_forgotten(bundle: Bundle, store: Store) -> None:
+    """Refuse a bundle with users who are forgotten in ``store``.
+
+    Whoever makes it live asks this under the store's lock, for the data may have been read before
+    somebody was forgotten. They are not taken out here: what was trained with them would stay.
+    """
+    rows = Forgotten.of(store).rows_in(bundle.users.vocabulary)
+    if len(rows):
+        raise BundleError(
+            f"{bundle.version} holds {len(rows)} users who were forgotten since its data was read; "
+            "build again, and they are left out"
+        )
 
 
 def check_recall(staged: Bundle, floor: float) -> None:

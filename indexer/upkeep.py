@@ -3,8 +3,9 @@
 It refuses to know how bundles are made.
 """
 
-from ilk.bundle import Store, open_bundle
+from ilk.bundle import Bundle, Store, open_bundle
 from ilk.errors import BundleError, BundleMissing
+from indexer.gate import check_forgotten
 from indexer.validation import check_values
 
 
@@ -16,9 +17,7 @@ def verify(store: Store, version: str | None) -> str:
     BundleError
         If there is none, it is not what was published, or a value in it is impossible.
     """
-    bundle = open_bundle(store.path, version, trust_stamps=False)
-    check_values(bundle)
-    return bundle.version
+    return _verified(store, version).version
 
 
 def roll_back(store: Store, to: str | None) -> str:
@@ -32,16 +31,23 @@ def roll_back(store: Store, to: str | None) -> str:
     Raises
     ------
     BundleError
-        If there is none, it is not sound, or another indexer is writing; the live one stays.
+        If there is none, it is not sound, it holds somebody who is forgotten, or another indexer is
+        writing; the live one stays.
     """
     try:
         with store.writing():
             version = to or _before(store)
-            verify(store, version)
+            check_forgotten(_verified(store, version), store)
             store.point_current_at(version)
     except OSError as error:
         raise BundleError(f"cannot write to {store.path}: {error}") from error
     return version
+
+
+def _verified(store: Store, version: str | None) -> Bundle:
+    bundle = open_bundle(store.path, version, trust_stamps=False)
+    check_values(bundle)
+    return bundle
 
 
 def _before(store: Store) -> str:

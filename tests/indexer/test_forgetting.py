@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from indexer.progress import Progress
 from indexer.publishing import assemble_and_publish
 from indexer.removal import without_users
 from indexer.settings import BuildSettings
+from indexer.upkeep import roll_back
 from indexer.validation import check_values
 
 QUIET = Progress(quiet=True)
@@ -154,6 +156,46 @@ def test_a_later_build_from_the_same_data_leaves_them_out(
     left, n_out = without_forgotten(named, store.path)
     assert n_out == 2
     assert len(left) == outcome_of(bundle)
+
+
+def test_who_is_forgotten_while_a_build_runs_does_not_come_back(
+    store: Store, named: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gone,) = some_users(open_bundle(store.path), 6)
+
+    def after_a_while(*handed: Any) -> str:
+        forget(store, [gone], wait_s=0)
+        return assemble_and_publish(*handed)
+
+    accepting = GateSettings(accept_drift=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("indexer.build.assemble_and_publish", after_a_while)
+        with pytest.raises(BundleError, match=r"1 users who were forgotten.*build again"):
+            build(named, store.path, QUICK, QUIET, accepting)
+    assert open_bundle(store.path).users.vocabulary.row_of(gone) < 0
+    assert store.list_versions() == [store.current_version()]
+    version = build(named, store.path, QUICK, QUIET, accepting)
+    assert open_bundle(store.path).version == version
+    assert open_bundle(store.path).users.vocabulary.row_of(gone) < 0
+
+
+def test_no_rollback_brings_them_back(store: Store) -> None:
+    serving = open_bundle(store.path)
+    (gone,) = some_users(serving, 4)
+    with pytest.raises(BundleError, match="still hold"):
+        forget(store, [gone], wait_s=0)
+    live = store.current_version()
+    with pytest.raises(BundleError, match=f"{serving.version} holds 1 users who were forgotten"):
+        roll_back(store, serving.version)
+    assert store.current_version() == live
+
+
+def test_who_was_to_be_forgotten_and_is_still_there_goes_with_the_next(store: Store) -> None:
+    first, second = some_users(open_bundle(store.path), 4, 5)
+    # As if the command had been killed when the list was written.
+    Forgotten.of(store).with_users([first]).save(store)
+    assert forget(store, [second], wait_s=0).n_users == 2
+    assert (open_bundle(store.path).users.vocabulary.rows_of([first, second]) < 0).all()
 
 
 def test_a_version_that_a_server_has_open_is_named_and_the_command_can_be_repeated(
