@@ -6,24 +6,28 @@ It refuses to know training: item factors learnt with a user stay until the next
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ilk.bundle import Bundle, Store, open_bundle
+from ilk.bundle import Bundle, Store, open_bundle, publish
 from ilk.bundle.retention import remove
 from ilk.errors import BundleError
+from indexer import gate
 from indexer.forgotten import Forgotten
 from indexer.gate import GateSettings
 from indexer.interactions import Interactions
-from indexer.publishing import publish_checked
 from indexer.removal import without_users
 
 _CHUNK_BYTES = 1 << 24
 # Shorter ids occur in files of numbers by chance, and say nothing there.
 _TELLING_BYTES = 8
 _POLL_S = 0.25
+# What is lost is what was asked for, so drift is told but not held against it. Nor is recall: the live
+# bundle may be below the usual floor, and queries that an index falls short of are answered exactly.
+_ASKED = GateSettings(recall_floor=0, accept_drift=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +142,8 @@ def _take_out_of_live(store: Store) -> tuple[int, int]:
     if not len(rows):
         return 0, 0
     manifest, arrays, indices = without_users(live, store.folder_of(live.version), rows)
-    # What is lost is what was asked for, so drift is told but not held against it.
-    asked = GateSettings(accept_drift=True)
-    publish_checked(store, manifest, arrays, indices, asked, seed=0)
+    check = partial(gate.check, store=store, settings=_ASKED, seed=0)
+    publish(store, manifest, arrays, indices, check=check)
     return len(rows), live.manifest.n_ratings - manifest.n_ratings
 
 
