@@ -19,6 +19,7 @@ from indexer import gate
 from indexer.forgotten import Forgotten
 from indexer.gate import GateSettings
 from indexer.interactions import Interactions
+from indexer.progress import note
 from indexer.removal import without_users
 
 _CHUNK_BYTES = 1 << 24
@@ -28,6 +29,10 @@ _POLL_S = 0.25
 # What is lost is what was asked for, so drift is told but not held against it. Nor is recall: the live
 # bundle may be below the usual floor, and queries that an index falls short of are answered exactly.
 _ASKED = GateSettings(recall_floor=0, accept_drift=True)
+
+
+class _Overtaken(Exception):
+    """Another version became live, or more users were forgotten, while a bundle was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +142,26 @@ def held_users(bundle: Bundle, user_ids: Sequence[str]) -> npt.NDArray[np.int64]
 
 def _take_out_of_live(store: Store) -> tuple[int, int]:
     """Publish the live bundle without the forgotten; return how many users and ratings went."""
-    live = open_bundle(store.path)
-    rows = Forgotten.of(store).rows_in(live.users.vocabulary)
-    if not len(rows):
-        return 0, 0
-    manifest, arrays, indices = without_users(live, store.folder_of(live.version), rows)
-    check = partial(gate.check, store=store, settings=_ASKED, seed=0)
-    publish(store, manifest, arrays, indices, check=check)
-    return len(rows), live.manifest.n_ratings - manifest.n_ratings
+    while True:
+        live, forgotten = open_bundle(store.path), Forgotten.of(store)
+        rows = forgotten.rows_in(live.users.vocabulary)
+        if not len(rows):
+            return 0, 0
+        manifest, arrays, indices = without_users(live, store.folder_of(live.version), rows)
+        check = partial(_check, store=store, made_of=live.version, without=forgotten)
+        try:
+            publish(store, manifest, arrays, indices, check=check)
+        except _Overtaken:
+            note(f"{live.version} is no longer what to take users out of; starting over")
+            continue
+        return len(rows), live.manifest.n_ratings - manifest.n_ratings
+
+
+def _check(staged: Bundle, store: Store, made_of: str, without: Forgotten) -> None:
+    """Refuse what is behind the store, whose lock is held now and was not while ``staged`` was made."""
+    if store.current_version() != made_of or Forgotten.of(store) != without:
+        raise _Overtaken
+    gate.check(staged, store, _ASKED, seed=0)
 
 
 def _delete_holders(store: Store, user_ids: Sequence[str], wait_s: float) -> tuple[str, ...]:

@@ -224,6 +224,37 @@ def test_a_version_that_cannot_be_read_is_taken_to_hold_them(store: Store) -> No
     assert older in forget(store, ["person-nobody"], wait_s=0).deleted
 
 
+@pytest.mark.parametrize("what", ["a build", "another", "the list"])
+def test_what_is_published_meanwhile_is_not_undone(
+    what: str, store: Store, named: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, other = some_users(open_bundle(store.path), 6, 8)
+    versions: list[str] = []
+
+    def meanwhile(*handed: Any) -> Any:
+        monkeypatch.setattr("indexer.forgetting.without_users", without_users)
+        made = without_users(*handed)
+        if what == "a build":
+            accepting = GateSettings(accept_drift=True)
+            build(named, store.path, replace(QUICK, seed=9), QUIET, accepting)
+        elif what == "another":
+            with pytest.raises(BundleError, match="are in use"):
+                forget(store, [other], wait_s=0)
+        else:
+            Forgotten.of(store).with_users([other]).save(store)
+        versions.append(store.current_version())
+        return made
+
+    monkeypatch.setattr("indexer.forgetting.without_users", meanwhile)
+    outcome = forget(store, [gone], wait_s=0)
+    live = open_bundle(store.path)
+    assert (outcome.version == versions[0]) == (what != "the list")
+    assert live.version == outcome.version
+    assert live.users.vocabulary.row_of(gone) < 0
+    assert (live.users.vocabulary.row_of(other) < 0) == (what != "a build")
+    assert store.list_versions() == [live.version]
+
+
 def test_versions_without_them_stay(tmp_path: Path) -> None:
     data, store = five_users(), Store(tmp_path)
     others = data.only(data.user_rows != data.user_ids.index("U5"))
