@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ilk.bundle import Bundle, Store, open_bundle, publish
+from ilk.bundle.manifest import MANIFEST_NAME
 from ilk.bundle.retention import remove
 from ilk.errors import BundleError
 from indexer import gate
@@ -25,6 +26,16 @@ from indexer.removal import without_users
 _CHUNK_BYTES = 1 << 24
 # Shorter ids occur in files of numbers by chance, and say nothing there.
 _TELLING_BYTES = 8
+# Of users only their ids are kept as text, which stand there end to end: part of two may read as a third.
+_TEXTS = frozenset(
+    {
+        MANIFEST_NAME,
+        "users.vocabulary.blob.npy",
+        "items.vocabulary.blob.npy",
+        "catalogue.titles.blob.npy",
+        "title_names.names.blob.npy",
+    }
+)
 _POLL_S = 0.25
 # What is lost is what was asked for, so drift is told but not held against it. Nor is recall: the live
 # bundle may be below the usual floor, and queries that an index falls short of are answered exactly.
@@ -97,17 +108,18 @@ def forget(store: Store, user_ids: Sequence[str], wait_s: float) -> Outcome:
     except OSError as error:
         raise BundleError(f"cannot write to {store.path}: {error}") from error
     n_users, n_ratings = _take_out_of_live(store)
+    deleted = _delete_holders(store, user_ids, wait_s)
     live = open_bundle(store.path, trust_stamps=False)
     n_files = prove_absence(live, store.folder_of(live.version), user_ids)
-    deleted = _delete_holders(store, user_ids, wait_s)
     return Outcome(live.version, n_users, n_ratings, n_files, deleted)
 
 
 def prove_absence(bundle: Bundle, folder: Path, user_ids: Sequence[str]) -> int:
-    """Look for users in every file of a bundle; return how many files were searched.
+    """Look for users in every file of a bundle that could name one; return how many were searched.
 
-    The column of user ids is searched entry by entry. All other files but the items' ids and titles are
-    searched for the bytes of ids that are long enough not to be there by chance.
+    The column of user ids is searched entry by entry. Files of numbers are searched for the bytes of ids
+    that are long enough not to be there by chance. Left aside are texts that are about no user, and may
+    read as an id does: the items' ids and titles, the manifest, and what numpy writes before an array.
 
     Raises
     ------
@@ -120,18 +132,11 @@ def prove_absence(bundle: Bundle, folder: Path, user_ids: Sequence[str]) -> int:
     if bundle.ratings_by_item.others.max(initial=-1) >= len(bundle.users):
         raise BundleError(f"{bundle.version}: ratings of users who are not there")
     named = [i.encode() for i in user_ids if len(i.encode()) >= _TELLING_BYTES]
-    # The ids of others stand there end to end, and of items and titles some may read the same.
-    columns = {
-        "users.vocabulary.blob.npy",
-        "items.vocabulary.blob.npy",
-        "catalogue.titles.blob.npy",
-        "title_names.names.blob.npy",
-    }
-    searched = [path for path in sorted(folder.iterdir()) if path.name not in columns]
+    searched = [path for path in sorted(folder.iterdir()) if path.name not in _TEXTS]
     for path in searched:
         if any(_occurs(encoded, path) for encoded in named):
             raise BundleError(f"{bundle.version}: {path.name} names one of the users; build again")
-    return len(searched) + len(columns)
+    return len(searched) + 1
 
 
 def held_users(bundle: Bundle, user_ids: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -199,6 +204,8 @@ def _holders(store: Store, user_ids: Sequence[str]) -> list[str]:
 
 def _occurs(needle: bytes, path: Path) -> bool:
     with path.open("rb") as file:
+        if path.suffix == ".npy":
+            file.seek(np.lib.format.open_memmap(path, mode="r").offset)
         tail = b""
         while chunk := file.read(_CHUNK_BYTES):
             if needle in tail + chunk:

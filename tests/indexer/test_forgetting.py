@@ -285,7 +285,8 @@ def test_a_trace_in_any_file_is_found(store: Store) -> None:
     folder = store.folder_of(bundle.version)
     with pytest.raises(BundleError, match="still holds 1 of the users"):
         prove_absence(bundle, folder, some_users(bundle, 3))
-    n_files = len(list(folder.iterdir()))
+    # The manifest, and ids and titles of the items, are about no user.
+    n_files = len(list(folder.iterdir())) - 4
     assert prove_absence(bundle, folder, ["person-nobody"]) == n_files
     with (folder / "users.factors.npy").open("ab") as file:
         file.write(b"....person-nobody....")
@@ -293,6 +294,34 @@ def test_a_trace_in_any_file_is_found(store: Store) -> None:
         prove_absence(bundle, folder, ["person-nobody"])
     # Too short to mean anything among numbers.
     assert prove_absence(bundle, folder, ["nobody"]) == n_files
+
+
+def test_ids_that_read_as_words_of_a_bundle_are_forgotten_too(
+    named: Interactions, tmp_path: Path
+) -> None:
+    words = ["Adventure", "simulated", "recall_at_10", "fortran_order", "items.factors"]
+    called = replace(named, user_ids=[*words, *named.user_ids[len(words) :]])
+    older, live = (
+        assemble_and_publish(called, tmp_path, replace(QUICK, seed=seed), {}, QUIET)
+        for seed in (1, 2)
+    )
+    outcome = forget(Store(tmp_path), words, wait_s=0)
+    assert outcome.n_users == len(words)
+    assert set(outcome.deleted) == {older, live}
+
+
+def test_older_versions_go_even_if_a_trace_is_found(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gone,) = some_users(open_bundle(store.path), 4)
+
+    def found(*_: object) -> int:
+        raise BundleError("gram.npy names one of the users")
+
+    monkeypatch.setattr("indexer.forgetting.prove_absence", found)
+    with pytest.raises(BundleError, match=r"gram\.npy names"):
+        forget(store, [gone], wait_s=0)
+    assert store.list_versions() == [store.current_version()]
 
 
 def test_the_list_names_nobody(store: Store) -> None:
