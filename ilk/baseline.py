@@ -50,6 +50,6 @@ def fit_biases(
     return mean, users, items
 
 
-def user_bias(stars: npt.NDArray[np.float32], mean: float, item_biases: Float64Array) -> float:
-    """Return the bias of one user from their stars and the biases of the items rated."""
-    return float(np.sum(stars - mean - item_biases) / (USER_SHRINKAGE + len(stars)))
+def user_bias(above: Float64Array, n_rated: npt.NDArray[np.int64]) -> Float64Array:
+    """Return the bias of users who rated so many items, ``above`` stars more than those's biases say."""
+    return above / (USER_SHRINKAGE + n_rated)

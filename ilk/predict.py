@@ -36,10 +36,12 @@ class Rater:
     stars: Stars
     user_row: int = -1
 
-    def without(self, item_row: int) -> "Rater":
-        """Return the same rater before they rated an item."""
-        kept = self.item_rows != item_row
-        return Rater(self.item_rows[kept], self.stars[kept], self.user_row)
+    def places_of(self, rows: Rows) -> Rows:
+        """Return where each of some items stands among those they rated, -1 where it does not."""
+        if not len(self.item_rows):
+            return np.full(len(rows), -1)
+        places = np.minimum(self.item_rows.searchsorted(rows), len(self.item_rows) - 1)
+        return np.where(self.item_rows[places] == rows, places, -1)
 
 
 def predict(
@@ -49,6 +51,8 @@ def predict(
     method: PredictionMethod = PredictionMethod.BASELINE_KNN,
 ) -> list[RatingPrediction]:
     """Return the stars that ``rater`` would give to each item, in order.
+
+    What they gave to an item is no evidence for what they would give to it.
 
     Raises
     ------
@@ -60,8 +64,7 @@ def predict(
     scale = bundle.preference.scale
     if scale is None:
         raise InvalidRequest("", "this bundle holds clicks, which predict no stars")
-    if not 1 <= len(item_ids) <= MAX_ITEMS:
-        raise InvalidRequest("item_ids", f"needs 1 to {MAX_ITEMS} items, got {len(item_ids)}")
+    check_count(len(item_ids))
     for item_id in item_ids:
         check_id("item_ids", item_id)
     rows = bundle.items.vocabulary.rows_of(item_ids)
@@ -70,16 +73,18 @@ def predict(
     known = _rater(bundle, rater)
     by_method = cosine_knn if method is PredictionMethod.COSINE_KNN else baseline_knn
     stars, counts = by_method(bundle, known, rows)
-    # What the user gave to an item is no evidence for what they would give to it.
-    for at in np.flatnonzero(np.isin(rows, known.item_rows)).tolist():
-        one = rows[at : at + 1]
-        stars[at : at + 1], counts[at : at + 1] = by_method(bundle, known.without(one[0]), one)
     return [
         RatingPrediction(item_id, value, count)
         for item_id, value, count in zip(
             item_ids, np.clip(stars, *scale).tolist(), counts.tolist(), strict=True
         )
     ]
+
+
+def check_count(n_items: int) -> None:
+    """Raise InvalidRequest if stars for so many items cannot be asked for at once."""
+    if not 1 <= n_items <= MAX_ITEMS:
+        raise InvalidRequest("item_ids", f"needs 1 to {MAX_ITEMS} items, got {n_items}")
 
 
 def _rater(bundle: Bundle, rater: UserId | Profile) -> Rater:
@@ -112,12 +117,14 @@ def cosine_knn(
     -----
     Surprise's ``KNNBasic`` with cosine similarity between users, ``k`` 40, ``min_k`` 1.
     """
-    similarities = _cosines_to_users(bundle, rater)
+    alike = _Alike.of(bundle, rater)
     overall_mean = float(bundle.biases.mean[0])
     stars, counts = np.full(len(rows), overall_mean), np.zeros(len(rows), dtype=np.int64)
-    for at, row in enumerate(rows.tolist()):
+    for at, (row, place) in enumerate(zip(rows.tolist(), rater.places_of(rows), strict=True)):
         raters = bundle.ratings_by_item.others_of(row)
-        weights = similarities[raters]
+        own_stars = None if place < 0 else rater.stars.item(place)
+        weights = alike.cosines(raters, own_stars, bundle.ratings_by_item.stars_of(row))
+        weights[raters == rater.user_row] = 0
         best = np.argsort(-weights, kind="stable")[:_TEXTBOOK_NEIGHBORS]
         best = best[weights[best] > 0]
         if len(best):
@@ -127,23 +134,54 @@ def cosine_knn(
     return stars, counts
 
 
-def _cosines_to_users(bundle: Bundle, rater: Rater) -> npt.NDArray[np.float64]:
-    """Return the cosine with every user over the items both rated; 0 where there is none."""
-    dots, own, theirs = np.zeros((3, len(bundle.users)))
-    for item_row, stars in zip(rater.item_rows.tolist(), rater.stars.tolist(), strict=True):
-        span = bundle.ratings_by_item.span(item_row)
-        raters = bundle.ratings_by_item.others[span]
-        given = bundle.ratings_by_item.stars[span].astype(np.float64)
-        dots[raters] += stars * given
-        own[raters] += stars * stars
-        theirs[raters] += given * given
-    lengths = np.sqrt(own * theirs)
-    cosines: npt.NDArray[np.float64] = np.divide(
-        dots, lengths, out=np.zeros_like(dots), where=lengths > 0
-    )
-    if rater.user_row >= 0:
-        cosines[rater.user_row] = 0
-    return cosines
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """How alike every user is to a rater, by what both rated; shape ``(n_users,)`` each.
+
+    Attributes
+    ----------
+    n_both
+        Items that both rated.
+    dots, own, theirs
+        Sums over those: of products of stars, and of squares of the rater's and of the user's.
+    """
+
+    n_both: npt.NDArray[np.float64]
+    dots: npt.NDArray[np.float64]
+    own: npt.NDArray[np.float64]
+    theirs: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, bundle: Bundle, rater: Rater) -> "_Alike":
+        alike = cls(*np.zeros((4, len(bundle.users))))
+        for item_row, stars in zip(rater.item_rows.tolist(), rater.stars.tolist(), strict=True):
+            raters = bundle.ratings_by_item.others_of(item_row)
+            given = bundle.ratings_by_item.stars_of(item_row).astype(np.float64)
+            alike.n_both[raters] += 1
+            alike.dots[raters] += stars * given
+            alike.own[raters] += stars * stars
+            alike.theirs[raters] += given * given
+        return alike
+
+    def cosines(
+        self, users: npt.NDArray[np.int32], own_stars: float | None, given: Stars
+    ) -> npt.NDArray[np.float64]:
+        """Return the cosine with each of ``users`` over the items both rated; 0 where there is none.
+
+        But for one item, to which the rater gave ``own_stars`` (None: nothing) and they ``given``.
+        """
+        n_both, dots = self.n_both[users], self.dots[users]
+        own, theirs = self.own[users], self.theirs[users]
+        if own_stars is not None:
+            n_both -= 1
+            dots -= own_stars * given.astype(np.float64)
+            own -= own_stars**2
+            theirs -= np.square(given, dtype=np.float64)
+        lengths = np.sqrt(np.maximum(own * theirs, 0))
+        cosines: npt.NDArray[np.float64] = np.divide(
+            dots, lengths, out=np.zeros_like(dots), where=(n_both > 0) & (lengths > 0)
+        )
+        return cosines
 
 
 def baseline_knn(
@@ -165,13 +203,19 @@ def baseline_knn(
     items, biases = bundle.items, bundle.biases
     mean = float(biases.mean[0])
     item_biases = biases.items.astype(np.float64)
-    own = user_bias(rater.stars, mean, item_biases[rater.item_rows])
-    baselines = mean + own + item_biases[rows]
-    residuals = rater.stars - (mean + own + item_biases[rater.item_rows])
+    # By how much each rating is above what the item's bias says; the rater's own is the mean of that.
+    above = rater.stars - mean - item_biases[rater.item_rows]
+    places = rater.places_of(rows)
+    has_rated = places >= 0
+    less = np.where(has_rated, above.take(places, mode="clip"), 0) if len(above) else 0.0
+    own = user_bias(above.sum() - less, len(above) - has_rated)
     likeness = items.directions[rows] @ items.directions[rater.item_rows].T
     weights = np.square(np.maximum(likeness, 0, dtype=np.float64))
+    weights[has_rated, places[has_rated]] = 0
     if weights.shape[1] > _BASELINE_NEIGHBORS:
         kth = np.partition(weights, -_BASELINE_NEIGHBORS, axis=1)[:, -_BASELINE_NEIGHBORS, None]
         weights[weights < kth] = 0
-    stars = baselines + (weights @ residuals) / (weights.sum(axis=1) + _THIN_EVIDENCE)
+    total = weights.sum(axis=1)
+    stars = mean + own + item_biases[rows]
+    stars += (weights @ above - own * total) / (total + _THIN_EVIDENCE)
     return stars, np.count_nonzero(weights, axis=1)

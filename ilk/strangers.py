@@ -35,8 +35,6 @@ def stranger_effort(
     """
     key = SpaceKey(target, seeker.kind is target)
     space = bundle.spaces[key]
-    if content_weight == 1:
-        return space.effort(content_weight, recall)
     as_much = _as_much_content(bundle, seeker, key, content_weight)
     effort = space.effort(as_much, recall)
     if effort is None and not space.few_contend(as_much):
@@ -48,8 +46,8 @@ def stranger_effort(
 
 def _as_much_content(bundle: Bundle, seeker: Seeker, key: SpaceKey, content_weight: float) -> float:
     """Return the content weight, not below the given one, at which rows are as much content as this."""
-    if content_weight == 0:
-        return 0.0
+    if content_weight in (0, 1):
+        return content_weight
     usual = bundle.shares.get(key)
     if usual is None:
         bundle.shares[key] = usual = _usual_share(bundle, seeker.kind, key)

@@ -192,6 +192,28 @@ def test_what_a_known_user_rated_is_predicted_as_by_the_formula_without_it(
         assert told.stars == pytest.approx(min(max(stars, 0.5), 5.0), abs=1e-4)
 
 
+@pytest.mark.parametrize("method", [COSINE, BASELINE])
+def test_what_was_rated_is_predicted_as_if_it_were_not(
+    build_bundle: "BuildBundle", method: PredictionMethod
+) -> None:
+    data = random_stars(3, 60, 40, 0.4)
+    # Sums of such stars are rounded, and no less right for it.
+    data = replace(data, ratings=(data.ratings * np.float32(1.1)), rating_scale=(0.55, 5.5))
+    bundle = build_bundle(data, BuildSettings(factors=8, iterations=4, evaluate=False))
+    given = {"i1": 2.2, "i2": 5.5, "i3": 1.1, "i5": 3.3, "i8": 4.4}
+    ids = [f"i{row}" for row in range(12)]
+    told = predict(bundle, _profile(given), ids, method)
+    for item_id, found in zip(ids, told, strict=True):
+        without = {i: value for i, value in given.items() if i != item_id}
+        (alone,) = predict(bundle, _profile(without), [item_id], method)
+        assert found.stars == pytest.approx(alone.stars, abs=1e-6)
+        assert found.neighbor_count == alone.neighbor_count
+
+
+def _profile(given: dict[str, float]) -> Profile:
+    return Profile(tuple(Rating(item_id, value) for item_id, value in given.items()))
+
+
 @pytest.mark.parametrize(("stars", "end"), [(5.0, 5.0), (0.5, 0.5)])
 def test_predictions_stay_on_the_scale(oracle: "Oracle", stars: float, end: float) -> None:
     bundle, ids = oracle.bundle, oracle.items.ids
