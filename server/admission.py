@@ -238,10 +238,25 @@ class Lane:
         try:
             if self._pool is None:
                 return unless_expired()
-            return await asyncio.get_running_loop().run_in_executor(self._pool, unless_expired)
+            return await _until_done(self._pool, unless_expired, patience)
         except DeadlineExceeded:
             self._counts.expired["queue"] += 1
             raise
+
+
+async def _until_done(pool: Executor, work: Callable[[], T], patience: Patience) -> T:
+    """Return what ``work`` does in a thread.
+
+    Where whoever waits is cancelled, that takes effect when the thread is free: its turn is over then.
+    """
+    running = asyncio.get_running_loop().run_in_executor(pool, work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        patience.gone = True
+        with contextlib.suppress(Exception):
+            await running
+        raise
 
 
 class Place:

@@ -5,18 +5,34 @@ but it must cost next to nothing. What a search of an index costs is told by wha
 share of what comparing with all rows does.
 """
 
+import functools
+
+import numpy as np
+
 from ilk.ann import IndexSpec, least_us
 from ilk.bundle import Bundle
 from ilk.plan import MAX_OVERFETCH, room_for
 from ilk.space import SPACE_KEYS, SpaceKey, n_well_known
 from ilk.strangers import HARDER
-from ilk.types import Examples, ItemId, Profile, Query, Target, Text, UserId
+from ilk.types import (
+    Examples,
+    ItemId,
+    PredictionMethod,
+    Profile,
+    Query,
+    Target,
+    Text,
+    UserId,
+)
 from server.titles import MOST_COMPARED
 
 # What finding and writing down one neighbor takes, in the time of multiplications.
 _PER_NEIGHBOR = 5_000
 # What one prediction, comparing with one title and passing one over take, in the time of multiplications.
 _PER_PREDICTION = 1_000_000
+# What reading one rating from anywhere takes, and comparing one number with others.
+_PER_RATING_READ = 100
+_PER_WEIGHT = 20
 _PER_COMPARED_TITLE = 10_000
 _PER_TITLE = 100
 # What a query takes however small the bundle is.
@@ -77,16 +93,40 @@ class Costs:
         is_well_known = 0 <= side.vocabulary.row_of(its_id) < n_well_known(len(side))
         return of_well_known if is_well_known else of_others
 
-    def of_predictions(self, n_items: int) -> int:
+    def of_predictions(
+        self, rater: UserId | Profile, n_items: int, method: PredictionMethod
+    ) -> int:
         """Return about how many multiplications predictions for ``n_items`` items take."""
-        return PER_QUERY + _PER_PREDICTION * n_items
+        n_rated = self._n_rated(rater)
+        if method is PredictionMethod.COSINE_KNN:
+            for_rated = _PER_RATING_READ * self._n_raters * n_rated
+        else:
+            for_rated = (self._bundle.manifest.n_factors + _PER_WEIGHT) * n_rated * n_items
+        return PER_QUERY + _PER_PREDICTION * n_items + int(for_rated)
+
+    def _n_rated(self, whom: UserId | Profile) -> int:
+        if type(whom) is UserId:
+            row = self._bundle.users.vocabulary.row_of(whom.user_id)
+            return self._bundle.ratings_by_user.count(row) if row >= 0 else 0
+        assert type(whom) is Profile
+        return len(whom.ratings) + len(whom.liked_item_ids) + len(whom.disliked_item_ids)
+
+    @functools.cached_property
+    def _n_raters(self) -> float:
+        """How many have rated an item, on average over all ratings."""
+        counts = np.diff(self._bundle.ratings_by_item.indptr).astype(np.float64)
+        return float(np.square(counts).sum() / max(counts.sum(), 1))
 
     def _of(self, query: Query, *, well_known: bool | None = None) -> int:
         cost = PER_QUERY + _PER_NEIGHBOR * (query.neighbor_count + query.offset)
         whom = query.whom
         if type(whom) is Profile:
-            folded_in = (whom.ratings, whom.liked_item_ids, whom.disliked_item_ids)
-            cost += sum(map(len, folded_in)) * self._per_entry
+            cost += self._n_rated(whom) * self._per_entry
+        if query.include_explanation and isinstance(whom, UserId | Profile):
+            # Each contribution of each rated item to each neighbor is worked out and compared.
+            n_factors = self._bundle.manifest.n_factors
+            n_explained = query.neighbor_count + n_factors
+            cost += self._n_rated(whom) * n_explained * (n_factors + _PER_WEIGHT)
         return cost + self._of_search(query, well_known=well_known)
 
     def _has_seen_much(self, user_id: str) -> bool:
@@ -106,9 +146,7 @@ class Costs:
         elif type(whom) is ItemId:
             row, seen = bundle.items.vocabulary.row_of(whom.item_id), bundle.ratings_by_item
         elif type(whom) is Profile:
-            return (
-                n_named + len(whom.ratings) + len(whom.liked_item_ids) + len(whom.disliked_item_ids)
-            )
+            return n_named + self._n_rated(whom)
         else:
             return len(bundle.users)
         return n_named + (seen.count(row) if row >= 0 else 0)

@@ -95,7 +95,7 @@ def parse_alike(data: bytes) -> tuple[Query, str | None]:
             return _parsed_query(data), None
     query = _parsed_query(data)
     # Nothing is kept of whom a query is about, nor of what callers name in filters.
-    if query.filter is NO_FILTER or query.filter is UNSEEN:
+    if isinstance(query.whom, ItemId | UserId) and query.filter in (NO_FILTER, UNSEEN):
         if len(_KNOWN) >= _MOST_KNOWN:
             _KNOWN.clear()
         _KNOWN[beside] = like = query.about("anybody")
@@ -105,7 +105,7 @@ def parse_alike(data: bytes) -> tuple[Query, str | None]:
 
 def _parsed_query(data: bytes) -> Query:
     message = parse(pb.FindNeighborsRequest, data)
-    if _may_have_lost(message, data) or message.HasField("filter"):
+    if _may_have_lost(message, data, "filter", "profile"):
         _refuse_two("whom", _WHOM_FIELDS, data)
     return to_query(message)
 
@@ -133,19 +133,20 @@ def parse_stream_message(data: bytes) -> tuple[str, bytes | InvalidRequest]:
     return request_id, b"".join(part for at, part in _bodies(data) if at == 2)
 
 
-def _may_have_lost(message: Message, data: bytes) -> bool:
+def _may_have_lost(message: Message, data: bytes, *signed: str) -> bool:
     """Whether reading dropped bytes, as it does when a second member of a oneof overwrites the first.
 
-    Equal lengths prove that nothing was lost, but where a filter is: a negative year may have been
-    sent in fewer bytes than it is written back in, which hides a loss.
+    Equal lengths prove that nothing was lost, but where a field of the ``signed`` is: the negative year of
+    a filter, or time of a profile, may have been sent in fewer bytes than it is written back in, which
+    hides a loss.
     """
-    return message.ByteSize() != len(data)
+    return message.ByteSize() != len(data) or any(map(message.HasField, signed))
 
 
 def parse_prediction(data: bytes) -> tuple[UserId | Profile, pb.PredictRatingsRequest]:
     """Return the rater and the message in the bytes of a PredictRatingsRequest."""
     message = parse(pb.PredictRatingsRequest, data)
-    if _may_have_lost(message, data):
+    if _may_have_lost(message, data, "profile"):
         _refuse_two("rater", _RATER_FIELDS, data)
     rater = message.WhichOneof("rater")
     if rater is None:

@@ -12,7 +12,7 @@ import grpc
 
 from ilk import catalogue
 from ilk.errors import InvalidRequest
-from ilk.predict import predict
+from ilk.predict import check_count, predict
 from ilk.types import MAX_ID_BYTES, PredictionMethod, TitleMatch
 from ilk.v1 import similarity_pb2 as pb
 from server import batches, requests, responses
@@ -122,14 +122,17 @@ class SimilarityService:
         method = _METHODS.get(message.method)
         if method is None:
             raise InvalidRequest("method", f"unknown method {message.method}")
+        check_count(len(message.item_ids))
         served = self._live.get()
         bundle, item_ids = served.bundle, list(message.item_ids)
+        cost = served.costs.of_predictions(rater, len(item_ids), method)
+        self._work.check("item_ids", cost)
         if call.terms is not None:
-            call.terms.charge(served.costs.of_predictions(len(item_ids)))
+            call.terms.charge(cost)
             rater = call.terms.rater(bundle, rater)
         predictions = await self._work.threads.do(
             "predict",
-            len(item_ids),
+            cost,
             call.patience(),
             lambda: predict(bundle, rater, item_ids, method),
         )
@@ -147,6 +150,7 @@ class SimilarityService:
         if not 1 <= n_matches <= MAX_MATCHES:
             raise InvalidRequest("match_count", f"must be in [0, {MAX_MATCHES}], got {n_matches}")
         served = self._live.get()
+        self._work.check("text", served.costs.of_titles)
         if call.terms is not None:
             call.terms.charge(served.costs.of_titles)
         found = await self._work.threads.do(

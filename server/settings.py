@@ -88,7 +88,8 @@ class ServerSettings:
     max_calls_per_connection
         Calls that one connection may have under way; its client holds the others back.
     max_cost
-        Multiplications that one request may take, about: neighbors, queries and effort together.
+        Multiplications that one request may take, about: neighbors, queries and effort together. Two
+        million are never too many.
     answer_memory_mb
         Megabytes that each worker may take, about, to remember answers to plain queries: what is asked
         again is answered without a search. 0 is off.

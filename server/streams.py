@@ -106,7 +106,10 @@ class Streams:
         """Return the bytes of a response to each message."""
         served = self._live.get()
         parsed = [_parse(data) for data in messages]
-        asked = self._asked(served, [body for _, body in parsed], call)
+        asked = [
+            self._unless_too_dear(question)
+            for question in self._asked(served, [body for _, body in parsed], call)
+        ]
         cost = cost_of(asked)
         if call.terms is not None:
             call.terms.charge(cost)
@@ -133,13 +136,21 @@ class Streams:
         ]
         return asked if call.terms is None else screened(asked, call.terms.screen_more)
 
+    def _unless_too_dear(self, question: Question | IlkError) -> Question | IlkError:
+        """Return a question, or that it may not ask for so much: whatever else has come with it."""
+        if isinstance(question, Question) and question.found is None:
+            try:
+                self._work.check("query", question.cost)
+            except InvalidRequest as error:
+                return error.with_traceback(None)
+        return question
+
     async def _find_in_threads(
         self, served: Served, call: Call, asked: list[Question | IlkError], cost: int
     ) -> None:
         """Answer what takes long; where that is turned away, each that has no answer is told so."""
         work = functools.partial(find_all, served, self._shadow, call, asked)
         try:
-            self._work.check("query", cost)
             await self._work.threads.do("batch", cost, call.patience(), work)
         except DeadlineExceeded:
             raise

@@ -40,7 +40,8 @@ class Work:
     ) -> None:
         self.turns = Lane(gate, counts, settings.max_wait_s)
         self.threads = Lane(gate, counts, settings.max_wait_s, pool, settings.executor_threads)
-        self._max_cost = settings.max_cost
+        # What is short is never refused: a query alone is not even held against it.
+        self._max_cost = max(settings.max_cost, SHORT)
 
     @property
     def wait_s(self) -> float:

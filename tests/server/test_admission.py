@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 
 from ilk import SimilarityClient
 from ilk.errors import DeadlineExceeded, InvalidRequest
-from ilk.types import EXACT, ItemId, Neighbors, Query
+from ilk.types import EXACT, ItemId, Neighbors, Profile, Query, Rating
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
 from server.admission import Gate, Lane, Patience, Shed
@@ -134,6 +134,33 @@ async def test_work_that_is_cancelled_while_it_waits_never_begins(
     await made.do("work", 1, forever(), lambda: None)
     assert not begun.is_set()
     assert made.wait_s == 0
+
+
+async def test_a_turn_lasts_as_long_as_its_thread_whoever_is_gone(counts: Counts) -> None:
+    begun, go_on, order = threading.Event(), threading.Event(), list[str]()
+
+    def work() -> None:
+        begun.set()
+        go_on.wait(10)
+        order.append("first")
+
+    with ThreadPoolExecutor(2) as pool:
+        lane = Lane(Gate(9), counts, 0.5, pool, 1)
+        first = asyncio.ensure_future(lane.do("work", 1, forever(), work))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        first.cancel()
+        second = asyncio.ensure_future(
+            lane.do("work", 1, forever(), lambda: order.append("second"))
+        )
+        await asyncio.sleep(0.1)
+        assert not order
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        await second
+    assert order == ["first", "second"]
+    assert lane.wait_s == 0
 
 
 async def test_pieces_of_two_callers_take_turns(lane: Callable[[], Lane]) -> None:
@@ -254,6 +281,35 @@ def test_a_request_that_costs_too_much_is_refused(serve: "Serve", sample_store: 
         with pytest.raises(InvalidRequest, match="multiplications") as refusal:
             client.batch_find_neighbors([query] * 100)
     assert refusal.value.field == "queries"
+
+
+def test_messages_of_a_stream_are_each_held_against_what_one_may_cost(
+    serve: "Serve", sample_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.work.SHORT", 0)
+    usual = Query(ItemId(MATRIX), accuracy=EXACT)
+    dear = Query(ItemId(MATRIX), accuracy=EXACT, neighbor_count=300)
+    settings = ServerSettings(sample_store, port=0, max_cost=1e6)
+    with serve(settings) as address, SimilarityClient(address) as client:
+        told = list(client.stream_find_neighbors([usual] * 40 + [dear] + [usual] * 40))
+    assert [isinstance(outcome, Neighbors) for outcome in told] == [True] * 40 + [False] + [
+        True
+    ] * 40
+    assert isinstance(told[40], InvalidRequest)
+
+
+def test_predictions_are_held_against_what_a_request_may_cost(
+    serve: "Serve", sample_store: Path
+) -> None:
+    settings = ServerSettings(sample_store, port=0, max_cost=5e6)
+    someone = Profile((Rating("inception-2010", 4.0),))
+    with serve(settings) as address, SimilarityClient(address) as client:
+        assert client.predict_ratings(someone, [MATRIX])
+        with pytest.raises(InvalidRequest, match="multiplications") as refusal:
+            client.predict_ratings(someone, [MATRIX] * 10)
+        assert refusal.value.field == "item_ids"
+        with pytest.raises(InvalidRequest, match="needs 1 to 1000"):
+            client.predict_ratings(someone, [MATRIX] * 1001)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ilk.ann import Index, IndexKind, IndexSpec, least_us
@@ -17,6 +18,7 @@ from ilk.types import (
     Filter,
     ItemId,
     MeasuredRecall,
+    PredictionMethod,
     Profile,
     Query,
     Rating,
@@ -181,6 +183,32 @@ def test_more_shapes_than_are_remembered_cost_the_same(listed: Bundle) -> None:
     costs = Costs(listed)
     queries = [Query(UserId("1"), content_weight=n / 5_000) for n in range(2_000)]
     assert [costs.of(query) for query in queries] == [costs.of(query) for query in queries]
+
+
+def test_reasons_cost_what_was_rated_for_each_neighbor(bundle: Bundle) -> None:
+    costs, ids = Costs(bundle), bundle.users.vocabulary
+    n_factors = bundle.manifest.n_factors
+    counts = np.diff(bundle.ratings_by_user.indptr)
+    for row in (int(counts.argmin()), int(counts.argmax())):
+        plain = Query(UserId(ids.id_of(row)), include_components=True)
+        for n in (10, 200):
+            asked = replace(plain, neighbor_count=n)
+            more = costs.of(replace(asked, include_explanation=True)) - costs.of(asked)
+            assert more >= counts[row] * n * n_factors
+    profile = Profile(ratings=tuple(Rating(str(n), 5.0) for n in range(300)))
+    asked = Query(profile, include_components=True)
+    assert costs.of(replace(asked, include_explanation=True)) > costs.of(asked) + 300 * n_factors
+
+
+def test_predictions_cost_what_was_rated_too(bundle: Bundle) -> None:
+    costs = Costs(bundle)
+    few, many = (
+        Profile(ratings=tuple(Rating(str(n), 5.0) for n in range(size))) for size in (3, 300)
+    )
+    for method in PredictionMethod:
+        told = [costs.of_predictions(whom, 10, method) for whom in (UserId("nobody"), few, many)]
+        assert told == sorted(set(told))
+        assert costs.of_predictions(few, 20, method) > told[1]
 
 
 def test_whatever_a_profile_holds_of_items_is_part_of_its_cost(bundle: Bundle) -> None:

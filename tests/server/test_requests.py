@@ -1,5 +1,6 @@
 """What bytes are read as: the law is that reading undoes writing, whoever wrote."""
 
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
@@ -304,6 +305,17 @@ def test_a_short_negative_year_hides_no_second_to_whom(read: Callable[[bytes], A
     refusal = read(lost + ALIEN + delimited(8, varint(4 << 3) + minus_one))
     assert isinstance(refusal, InvalidRequest)
     assert refusal.field == "whom"
+
+
+# BUG: so may the nanoseconds of a rating; and what was like that request was kept as what others ask.
+def test_a_short_negative_time_hides_no_second_to_whom(read: Callable[[bytes], Any]) -> None:
+    stars = varint(2 << 3 | 1) + struct.pack("<d", 5.0)
+    rated_at = delimited(3, varint(2 << 3) + b"\xff\xff\xff\xff\x0f")
+    profile = delimited(4, delimited(1, delimited(1, b"alien") + stars + rated_at))
+    for _ in range(2):
+        refusal = read(delimited(2, b"ali") + profile)
+        assert isinstance(refusal, InvalidRequest)
+        assert refusal.field == "whom"
 
 
 # BUG: the contract says "two in one message are refused, not overwritten"; members are counted by
