@@ -136,8 +136,8 @@ def parse_stream_message(data: bytes) -> tuple[str, bytes | InvalidRequest]:
 def _may_have_lost(message: Message, data: bytes, *signed: str) -> bool:
     """Whether reading dropped bytes, as it does when a second member of a oneof overwrites the first.
 
-    Equal lengths prove that nothing was lost, but where a field of the ``signed`` is: the negative year of
-    a filter, or time of a profile, may have been sent in fewer bytes than it is written back in, which
+    Equal lengths prove that nothing was lost, but where a field of the ``signed`` is: the negative year
+    of a filter, or time of a profile, may have been sent in fewer bytes than it is written back in, which
     hides a loss.
     """
     return message.ByteSize() != len(data) or any(map(message.HasField, signed))
