@@ -38,7 +38,7 @@ class Delimited:
     Attributes
     ----------
     path
-        The file, gzipped if it ends in ``.gz``, or a member of a zip archive.
+        The file, gzipped if it ends in ``.gz`` (or ``.GZ``), or a member of a zip archive.
     separator
         Between cells; more than one character only where ``quoted`` is False.
     quoted
@@ -66,13 +66,15 @@ class Delimited:
     @cached_property
     def column_names(self) -> Sequence[str]:
         """Names by position, as given or from the header."""
-        if self.names is not None:
-            return self.names
+        return self.names if self.names is not None else self._header.cells
+
+    @cached_property
+    def _header(self) -> Record:
         for record in self._all_records():
             if record.problem:
                 raise self.error(record.number, record.problem)
             if record.cells:
-                return record.cells
+                return record
         raise DataError(self.name, "is empty; expected a header line")
 
     def error(self, number: int, problem: str) -> DataError:
@@ -91,7 +93,7 @@ class Delimited:
                     counted,
                     arrow_csv.ReadOptions(
                         column_names=names,
-                        skip_rows=int(self.names is None),
+                        skip_rows=self._n_header_lines,
                         block_size=BLOCK_BYTES,
                         encoding=self.encoding,
                     ),
@@ -141,6 +143,11 @@ class Delimited:
         return Record(number, 1, record.cells, record.problem)
 
     @property
+    def _n_header_lines(self) -> int:
+        """How many lines there are to the header's end: blank ones before it, and breaks in its cells."""
+        return 0 if self.names is not None else self._header.number + self._header.n_lines - 1
+
+    @property
     def _delimiter(self) -> str:
         return self.separator if len(self.separator) == 1 else UNIT_SEPARATOR
 
@@ -148,7 +155,7 @@ class Delimited:
     def _opened(self) -> Iterator[IO[bytes]]:
         with reading(self.name), self.path.open("rb") as raw, contextlib.ExitStack() as stack:
             file: IO[bytes] = raw
-            if self.path.name.endswith(".gz"):
+            if self.path.name.lower().endswith(".gz"):
                 file = cast(IO[bytes], stack.enter_context(gzip.open(raw)))
             if len(self.separator) > 1:
                 ours, theirs = self._delimiter.encode(), self.separator.encode()
