@@ -21,6 +21,7 @@ from pyarrow import csv as arrow_csv
 
 from ilk.errors import DataError
 from indexer.readers.columns import Column
+from indexer.readers.quotes import QuoteWatch
 from indexer.readers.rows import Record
 
 BLOCK_BYTES = 1 << 24
@@ -82,15 +83,15 @@ class Delimited:
         return DataError(self.name, problem, line=number)
 
     def whole(self, columns: Sequence[Column]) -> list[Any] | None:
-        """Let pyarrow read everything; None if it cannot, or if quotes do not pair up."""
+        """Let pyarrow read everything; None if it cannot, or if a quote stands where none belongs."""
         names = [str(position) for position in range(len(self.column_names))]
         wanted = [str(column.position) for column in columns]
         types = {str(column.position): column.arrow_type for column in columns}
         with self._opened() as file:
-            counted = _QuoteCounter(file)
+            watched = QuoteWatch(file, self._delimiter, many_lines=self.many_lines)
             try:
                 table = arrow_csv.read_csv(
-                    counted,
+                    watched,
                     arrow_csv.ReadOptions(
                         column_names=names,
                         skip_rows=self._n_header_lines,
@@ -108,8 +109,7 @@ class Delimited:
                 )
             except (pa.ArrowInvalid, UnicodeDecodeError):
                 return None
-        # pyarrow takes a quote that is never closed for one that ends with the file.
-        if self.quoted and counted.n_quotes % 2:
+        if self.quoted and not watched.sound:
             return None
         # Once for all: each column's own unifying finds nothing left to do.
         table = table.unify_dictionaries()
@@ -173,20 +173,6 @@ def reading(name: str) -> Iterator[None]:
     # zipfile says RuntimeError for encrypted members.
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(name, f"cannot be read: {error}") from error
-
-
-class _QuoteCounter(io.RawIOBase):
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.n_quotes = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        block = self._file.read(size)
-        self.n_quotes += block.count(b'"')
-        return block
 
 
 def _cut(lines: Any, delimiter: str, quoted: bool) -> Iterator[Record]:
