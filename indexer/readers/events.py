@@ -11,8 +11,7 @@ from ilk.errors import DataError
 from indexer.readers.delimited import Delimited
 from indexer.readers.pairs import Events
 from indexer.readers.parquet import ParquetRows
-from indexer.readers.rows import read_rows
-from indexer.readers.tabular import ITEM, USER, Table, event_columns, find
+from indexer.readers.tabular import ITEM, USER, Table, find, read_events_of
 
 # The columns of a file without a header, by their place; MovieLens and published splits agree.
 NAMES = ("user", "item", "rating", "timestamp")
@@ -40,20 +39,10 @@ def read_events(
     Raises
     ------
     DataError
-        If the file is missing or a row is malformed, or if without a header it has fewer than two
-        or more than four columns.
+        If the file is missing or a row is malformed, if without a header it has fewer than two or
+        more than four columns, or if all times are dates of eight digits.
     """
-    table = _table(path)
-    columns = event_columns(table, None, rating_scale)
-    rows = read_rows(table, columns, skip_bad_rows=skip_bad_rows)
-    values = rows.values
-    return Events(
-        values["user"],
-        values["item"],
-        values.get("rating"),
-        values.get("timestamp"),
-        rows.n_dropped,
-    )
+    return read_events_of(_table(path), None, rating_scale, skip_bad_rows=skip_bad_rows)
 
 
 def _table(path: Path) -> Table:

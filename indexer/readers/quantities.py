@@ -4,6 +4,7 @@ It refuses to know files and their layouts, and whose ratings and times these ar
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,10 @@ from indexer.readers.columns import Column
 # The end of the year 9999; later "seconds" are milliseconds in disguise.
 MAX_SECONDS = 253_402_300_799
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
+# Dates as eight digits; as seconds these numbers would all be of one August, in 1970.
+_FIRST_DATE, _LAST_DATE = 19_000_101, 21_001_231
+# What a fraction of a second has beyond microseconds, down to nanoseconds.
+_FINER = re.compile(r"(?<=\.\d{6})\d{1,3}(?!\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +132,11 @@ class DatetimeColumn(Column):
         return not values.null_count
 
     def parser(self) -> Callable[[str], Any]:
-        """Read as pyarrow does, so that every Python version takes the same texts."""
+        """Read as pyarrow does, so that every Python version takes the same texts; cut nanoseconds."""
 
         def parse(text: str) -> Any:
             try:
-                return pc.cast(pa.scalar(text), self.arrow_type).as_py()
+                return pc.cast(pa.scalar(_FINER.sub("", text)), self.arrow_type).as_py()
             except (pa.ArrowInvalid, OverflowError, ValueError) as error:
                 offset = "with" if self.zoned else "without"
                 raise ValueError(
@@ -145,6 +150,14 @@ class DatetimeColumn(Column):
         """Count whole seconds since 1970, rounded down."""
         microseconds: npt.NDArray[np.int64] = values.cast(pa.int64()).to_numpy()
         return microseconds // 1_000_000
+
+
+def are_dates(seconds: npt.NDArray[np.int64]) -> bool:
+    """Whether what was read as seconds is all dates written as ``YYYYMMDD``, as basic ISO 8601 has it."""
+    if not len(seconds) or seconds.min() < _FIRST_DATE or seconds.max() > _LAST_DATE:
+        return False
+    months, days = seconds // 100 % 100, seconds % 100
+    return bool(((months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)).all())
 
 
 def _number(name: str, text: str) -> float:

@@ -7,6 +7,7 @@ gzipped) and Parquet files alike.
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
@@ -21,7 +22,7 @@ from indexer.readers.columns import Column, IdColumn, TextColumn
 from indexer.readers.delimited import Delimited
 from indexer.readers.pairs import Events, to_interactions
 from indexer.readers.parquet import ParquetRows
-from indexer.readers.quantities import DatetimeColumn, NumberColumn, SecondsColumn
+from indexer.readers.quantities import DatetimeColumn, NumberColumn, SecondsColumn, are_dates
 from indexer.readers.rows import read_rows
 
 Table: TypeAlias = Delimited | ParquetRows
@@ -55,7 +56,8 @@ def read_tables(
     ----------
     interactions
         Columns ``user``, ``item`` and, optionally, ``rating`` and ``timestamp`` (Unix seconds, or
-        ISO 8601 times, UTC unless they say otherwise). Without ratings each row is a click.
+        ISO 8601 times in the extended form, such as ``2020-01-31`` or ``2020-01-31T18:30:00``, UTC
+        unless they say otherwise). Without ratings each row is a click.
     items
         Columns ``id``, ``title``, ``genres`` (between ``|``, or a list) and, optionally, ``year``
         (may be blank). Other columns of text are kept as ``items.texts``, those of numbers are
@@ -69,7 +71,8 @@ def read_tables(
     ------
     DataError
         If a file or a column is missing, a row is malformed, names an item that the items do not
-        have, or has a rating outside the scale; or if all ratings are equal and no scale is given.
+        have, or has a rating outside the scale; if all ratings are equal and no scale is given; or
+        if all times are dates of eight digits, such as ``20200131``.
     SettingsError
         If ``rating_scale`` is not a range.
     """
@@ -77,16 +80,8 @@ def read_tables(
     events_table = _table(interactions)
     catalogue, n_bad_items = read_items(items, skip_bad_rows=skip_bad_rows)
     known = (pa.array(catalogue.item_ids, pa.string()), items.name)
-    columns = event_columns(events_table, known, rating_scale)
-    rows = read_rows(events_table, columns, skip_bad_rows=skip_bad_rows)
-    values = rows.values
-    events = Events(
-        values["user"],
-        values["item"],
-        values.get("rating"),
-        values.get("timestamp"),
-        rows.n_dropped + n_bad_items,
-    )
+    events = read_events_of(events_table, known, rating_scale, skip_bad_rows=skip_bad_rows)
+    events = replace(events, n_dropped=events.n_dropped + n_bad_items)
     if events.ratings is not None and rating_scale is None:
         rating_scale = _scale_of(events.ratings, events_table.name)
     source = f"{interactions.name} with {items.name} (on its owner's terms)"
@@ -110,10 +105,30 @@ def _table(path: Path) -> Table:
     return Delimited(path, "\t" if ".tsv" in name[-7:] else ",", many_lines=True)
 
 
-def event_columns(
+def read_events_of(
+    table: Table,
+    known: tuple[pa.Array, str] | None,
+    rating_scale: tuple[float, float] | None,
+    *,
+    skip_bad_rows: bool,
+) -> Events:
+    """Read a table of interactions, by its columns' names; of ``known`` items alone, if given."""
+    columns = _event_columns(table, known, rating_scale)
+    rows = read_rows(table, columns, skip_bad_rows=skip_bad_rows)
+    values = rows.values
+    if isinstance(columns[-1], SecondsColumn) and are_dates(values["timestamp"]):
+        problem = (
+            f"every timestamp is a date such as {values['timestamp'][0]}, which as Unix seconds is "
+            "in 1970; write dates as 2020-01-31, or times as 2020-01-31T18:30:00 or Unix seconds"
+        )
+        raise DataError(table.name, problem)
+    ratings, times = values.get("rating"), values.get("timestamp")
+    return Events(values["user"], values["item"], ratings, times, rows.n_dropped)
+
+
+def _event_columns(
     table: Table, known: tuple[pa.Array, str] | None, rating_scale: tuple[float, float] | None
 ) -> list[Column]:
-    """Return the columns of a table of interactions, by their names; ``known`` items alone, if given."""
     columns: list[Column] = [
         IdColumn("user", _position(table, "user", USER)),
         IdColumn("item", _position(table, "item", ITEM), known),

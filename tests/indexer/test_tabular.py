@@ -15,6 +15,7 @@ from ilk.errors import DataError, SettingsError
 from indexer.interactions import Interactions
 from indexer.readers.columns import Column, IdColumn, TextColumn
 from indexer.readers.delimited import Delimited
+from indexer.readers.events import read_events
 from indexer.readers.quantities import DatetimeColumn, NumberColumn, SecondsColumn
 from indexer.readers.rows import Rows, RowSource, read_rows
 from indexer.readers.tabular import read_tables
@@ -126,7 +127,10 @@ def test_last_of_duplicate_ratings_stands_where_there_are_no_times(tmp_path: Pat
         (("1970-01-01 00:01:00", "1970-01-01T00:02:00.75"), [60, 120]),
         (("1970-01-01T00:01:00Z", "1970-01-01T02:00:00+02:00"), [60, 0]),
         (("1969-12-31T23:59:59.5", "1970-01-01"), [-1, 0]),
+        (("1970-01-01T00:01:00.999999999", "1970-01-01T00:02:00.123456789"), [60, 120]),
+        (("1970-01-01 00:01:00.9999999Z", "1970-01-01T02:00:00.12345678+02:00"), [60, 0]),
         (("964982703", "964982703.9"), [964982703, 964982703]),
+        (("19700815", "19701345"), [19700815, 19701345]),
     ],
 )
 def test_times_may_be_seconds_or_iso_8601(
@@ -134,6 +138,35 @@ def test_times_may_be_seconds_or_iso_8601(
 ) -> None:
     events = f"user,item,timestamp\na,2,{texts[0]}\nb,2,{texts[1]}\n"
     assert seconds(read(tmp_path, events)) == expected
+
+
+def test_more_digits_than_nanoseconds_have_are_refused(tmp_path: Path) -> None:
+    events = "user,item,timestamp\na,2,1970-01-01T00:01:00.1234567890\n"
+    with pytest.raises(DataError, match=r"line 2: timestamp '1970-01-01.* is not an ISO"):
+        read(tmp_path, events)
+
+
+@pytest.mark.parametrize("texts", [("20200131", "19991201"), ("20200131.0", "20200201")])
+def test_dates_of_eight_digits_are_not_taken_as_seconds(
+    tmp_path: Path, texts: Sequence[str]
+) -> None:
+    events = f"user,item,timestamp\na,2,{texts[0]}\nb,2,{texts[1]}\n"
+    for skip_bad_rows in (False, True):
+        with pytest.raises(DataError, match=r"such as 20200131, .* write dates as 2020-01-31"):
+            read(tmp_path, events, skip_bad_rows=skip_bad_rows)
+    with pytest.raises(DataError, match=r"events\.csv: every timestamp is a date"):
+        read_events(tmp_path / "events.csv")
+
+
+def test_integer_dates_of_parquet_are_not_taken_as_seconds(tmp_path: Path) -> None:
+    events = parquet(tmp_path / "e.parquet", user=["a"], item=["2"], date=[20200131])
+    with pytest.raises(DataError, match=r"e\.parquet: every timestamp is a date"):
+        read_tables(events, write(tmp_path / "items.csv", ITEMS))
+
+
+def test_times_of_that_august_in_words_are_read(tmp_path: Path) -> None:
+    events = "user,item,timestamp\na,2,1970-08-17T00:26:55\n"
+    assert seconds(read(tmp_path, events)) == [19700815]
 
 
 def test_first_row_with_a_bad_time_does_not_decide_for_the_others(tmp_path: Path) -> None:
