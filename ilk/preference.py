@@ -4,6 +4,7 @@ It refuses to know vectors. Training (`indexer`) and fold-in (`whom`) both read 
 a newcomer's ratings mean what the same ratings meant in training.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -77,6 +78,17 @@ class Preference:
             return 0.0
         low, high = scale
         return low + _DEFAULT_LIKED_FROM * (high - low)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which numbers ratings may be, as named or as float32 rounds them.
+
+        Stored ratings come back rounded: the 4.9 of a scale that ends there as 4.900000095.
+        """
+        if self.scale is None:
+            return math.ulp(0.0), float(np.finfo(np.float32).max)
+        low, high = self.scale
+        return min(low, float(np.float32(low))), max(high, float(np.float32(high)))
 
     def bars(
         self,

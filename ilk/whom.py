@@ -226,16 +226,20 @@ def read_profile(bundle: Bundle, profile: Profile, *, ignore_unknown: bool) -> R
     NotFound
         If an id is unknown, unless that is to be ignored and something is left.
     InvalidRequest
-        If stars are off the bundle's scale.
+        If stars are off the bundle's scale, or are no number of clicks where it holds clicks.
     """
     scale = bundle.preference.scale
     best = scale[1] if scale is not None else 1.0
+    low, high = bundle.preference.bounds
     for rating in profile.ratings:
-        low, high = scale if scale is not None else (np.nextafter(0, 1), np.inf)
         if not low <= rating.stars <= high:
+            expected = (
+                f"is no number of clicks; expected more than 0, and at most {high:g}"
+                if scale is None
+                else f"is outside [{scale[0]:g}, {scale[1]:g}]"
+            )
             raise InvalidRequest(
-                "profile.ratings.stars",
-                f"{rating.stars} for item {rating.item_id!r} is outside [{low:g}, {high:g}]",
+                "profile.ratings.stars", f"{rating.stars} for item {rating.item_id!r} {expected}"
             )
     said: dict[str, tuple[float, bool, float]] = {
         r.item_id: (r.stars, True, np.nan if r.rated_at_s is None else r.rated_at_s)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from indexer.__main__ import app
 from indexer.build import build
 from indexer.evaluation.quality import measure_quality
 from indexer.interactions import Interactions, Items
+from indexer.order import kept
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 
@@ -35,6 +37,20 @@ def tables(folder: Path, ratings: str, films: str) -> list[str]:
         "4",
         "--quiet",
     ]
+
+
+@pytest.mark.parametrize("limits", [(0.7, 4.5), (1.0, 4.9)])
+def test_quality_is_measured_on_scales_that_float32_cannot_hold(
+    sample: Interactions, limits: tuple[float, float]
+) -> None:
+    low, high = limits
+    data = replace(
+        sample,
+        ratings=((sample.ratings - 0.5) / 4.5 * (high - low) + low).astype(np.float32),
+        rating_scale=limits,
+    )
+    few = kept(data.only(data.user_rows < 100), min_user_ratings=1, min_item_ratings=0)
+    assert measure_quality(few, QUICK, QUIET)["test_users"] > 0
 
 
 @pytest.mark.parametrize(

@@ -141,12 +141,28 @@ def test_stars_off_the_scale_are_refused(bundle: Bundle, stars: float) -> None:
     assert caught.value.field == "profile.ratings.stars"
 
 
-@pytest.mark.parametrize("clicks", [0.0, -2.0])
+@pytest.mark.parametrize("limits", [(0.7, 4.9), (0.1, 4.7)])
+def test_limits_that_float32_cannot_hold_do_not_refuse_stars_as_they_are_stored(
+    bundle: Bundle, limits: tuple[float, float]
+) -> None:
+    odd = replace(bundle, preference=replace(bundle.preference, scale=limits))
+    for stars in (*limits, *np.array(limits, np.float32).tolist()):
+        assert answer(odd, Query(Profile((Rating("alien-1979", stars),)))).neighbors
+    for stars in (limits[0] - 1e-6, limits[1] + 1e-6):
+        with pytest.raises(InvalidRequest, match=f"is outside .{limits[0]}, {limits[1]}"):
+            answer(odd, Query(Profile((Rating("alien-1979", stars),))))
+
+
+@pytest.mark.parametrize("clicks", [0.0, -2.0, 3.5e38, 1e300])
 def test_a_bundle_of_clicks_refuses_only_what_is_no_number_of_clicks(
     clicks_bundle: Bundle, clicks: float
 ) -> None:
-    assert answer(clicks_bundle, Query(Profile((Rating("alien-1979", 4000.0),)))).neighbors
-    with pytest.raises(InvalidRequest) as caught:
+    for fine in (0.5, 4000.0, 3.4e38):
+        assert answer(clicks_bundle, Query(Profile((Rating("alien-1979", fine),)))).neighbors
+    with pytest.raises(
+        InvalidRequest,
+        match=r"for item 'alien-1979' is no number of clicks; expected more than 0, and at most 3\.4",
+    ) as caught:
         answer(clicks_bundle, Query(Profile((Rating("alien-1979", clicks),))))
     assert caught.value.field == "profile.ratings.stars"
 
