@@ -15,8 +15,6 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from ilk.ann import IndexKind
 from ilk.errors import DataError, SettingsError
@@ -27,6 +25,7 @@ from indexer.evaluation.served import built_from, rank
 from indexer.evaluation.settings import seconds_of
 from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
+from indexer.journal import open_journal
 from indexer.order import k_core
 from indexer.progress import Progress
 from indexer.search_space import Ranges, ranges_for, start, suggested
@@ -112,7 +111,8 @@ def tune(
         What is not searched for; also the first trial.
     journal
         File that every trial is written to. A search for the same thing that is started again with
-        it goes on; searches for other things may share it.
+        it goes on, also where the last one was killed while writing; searches for other things may
+        share it. Errors are those of :func:`indexer.journal.open_journal`.
 
     Notes
     -----
@@ -185,10 +185,9 @@ def _before(data: Interactions, date: datetime) -> Interactions:
 
 def _study(name: str, base: BuildSettings, ranges: Ranges, journal: Path) -> optuna.Study:
     optuna.logging.set_verbosity(logging.WARNING)
-    journal.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=name,
-        storage=JournalStorage(JournalFileBackend(str(journal))),
+        storage=open_journal(journal),
         direction="maximize",
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=base.seed, n_startup_trials=_N_RANDOM_TRIALS),

@@ -22,6 +22,7 @@ from indexer.evaluation.protocols import split_weak
 from indexer.evaluation.relevance import relevant
 from indexer.evaluation.served import built_from, rank
 from indexer.interactions import Interactions
+from indexer.journal import open_journal
 from indexer.order import kept
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
@@ -88,6 +89,48 @@ def test_a_trial_that_was_killed_does_not_count(few: Interactions, tmp_path: Pat
     tuned = tune(few, QUICK, replace(WEAK, budget_s=1e-9), journal, QUIET)
     assert tuned.n_trials == 1
     assert trials_of(journal)[study.study_name] == 2
+
+
+def test_a_journal_that_was_torn_in_writing_goes_on(few: Interactions, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    tune(few, QUICK, replace(WEAK, max_trials=1), journal, QUIET)
+    whole = journal.read_bytes()
+    last = len(whole.splitlines()[-1])
+    for n_kept in (1, 5, last // 2, last):
+        journal.write_bytes(whole + whole.splitlines()[-1][:n_kept])
+        storage = open_journal(journal)
+        assert journal.read_bytes() == whole
+        assert [s.n_trials for s in optuna.get_all_study_summaries(storage)] == [1]
+    journal.write_bytes(whole[:-3])
+    assert tune(few, QUICK, replace(WEAK, max_trials=1), journal, QUIET).n_trials == 1
+    assert not list(tmp_path.glob("*.lock"))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("alpha = 3", r"journal, line 1: is no entry of a journal; give --journal another file"),
+        ('{"op_code":0}\n{"op_code":4,"tr{"op_code":0}\n', "line 2: is no entry"),
+        ('{"op_code":0}\n', "cannot be gone on from"),
+        ('{"op_code":99,"worker_id":"x"}\n', "cannot be gone on from"),
+        ("\x00\x00\n", "line 1: is no entry"),
+    ],
+)
+def test_what_is_no_journal_is_refused_and_left_as_it_is(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    journal = tmp_path / "journal"
+    journal.write_text(text)
+    with pytest.raises(DataError, match=problem):
+        open_journal(journal)
+    assert journal.read_text() == text
+
+
+def test_a_journal_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "journal"):
+        with pytest.raises(DataError, match="cannot be used as a journal"):
+            open_journal(path)
 
 
 def test_a_search_is_named_after_all_that_its_scores_depend_on(few: Interactions) -> None:
