@@ -19,6 +19,7 @@ from indexer.evaluation.settings import EvaluationSettings
 from indexer.forgetting import forget
 from indexer.gate import GateSettings
 from indexer.inspection import draw_recall, inspect_bundle
+from indexer.outputs import expect_file, expect_folder
 from indexer.progress import Progress, note
 from indexer.readers import fetch
 from indexer.settings import BuildSettings
@@ -98,6 +99,10 @@ def evaluate_command(
     """
     if len(train) != len(test):
         raise SettingsError(f"--train and --test go in pairs, got {len(train)} and {len(test)}")
+    if json is not None:
+        expect_file(json)
+    if plots is not None:
+        expect_folder(plots)
     chosen = settings or BuildSettings()
     asked = evaluation or EvaluationSettings()
     origin, progress = source or Source(), Progress(quiet=quiet)
@@ -142,6 +147,9 @@ def tune_command(
     quiet
         No progress on stderr.
     """
+    expect_file(output)
+    expect_file(journal)
+    config.check(output)
     origin, asked = source or Source(), tuning or TuningSettings()
     data = origin.read() if train is None else origin.read_given(train).interactions
     tuned = tune(data, settings or BuildSettings(), asked, journal, Progress(quiet=quiet))
@@ -181,6 +189,8 @@ def inspect_command(
     plots
         Folder for a PNG of recall against cost.
     """
+    if plots is not None:
+        expect_folder(plots)
     manifest = inspect_bundle(store, version)
     if plots is not None:
         note(f"drawn: {draw_recall(manifest, plots)}")

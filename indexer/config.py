@@ -13,6 +13,7 @@ from ilk.ann import IndexKind
 from ilk.errors import SettingsError
 from indexer.evaluation.settings import EvaluationSettings
 from indexer.gate import GateSettings
+from indexer.outputs import writing
 from indexer.settings import BuildSettings
 from indexer.source import Source
 from indexer.tuning import TuningSettings
@@ -58,6 +59,8 @@ def write(settings: BuildSettings, path: Path, remark: str) -> None:
     ------
     SettingsError
         If there is a file that cannot be read as TOML.
+    IlkError
+        If the file cannot be written.
     """
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -72,4 +75,5 @@ def write(settings: BuildSettings, path: Path, remark: str) -> None:
         if value is not None:
             table[field.name] = value.value if isinstance(value, IndexKind) else value
     table.comment(remark)
-    path.write_text(tomlkit.dumps(document), encoding="utf-8")
+    with writing(path):
+        path.write_text(tomlkit.dumps(document), encoding="utf-8")

@@ -15,6 +15,7 @@ from ilk.bundle.manifest import IndexRecord, Manifest
 from ilk.bundle.store import Store
 from ilk.efforts import DEEPER, Efforts
 from ilk.types import MeasuredRecall
+from indexer.outputs import writing
 
 
 def inspect_bundle(path: Path, version: str | None) -> Manifest:
@@ -34,11 +35,16 @@ def inspect_bundle(path: Path, version: str | None) -> Manifest:
 
 
 def draw_recall(manifest: Manifest, folder: Path) -> Path:
-    """Draw recall against cost of every index that was measured, by space; return the file."""
+    """Draw recall against cost of every index that was measured, by space; return the file.
+
+    Raises
+    ------
+    IlkError
+        If the folder, which is made if need be, cannot be written to.
+    """
     # Not at the top: drawing is the only use of a library that takes a second to import.
     from matplotlib.figure import Figure
 
-    folder.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(12, 9), layout="constrained")
     weight = _usual_blend(manifest)
     figure.suptitle(f"{manifest.version}: worse of recall@10 and @100 at content weight {weight:g}")
@@ -55,7 +61,9 @@ def draw_recall(manifest: Manifest, folder: Path) -> Path:
         axis.axvline(manifest.default_recall, linestyle=":", color="grey")
         axis.set(title=space, xlabel="recall", ylabel="CPU of a query, us", yscale="log")
         axis.legend()
-    figure.savefig(folder / "recall.png", dpi=120)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(folder / "recall.png", dpi=120)
     return folder / "recall.png"
 
 

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from indexer.outputs import writing
+
 Models: TypeAlias = dict[str, Any]
 
 _TRADED: tuple[tuple[str, str, Callable[[float], float]], ...] = (
@@ -27,15 +29,22 @@ _GROUPS = {
 
 
 def draw(models: Models, folder: Path) -> list[Path]:
-    """Draw accuracy, groups and trade-offs into a folder, which is made if need be; return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Draw accuracy, groups and trade-offs into a folder, which is made if need be; return the files.
+
+    Raises
+    ------
+    IlkError
+        If the folder cannot be written to.
+    """
     drawn = {
         "accuracy.png": _accuracy(models),
         "groups.png": _groups(models),
         "trade-off.png": _trade_offs(models),
     }
-    for name, figure in drawn.items():
-        figure.savefig(folder / name, dpi=120)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, figure in drawn.items():
+            figure.savefig(folder / name, dpi=120)
     return [folder / name for name in drawn]
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from indexer.evaluation.figures import ACCURACY, LISTS
+from indexer.outputs import writing
 
 _GROUPS = ("ndcg@10 by activity", "recall@20 by item popularity")
 _GROUP_TITLES = ("NDCG@10 by how many positives the user showed", "recall@20 by item popularity")
@@ -31,8 +32,9 @@ def print_tables(models: dict[str, Any]) -> None:
 
 
 def write_json(values: dict[str, Any], path: Path) -> None:
-    """Write the comparison to ``path``."""
-    path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    """Write the comparison to ``path``; IlkError if that cannot be."""
+    with writing(path):
+        path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _figures(title: str, models: dict[str, Any], names: tuple[str, ...]) -> Table:
