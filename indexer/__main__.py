@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
-from ilk import exits
+from ilk import exits, settings_file
 from ilk.bundle import Store
 from ilk.errors import SettingsError
 from indexer import config, upkeep
@@ -31,7 +31,12 @@ app = App(
     help="Build, evaluate and publish bundles of embeddings and indices.",
     config=[
         Env("ILK_INDEXER_", command=False),
-        Toml(config.PATH, root_keys=["indexer"], use_commands_as_keys=False, allow_unknown=True),
+        Toml(
+            settings_file.PATH,
+            root_keys=["indexer"],
+            use_commands_as_keys=False,
+            allow_unknown=True,
+        ),
     ],
     version_flags=[],
 )
@@ -130,7 +135,7 @@ def tune_command(
     settings: Annotated[BuildSettings | None, Parameter(name="*")] = None,
     tuning: Annotated[TuningSettings | None, Parameter(name="*")] = None,
     train: Path | None = None,
-    output: Path = config.PATH,
+    output: Path = settings_file.PATH,
     journal: Path = Path(".cache/tune.journal"),
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -251,7 +256,15 @@ def forget_command(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    return exits.run(app, arguments, before=lambda: config.check(config.PATH))
+    asked = sys.argv[1:] if arguments is None else list(arguments)
+
+    def check_settings_file() -> None:
+        # What tune writes need not be there before.
+        if asked[:1] != ["tune"]:
+            settings_file.expect()
+        config.check(settings_file.PATH)
+
+    return exits.run(app, asked, before=check_settings_file)
 
 
 if __name__ == "__main__":

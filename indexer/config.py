@@ -1,9 +1,8 @@
-"""Knows the settings file: where it is, that nothing in it is a slip, and how new settings get in.
+"""Knows the settings file: that nothing in it is a slip, and how new settings get in.
 
-It refuses to know what the settings mean; the command line hands them on.
+It refuses to know where the file is, and what the settings mean; the command line hands them on.
 """
 
-import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from indexer.settings import BuildSettings
 from indexer.source import Source
 from indexer.tuning import TuningSettings
 
-# Read for every command that is not told otherwise by environment or flags.
-PATH = Path(os.environ.get("ILK_CONFIG", "ilk.toml"))
 _FLAGS = {
     "store",
     "version",

@@ -1,7 +1,6 @@
 """Knows the command line of the server: ``python -m server --store store``."""
 
 import dataclasses
-import os
 import signal
 import sys
 from typing import Annotated
@@ -9,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
-from ilk import exits
+from ilk import exits, settings_file
 from server import logs
 from server.front import Alone
 from server.settings import ServerSettings
@@ -21,7 +20,7 @@ app = App(
     help="Answer nearest-neighbor queries over gRPC from the current bundle of a store.",
     config=[
         Env("ILK_SERVER_", command=False),
-        Toml(os.environ.get("ILK_CONFIG", "ilk.toml"), root_keys=["server"]),
+        Toml(settings_file.PATH, root_keys=["server"]),
     ],
     version_flags=[],
 )
@@ -45,4 +44,4 @@ def serve(settings: Annotated[ServerSettings | None, Parameter(name="*")] = None
 
 
 if __name__ == "__main__":
-    sys.exit(exits.run(app))
+    sys.exit(exits.run(app, before=settings_file.expect))
