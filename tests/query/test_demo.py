@@ -1,0 +1,40 @@
+"""What the README shows of the demo is what the demo shows."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from examples.demo import FILMS
+from ilk.ann import IndexKind
+from ilk.bundle import open_bundle
+from ilk.catalogue import find_items
+from ilk.query import answer
+from ilk.tables import render_neighbors
+from ilk.types import ItemId, Query
+from indexer.progress import Progress
+from indexer.publishing import assemble_and_publish
+from indexer.sample import load_sample
+from indexer.settings import BuildSettings
+
+README = Path(__file__).parents[2] / "README.md"
+SCORE = re.compile(r"\d\.\d{4}")
+
+
+def test_the_readme_shows_what_the_demo_prints(tmp_path: Path) -> None:
+    # Which index finds the films, and how good they are, changes no score.
+    settings = BuildSettings(evaluate=False, index=IndexKind.FLAT)
+    assemble_and_publish(load_sample(), tmp_path, settings, {}, Progress(quiet=True))
+    bundle = open_bundle(tmp_path)
+    of_film = Query(
+        ItemId("toy-story-1995"), content_weight=0.3, neighbor_count=6, include_components=True
+    )
+    found = answer(bundle, of_film)
+    items, _ = find_items(bundle, [near.id for near in found.neighbors])
+    rows = render_neighbors(found, {item.id: item for item in items}).splitlines()[:7]
+    headline = f"Films like {FILMS[0]}: hybrid\n"
+    shown = README.read_text(encoding="utf-8").partition(headline)[2].splitlines()[1:8]
+    assert [SCORE.sub("", row) for row in shown] == [SCORE.sub("", row) for row in rows]
+    # The last digit may differ between processors.
+    scores = [[float(s) for row in table for s in SCORE.findall(row)] for table in (shown, rows)]
+    assert scores[0] == pytest.approx(scores[1], abs=5e-4)
