@@ -25,6 +25,7 @@ from ilk.bundle.contents import (
 )
 from ilk.bundle.manifest import IndexRecord
 from ilk.content import ContentModel
+from ilk.errors import DataError
 from ilk.expectation import expected_of_users
 from ilk.foldin import FoldIn
 from ilk.preference import Preference, age_weights
@@ -115,14 +116,22 @@ def _known_arrays(data: Interactions, starts: npt.NDArray[np.int64], content: Co
 
 
 def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
-    """Return how this data's ratings are read under these settings."""
+    """Return how this data's ratings are read under these settings; errors as ``read_ratings``."""
     return read_ratings(data, settings)[0]
 
 
 def read_ratings(
     data: Interactions, settings: BuildSettings
 ) -> tuple[Preference, npt.NDArray[np.bool_]]:
-    """Return how this data's ratings are read under these settings, and which then are positives."""
+    """Return how this data's ratings are read under these settings, and which then are positives.
+
+    Raises
+    ------
+    DataError
+        If the settings need timestamps and there are none.
+    """
+    if settings.half_life_days is not None and data.timestamps is None:
+        raise DataError(data.source, "has no timestamps; --half-life-days needs them")
     liked_from = settings.liked_from
     if liked_from is None:
         liked_from = Preference.usual_threshold(data.rating_scale)

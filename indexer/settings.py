@@ -39,7 +39,8 @@ class BuildSettings:
     activity_discount
         How much less each positive of a very active user weighs: 0 not at all, 1 in proportion.
     half_life_days
-        A rating this much older than its user's newest weighs half. Default: age does not matter.
+        A rating this much older than its user's newest weighs half; needs timestamps. Default: age
+        does not matter.
     min_user_ratings, min_item_ratings
         Users and items with fewer ratings are left out. Items without any stay as cold items when
         the second is 0.

@@ -6,7 +6,7 @@ import pytest
 
 from ilk import exits
 from ilk.bundle import Store, open_bundle
-from ilk.errors import SettingsError
+from ilk.errors import DataError, SettingsError
 from ilk.query import answer
 from ilk.types import Examples, Filter, ItemId, Profile, Query, Rating, Target, Text, UserId
 from indexer import config
@@ -51,6 +51,16 @@ def test_quality_is_measured_on_scales_that_float32_cannot_hold(
     )
     few = kept(data.only(data.user_rows < 100), min_user_ratings=1, min_item_ratings=0)
     assert measure_quality(few, QUICK, QUIET)["test_users"] > 0
+
+
+@pytest.mark.parametrize("evaluate", [False, True])
+def test_a_half_life_without_times_is_refused(
+    sample: Interactions, tmp_path: Path, evaluate: bool
+) -> None:
+    timeless = replace(sample, timestamps=None)
+    settings = replace(QUICK, half_life_days=30.0, evaluate=evaluate)
+    with pytest.raises(DataError, match="has no timestamps; --half-life-days needs them"):
+        build(timeless, tmp_path, settings, QUIET)
 
 
 @pytest.mark.parametrize(
