@@ -196,9 +196,9 @@ def baseline_knn(
 
     Notes
     -----
-    ``b_ui + Σ w_ij (r_uj - b_uj) / (Σ w_ij + β)`` over the 40 rated ``j`` most like ``i`` (Koren,
-    "Factor in the Neighbors", TKDD 2010, equation 3); ``w`` is the square of the likeness that the
-    bundle's item-item space holds, and β draws thin evidence towards the baseline.
+    ``b_ui + Σ w_ij (r_uj - b_uj) / (Σ w_ij + β)`` over the 40 rated ``j`` most like ``i``, and any as
+    like as the 40th (Koren, "Factor in the Neighbors", TKDD 2010, equation 3); ``w`` is the square of
+    the likeness that the bundle's item-item space holds, and β draws thin evidence towards the baseline.
     """
     items, biases = bundle.items, bundle.biases
     mean = float(biases.mean[0])
