@@ -1,7 +1,7 @@
 """Knows how a person asks an Ilk server from a terminal: what is asked, and how answers are shown.
 
 It refuses to know the command line's grammar (`arguments`) and the tables (`tables`). Answers go to
-stdout, remarks to stderr. Exit 0: answered; 2: asked wrongly; 3: no answer.
+stdout, remarks to stderr. Exit 0: answered; 2: asked wrongly; 3: no answer, or nothing of that name.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from ilk import tables
 from ilk.arguments import parse
 from ilk.client import SimilarityClient
 from ilk.credentials import tls_credentials, token_in
-from ilk.errors import IlkError, NotFound, Unavailable
+from ilk.errors import IlkError, InvalidRequest, NotFound, Unavailable
 from ilk.types import (
     Examples,
     Filter,
@@ -32,7 +32,7 @@ from ilk.types import (
     Whom,
 )
 
-FAILED = 3
+ASKED_WRONGLY, FAILED = 2, 3
 
 
 def run() -> int:
@@ -54,6 +54,8 @@ def run() -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Answer one command line (``sys.argv`` by default) and return the exit status.
 
+    What only the server can know to be wrong, such as a genre, is status 2 as well.
+
     Raises
     ------
     SystemExit
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except IlkError as error:
         _remark(str(error))
-        return FAILED
+        return ASKED_WRONGLY if isinstance(error, InvalidRequest) else FAILED
     return 0
 
 

@@ -108,7 +108,7 @@ def _add_predict(commands: "Commands") -> None:
 def _add_lookups(commands: "Commands") -> None:
     command = _add_command(commands, "search", "films by what you remember of their titles")
     command.add_argument("text", metavar="TITLE")
-    command.add_argument("--count", "-n", type=int, default=10, help="matches (default: 10)")
+    command.add_argument("--count", "-n", type=_count, default=10, help="matches (default: 10)")
 
     command = _add_command(commands, "items", "what is known of items")
     command.add_argument("ids", metavar="ID", nargs="+")
@@ -178,14 +178,14 @@ def _add_item_options(command: argparse.ArgumentParser) -> None:
 def _add_neighbor_options(command: argparse.ArgumentParser) -> None:
     command.set_defaults(genre_filter=[], min_year=None, max_year=None, include_seen=True)
     told = f"neighbors wanted (default: {DEFAULT_NEIGHBORS})"
-    command.add_argument("--count", "-n", type=int, default=DEFAULT_NEIGHBORS, help=told)
+    command.add_argument("--count", "-n", type=_count, default=DEFAULT_NEIGHBORS, help=told)
     told = "0: by what people rated alike, 1: by content, between: a blend (default: the server's)"
-    command.add_argument("--content-weight", "-w", metavar="WEIGHT", type=float, help=told)
+    command.add_argument("--content-weight", "-w", metavar="WEIGHT", type=_share, help=told)
     told = "0 to 1: how much likeness to films above counts against one (default: 0)"
-    command.add_argument("--diversity", metavar="SHARE", type=float, default=0.0, help=told)
+    command.add_argument("--diversity", metavar="SHARE", type=_share, default=0.0, help=told)
     told = "0 to 1: how much popularity counts against one (default: 0)"
     command.add_argument(
-        "--popularity-penalty", metavar="SHARE", type=float, default=0.0, help=told
+        "--popularity-penalty", metavar="SHARE", type=_share, default=0.0, help=told
     )
 
 
@@ -197,6 +197,24 @@ def _rating(typed: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"{typed!r} is not a film, '=' and a number of stars")
+
+
+def _count(typed: str) -> int:
+    try:
+        if int(typed) >= 1:
+            return int(typed)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{typed!r} is not a number from 1 on")
+
+
+def _share(typed: str) -> float:
+    try:
+        if 0 <= float(typed) <= 1:
+            return float(typed)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{typed!r} is not a number from 0 to 1")
 
 
 def _seconds(typed: str) -> float:

@@ -40,6 +40,8 @@ class FilmService(pb_grpc.SimilarityServiceServicer):
         self.asked.append(request)
         if request.user_id == "nobody":
             context.abort(grpc.StatusCode.NOT_FOUND, "unknown user 'nobody'")
+        if request.user_id == "odd":
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the user is odd")
         if request.user_id == "broken":
             context.abort(grpc.StatusCode.INTERNAL, "request 77")
         ids = ["u1", "u2"] if request.target == pb.TARGET_USERS else ["2", "3"]
@@ -249,13 +251,25 @@ def test_json_answers_can_be_read_by_programs(ilk: Ilk) -> None:
         (["similar-items", "zzz"], "ilk: unknown film 'zzz'\n"),
         (["similar-users", "nobody"], "ilk: unknown user 'nobody'\n"),
         (["similar-users", "broken"], "ilk: INTERNAL: request 77\n"),
-        (["text", "x", "-w", "2"], "ilk: content_weight: must be in [0, 1], got 2.0\n"),
-        (["text", "\udcff"], "ilk: a value of the request cannot be sent"),
     ],
 )
 def test_failures_are_told_without_a_traceback(ilk: Ilk, argv: list[str], message: str) -> None:
+    assert ilk(*argv) == Ran(3, "", message)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["text", "x", "-n", "1001"], "ilk: neighbor_count: must be in [1, 1000], got 1001\n"),
+        (["text", "\udcff"], "ilk: a value of the request cannot be sent"),
+        (["similar-users", "odd"], "ilk: the user is odd\n"),
+    ],
+)
+def test_what_turns_out_to_be_asked_wrongly_is_a_usage_error(
+    ilk: Ilk, argv: list[str], message: str
+) -> None:
     ran = ilk(*argv)
-    assert (ran.status, ran.out) == (3, "")
+    assert (ran.status, ran.out) == (2, "")
     assert ran.err.startswith(message)
 
 
@@ -278,6 +292,15 @@ def test_nobody_listening_is_a_failure_that_says_what_to_do(ilk: Ilk) -> None:
         ["recommend", "--rate", "Alien=nan"],
         ["examples", "--unlike", "Alien"],
         ["similar-users", "7", "--min-year", "1990"],
+        ["similar-items", "Alien", "-n", "0"],
+        ["similar-items", "Alien", "-n", "many"],
+        ["similar-items", "Alien", "--content-weight", "nan"],
+        ["text", "x", "-w", "2"],
+        ["text", "x", "-w=-0.1"],
+        ["text", "x", "--diversity", "1.5"],
+        ["text", "x", "--popularity-penalty", "most"],
+        ["search", "alien", "--count", "0"],
+        ["search", "alien", "--count=-3"],
         ["bundle", "--timeout", "0"],
         ["bundle", "--timeout", "soon"],
         ["predict", "7"],
