@@ -23,12 +23,13 @@ from ilk.client import (
     CHANNEL_OPTIONS,
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
+    begin_call,
     call_metadata,
     check_settings,
 )
 from ilk.errors import IlkError
 from ilk.questions import Questions
-from ilk.throttle import Throttle, Unthrottled
+from ilk.throttle import Throttle, Turn, Unthrottled
 from ilk.types import (
     BundleInfo,
     Item,
@@ -80,6 +81,7 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         self._timeout_s = timeout_s
         self._metadata = call_metadata(token, metadata)
         self._throttle = Throttle() if throttled else Unthrottled()
+        self._closed = False
 
     async def __aenter__(self) -> "Self":
         return self
@@ -95,6 +97,7 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
     async def close(self) -> None:
         """Close the connection and end the calls that still run on it."""
         if self._opened is not None:
+            self._closed = True
             await self._opened.close()
 
     async def find_neighbors(self, query: Query) -> Neighbors:
@@ -128,7 +131,7 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         """
         order = StreamOrder()
         try:
-            with self._throttle.begin() as turn:
+            with self._begin() as turn:
                 call = self._stub.StreamFindNeighbors(
                     _ask_in_order(queries, order), timeout=timeout_s, metadata=self._metadata
                 )
@@ -169,9 +172,12 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         response = await self._call(self._stub.GetBundle, pb.GetBundleRequest())
         return responses.bundle_from(response)
 
+    def _begin(self) -> Turn:
+        return begin_call(self._throttle, closed=self._closed)
+
     async def _call(self, method: Callable[..., Awaitable[Any]], request: object) -> Any:
         try:
-            with self._throttle.begin():
+            with self._begin():
                 return await method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_from_rpc(error) from error

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from ilk.errors import IlkError, SettingsError
+from ilk.errors import IlkError, ServiceError, SettingsError
 from ilk.questions import Questions
-from ilk.throttle import Throttle, Unthrottled
+from ilk.throttle import Throttle, Turn, Unthrottled
 from ilk.types import (
     BundleInfo,
     Item,
@@ -131,6 +131,7 @@ class SimilarityClient(Questions[Neighbors]):
         self._timeout_s = timeout_s
         self._metadata = call_metadata(token, metadata)
         self._throttle = Throttle() if throttled else Unthrottled()
+        self._closed = False
 
     def __enter__(self) -> "Self":
         return self
@@ -146,6 +147,7 @@ class SimilarityClient(Questions[Neighbors]):
     def close(self) -> None:
         """Close the connection and end the calls that still run on it."""
         if self._opened is not None:
+            self._closed = True
             self._opened.close()
 
     def find_neighbors(self, query: Query) -> Neighbors:
@@ -181,7 +183,7 @@ class SimilarityClient(Questions[Neighbors]):
         """
         order = StreamOrder()
         try:
-            with self._throttle.begin() as turn:
+            with self._begin() as turn:
                 call = self._stub.StreamFindNeighbors(
                     _ask_in_order(queries, order), timeout=timeout_s, metadata=self._metadata
                 )
@@ -220,9 +222,12 @@ class SimilarityClient(Questions[Neighbors]):
         """Return what the server serves: version, counts, measured recall, provenance."""
         return responses.bundle_from(self._call(self._stub.GetBundle, pb.GetBundleRequest()))
 
+    def _begin(self) -> Turn:
+        return begin_call(self._throttle, closed=self._closed)
+
     def _call(self, method: Callable[..., Any], request: object) -> Any:
         try:
-            with self._throttle.begin():
+            with self._begin():
                 return method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_from_rpc(error) from error
@@ -234,6 +239,13 @@ def check_settings(timeout_s: float, channel: object, credentials: object) -> No
         raise SettingsError(f"timeout_s must be a positive number of seconds, got {timeout_s}")
     if channel is not None and credentials is not None:
         raise SettingsError("credentials belong to the channel: give one or the other, not both")
+
+
+def begin_call(throttle: Throttle, *, closed: bool) -> Turn:
+    """Return the turn of a call; of a client that is closed there is none, but a ServiceError."""
+    if closed:
+        raise ServiceError("this client is closed; make another")
+    return throttle.begin()
 
 
 def call_metadata(token: str | None, metadata: Sequence[tuple[str, str]]) -> Metadata:

@@ -1,5 +1,6 @@
 """Settings of the clients, and what they need to be installed."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import grpc
 import pytest
 
 import ilk
-from ilk import SimilarityClient, errors
+from ilk import AsyncSimilarityClient, SimilarityClient, errors
+from ilk.types import ItemId, Query
 from ilk.v1 import similarity_pb2 as pb
 
 if TYPE_CHECKING:
@@ -35,6 +37,28 @@ def test_a_channel_given_stays_the_callers_to_close(
         for _ in range(2):
             with SimilarityClient(channel=channel) as client:
                 assert client.get_bundle().version == "v1"
+
+
+def test_a_closed_client_says_that_it_is_closed() -> None:
+    client = SimilarityClient("127.0.0.1:1")
+    client.close()
+    client.close()
+    with pytest.raises(errors.ServiceError, match="this client is closed; make another"):
+        client.get_bundle()
+    with pytest.raises(errors.ServiceError, match="is closed"):
+        next(client.stream_find_neighbors([Query(ItemId("alien"))]))
+
+
+def test_a_closed_client_of_asyncio_says_that_it_is_closed() -> None:
+    async def ask() -> None:
+        client = AsyncSimilarityClient("127.0.0.1:1")
+        await client.close()
+        with pytest.raises(errors.ServiceError, match="this client is closed; make another"):
+            await client.get_bundle()
+        with pytest.raises(errors.ServiceError, match="is closed"):
+            await anext(client.stream_find_neighbors([Query(ItemId("alien"))]))
+
+    asyncio.run(ask())
 
 
 @pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("nan"), float("inf")])
