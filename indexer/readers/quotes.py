@@ -48,14 +48,17 @@ class QuoteWatch(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Return the file's next bytes."""
         block = self._file.read(size)
-        # The last byte waits for the one after it; the file stands between two line breaks.
-        if self._tail:
-            window = self._tail + (block or b"\n")
-        else:
-            window = b"\n" + block.removeprefix(codecs.BOM_UTF8)
-        if b'"' in window or self._n_quotes % 2:
+        if self._n_quotes % 2 or b'"' in self._tail or b'"' in block:
+            # The last byte waits for the one after it; the file stands between two line breaks.
+            if self._tail:
+                window = self._tail + (block or b"\n")
+            else:
+                window = b"\n" + block.removeprefix(codecs.BOM_UTF8)
             self._look_at(np.frombuffer(window, np.uint8))
-        self._tail = window[-2:]
+            self._tail = window[-2:]
+        else:
+            # Most files hold no quote, and blocks are too large to be copied for nothing.
+            self._tail = (self._tail + block[-2:])[-2:]
         return block
 
     def _look_at(self, window: npt.NDArray[np.uint8]) -> None:
