@@ -73,8 +73,8 @@ class Live:
         self._poll_interval_s = poll_interval_s
         self._served: Served | None = None
         self._refusals: deque[RefusedBundle] = deque(maxlen=_MAX_REFUSALS)
-        # What CURRENT names and is not to be tried again.
-        self._given_up: str | None = None
+        # What CURRENT names and was refused, and whether for good.
+        self._refusal: tuple[str, bool] | None = None
         self._stopped = False
         self._wake = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="bundle-watcher", daemon=True)
@@ -93,7 +93,7 @@ class Live:
             Opened instead if the current bundle is refused: other workers serve it.
         """
         if fallback_version is None:
-            self._swap_in(self._store.current_version())
+            self._swap_in()
         else:
             self.refresh()
             if self._served is None:
@@ -102,7 +102,7 @@ class Live:
 
     def look(self) -> None:
         """Let the watcher look at ``CURRENT`` now, and try again what it refused; returns at once."""
-        self._given_up = None
+        self._refusal = None
         self._wake.set()
 
     def close(self) -> None:
@@ -119,22 +119,37 @@ class Live:
         return self._served
 
     def refresh(self) -> None:
-        """Swap in what ``CURRENT`` names, if that is new and sound; else go on serving."""
+        """Swap in what ``CURRENT`` names, if that is new and sound; else go on serving.
+
+        What is unsound is refused for good; what is not there, or cannot be opened for now, is tried
+        again with each look.
+        """
         named = ""
         try:
-            named = version = self._store.current_version()
-            if self._served is not None and version == self._served.bundle.version:
-                self._given_up = None
-            elif version != self._given_up:
-                self._swap_in(version)
+            named = self._store.current_version()
+            if self._served is not None and named == self._served.bundle.version:
+                self._refusal = None
+            elif self._refusal != (named, True):
+                self._swap_in(named)
                 self._counts.swaps += 1
-                self._given_up = None
+                self._refusal = None
         except Exception as error:  # noqa: BLE001 - the old bundle must go on serving, whatever is wrong
-            if self._given_up != named:
+            if named == self._named_now():
                 self._refuse(named, error)
-            self._given_up = named
+            else:  # what it named may have been deleted since
+                self._wake.set()
+
+    def _named_now(self) -> str:
+        try:
+            return self._store.current_version()
+        except BundleError:
+            return ""
 
     def _refuse(self, version: str, error: Exception) -> None:
+        refusal = (version, not _may_pass(error))
+        if refusal == self._refusal:  # it was told before
+            return
+        self._refusal = refusal
         self._counts.refusals += 1
         self._refusals.append(RefusedBundle(version, time.time(), self._reason(error)))
         log.error(
@@ -150,6 +165,8 @@ class Live:
             return str(error).replace(str(self._store.path), "the store")
         if isinstance(error, BundleError):
             return "what names the live version names nothing that can be opened"
+        if _may_pass(error):
+            return "it cannot be opened for now; it is tried again and again"
         return "an unforeseen fault; the server's log holds it"
 
     def _watch(self) -> None:
@@ -160,7 +177,8 @@ class Live:
                 return
             self.refresh()
 
-    def _swap_in(self, version: str) -> None:
+    def _swap_in(self, version: str | None = None) -> None:
+        """Serve a version; without one, what ``CURRENT`` names."""
         bundle = open_bundle(self._store.path, version)
         # Bundles of before hold no names.
         names = bundle.title_names or TitleNames.of(bundle.catalogue.titles.to_list())
@@ -170,4 +188,11 @@ class Live:
         costs = Costs(bundle)
         answers = Answers(bundle, Encoder(bundle), costs, self._memory_bytes, self._counts)
         self._served = Served(bundle, TitleSearch(names), costs, answers, time.time())
-        log.info("serving bundle %s", version, extra={"version": version})
+        log.info("serving bundle %s", bundle.version, extra={"version": bundle.version})
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same version may be opened later: nothing was found to be wrong with it."""
+    if isinstance(error, BundleCorrupt | BundleUnsupported):
+        return False
+    return isinstance(error, BundleError | OSError | MemoryError)

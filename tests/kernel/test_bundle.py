@@ -1,5 +1,6 @@
 """Opening: what is not exactly what was published is refused with a BundleError, never believed."""
 
+import errno
 import json
 import os
 import re
@@ -8,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -264,6 +266,23 @@ def test_a_name_of_no_version_and_a_store_without_one_are_missing(
     with pytest.raises(BundleMissing, match="python -m indexer build"):
         open_bundle(tmp_path / "nowhere")
     assert Store(tmp_path / "nowhere").list_versions() == []
+
+
+@pytest.mark.parametrize("step", ["verify", "map_bundle", "_read_manifest"])
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM], ids=errno.errorcode.get
+)
+def test_what_the_system_is_short_of_does_not_make_a_bundle_corrupt(
+    store: Store, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    short: Any = Mock(side_effect=OSError(number, os.strerror(number)))
+    if step == "_read_manifest":
+        monkeypatch.setattr(Path, "read_bytes", short)
+    else:
+        monkeypatch.setattr(f"ilk.bundle.reader.{step}", short)
+    with pytest.raises(BundleError, match="for now") as refusal:
+        open_bundle(store.path)
+    assert not isinstance(refusal.value, BundleCorrupt)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe\n", b"a" * 1000])

@@ -1,5 +1,6 @@
 """Which bundle is served: the next one without a failed call, never one that is unsound."""
 
+import errno
 import gc
 import json
 import logging
@@ -10,11 +11,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
 from ilk import SimilarityClient
-from ilk.bundle import Store
+from ilk.bundle import Bundle, Store, open_bundle
 from ilk.errors import BundleCorrupt, BundleMissing
 from ilk.types import ItemId, Neighbors, Query
 from server.live import Live
@@ -347,6 +349,73 @@ def test_a_version_that_was_mended_is_tried_again_when_told_to_look(
     live.look()
     wait_until(lambda: serving_version(live) == second)
     assert [refusal.version for refusal in live.refused] == [second]
+
+
+def test_a_version_that_comes_after_current_names_it_is_taken_up(
+    live: Live, store: Store, versions: tuple[str, str], tmp_path: Path
+) -> None:
+    first, second = versions
+    aside = shutil.move(store.folder_of(second), tmp_path / second)
+    store.current_file.write_text(second + "\n")
+    for _ in range(3):
+        live.refresh()
+        assert serving_version(live) == first
+    assert [refusal.version for refusal in live.refused] == [second]
+    shutil.move(aside, store.folder_of(second))
+    live.refresh()
+    assert serving_version(live) == second
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "too many"), MemoryError()], ids=repr)
+def test_a_version_is_tried_again_when_the_system_was_short_of_something(
+    live: Live,
+    store: Store,
+    versions: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    store.point_current_at(versions[1])
+    with monkeypatch.context() as short:
+        short.setattr("server.live.Encoder", Mock(side_effect=error))
+        live.refresh()
+        live.refresh()
+    (refusal,) = live.refused
+    assert "tried again" in refusal.reason
+    live.refresh()
+    assert serving_version(live) == versions[1]
+
+
+def test_a_fault_of_ours_is_not_met_again_with_each_look(
+    live: Live, store: Store, versions: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = Mock(side_effect=RuntimeError)
+    monkeypatch.setattr("server.live.Encoder", failing)
+    store.point_current_at(versions[1])
+    live.refresh()
+    live.refresh()
+    assert failing.call_count == 1
+
+
+def test_a_version_deleted_as_current_moved_on_is_no_refusal(
+    live: Live,
+    store: Store,
+    versions: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: Wait,
+) -> None:
+    second = versions[1]
+
+    def open_late(path: Path, version: str) -> Bundle:
+        if version == "deleted-meanwhile":
+            store.point_current_at(second)
+        return open_bundle(path, version)
+
+    monkeypatch.setattr("server.live.open_bundle", open_late)
+    store.current_file.write_text("deleted-meanwhile\n")
+    live.refresh()
+    # It looks again at once, however long the interval is.
+    wait_until(lambda: serving_version(live) == second)
+    assert live.refused == []
 
 
 def test_titles_and_items_come_from_the_same_bundle_as_neighbors(
