@@ -22,6 +22,10 @@ maps them back.
             └── Unauthenticated      nobody knows the caller
 """
 
+from typing import TypeVar
+
+Error = TypeVar("Error", bound=BaseException)
+
 
 class IlkError(Exception):
     """Base of everything Ilk raises on purpose."""
@@ -115,3 +119,12 @@ class PermissionDenied(ServiceError):
 
 class Unauthenticated(PermissionDenied):
     """Nobody knows the caller: its token or certificate is missing, wrong or out of date."""
+
+
+def let_go(error: Error) -> Error:
+    """Return an error that is to be kept, without where it came from.
+
+    The frames on the way hold what was asked and the bundle, and are held by it.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ilk.bundle import Bundle
-from ilk.errors import BundleCorrupt, IlkError
+from ilk.errors import BundleCorrupt, IlkError, let_go
 from ilk.exact import search_exactly
 from ilk.explain import explain
 from ilk.found import FoundNeighbors
@@ -73,7 +73,7 @@ def answer_alike(bundle: Bundle, query: Query, ids: Sequence[str]) -> list[Neigh
     try:
         outcomes: list[Any] = answer_known(bundle, query, ids)
     except IlkError as error:
-        return [error] * len(ids)
+        return [let_go(error)] * len(ids)
     if not all(outcomes):
         rest = [at for at, outcome in enumerate(outcomes) if outcome is None]
         planned = _answer_planned(bundle, [query.about(ids[at]) for at in rest])
@@ -100,7 +100,7 @@ def _answer_planned(bundle: Bundle, queries: Sequence[Query]) -> list[Neighbors 
             else:
                 outcomes[at] = _answer_alone(bundle, plan)
         except IlkError as error:
-            outcomes[at] = error
+            outcomes[at] = let_go(error)
     for members in groups.values():
         plans = [plan for _, plan in members]
         for (at, plan), found in zip(members, search_index(plans[0].space, plans), strict=True):

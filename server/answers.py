@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ilk.bundle import Bundle
-from ilk.errors import IlkError, InvalidRequest
+from ilk.errors import IlkError, InvalidRequest, let_go
 from ilk.query import answer, answer_alike, answer_many
 from ilk.types import Neighbors, Query
 from server import requests
@@ -176,8 +176,7 @@ class Answers:
         try:
             return self.question(data, privacy)
         except InvalidRequest as error:
-            # Its traceback would keep what was sent for as long as the error is kept.
-            return error.with_traceback(None)
+            return let_go(error)
 
     def _remembered(self, data: bytes) -> Question | None:
         question = self._young.get(data)

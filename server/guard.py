@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
 
-from ilk.errors import DeadlineExceeded, IlkError
+from ilk.errors import DeadlineExceeded, IlkError, let_go
 from ilk.types import Examples, ItemId, Profile, Text, UserId
 from server import status
 from server.access.control import Access
@@ -243,7 +243,7 @@ class Guard:
         """End a call with the status of ``error``; what is a fault of ours goes to the log."""
         if isinstance(error, IlkError) and not status.is_ours(error):
             call.code = status.name_of(error)
-            _let_go(error)
+            let_go(error)
             told = (
                 status.to_shed_status(error.retry_after_s, str(error))
                 if isinstance(error, Shed)
@@ -252,16 +252,11 @@ class Guard:
             await context.abort_with_status(told)
         call.code = "INTERNAL"
         log_failure(call.request_id, error)
-        _let_go(error)
+        let_go(error)
         metadata = ((REQUEST_ID, call.request_id),)
         text = status.internal(call.request_id)
         await context.abort(grpc.StatusCode.INTERNAL, text, metadata)
         raise AssertionError  # abort raises
-
-
-def _let_go(error: BaseException) -> None:
-    """Forget where an error came from: the frames on the way hold what the caller sent."""
-    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 def behind_last_door(

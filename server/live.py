@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ilk.bundle import Bundle, Store, open_bundle
@@ -16,6 +16,7 @@ from ilk.errors import BundleCorrupt, BundleError, BundleMissing, BundleUnsuppor
 from ilk.query import answer
 from ilk.titles import TitleNames
 from ilk.types import ItemId, Query, RefusedBundle, UserId
+from server.admission import Lane
 from server.answers import Answers
 from server.cost import Costs
 from server.encoding import Encoder
@@ -36,6 +37,9 @@ class Served:
     ----------
     since_s
         When it went live, in Unix seconds.
+    lanes
+        Where the usual work of each rpc waits, once somebody has worked that out. It stands here and
+        not with who asks: a bundle that was followed by another is held by its last query alone.
     """
 
     bundle: Bundle
@@ -43,6 +47,7 @@ class Served:
     costs: Costs
     answers: Answers
     since_s: float
+    lanes: dict[str, Lane | None] = field(default_factory=dict)
 
 
 class Live:

@@ -197,8 +197,6 @@ class _Handlers(grpc.GenericRpcHandler):
         self._live = live
         self._work = work
         self._guard = guard
-        self._served: Served | None = None
-        self._lanes: dict[str, Lane | None] = {}
 
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         # What is raised here gRPC would tell the caller, word by word.
@@ -212,9 +210,10 @@ class _Handlers(grpc.GenericRpcHandler):
         if method is None:
             return None
         served = self._live.get()
-        if served is not self._served:
-            self._served, self._lanes = served, self._lanes_of(served)
-        return SHEDDING if self._guard.refuses(self._lanes.get(name)) else method
+        lanes = served.lanes
+        if not lanes:
+            lanes.update(self._lanes_of(served))
+        return SHEDDING if self._guard.refuses(lanes.get(name)) else method
 
     def _lanes_of(self, served: Served) -> dict[str, Lane | None]:
         """Return where each rpc's usual work waits."""

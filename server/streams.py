@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import grpc
 
-from ilk.errors import DeadlineExceeded, IlkError, InvalidRequest, Unavailable
+from ilk.errors import DeadlineExceeded, IlkError, InvalidRequest, Unavailable, let_go
 from server import requests
 from server.answers import Question
 from server.batches import Heads, cost_of, find_all, outcome_field, screened
@@ -157,7 +157,7 @@ class Streams:
         except IlkError as error:
             for question in asked:
                 if isinstance(question, Question) and question.found is None:
-                    question.error = error
+                    question.error = let_go(error)
 
 
 def _count(call: Call, took_s: float, n_messages: int) -> None:
@@ -229,4 +229,4 @@ def _parse(data: bytes) -> tuple[str, bytes | InvalidRequest]:
     try:
         return requests.parse_stream_message(data)
     except InvalidRequest as error:  # not a message: it had no id to echo
-        return "", error
+        return "", let_go(error)

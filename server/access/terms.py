@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from ilk.bundle import Bundle
-from ilk.errors import IlkError, PermissionDenied, Unauthenticated
+from ilk.errors import IlkError, PermissionDenied, Unauthenticated, let_go
 from ilk.types import Profile, Query, Target, UserId
 from server.access.callers import Scope
 from server.access.limits import Limit, RateLimited
@@ -90,7 +90,8 @@ class Terms:
                 self.limit.check()
                 self.limit.charge(PER_QUERY * len(queries))
         except RateLimited as error:
-            return [error if isinstance(query, Query) else query for query in queries]
+            refusal = let_go(error)
+            return [refusal if isinstance(query, Query) else query for query in queries]
         return self.screen(queries)
 
     def rater(self, bundle: Bundle, rater: UserId | Profile) -> UserId | Profile:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ilk.bundle import Bundle
-from ilk.errors import IlkError, InvalidRequest, NotFound
+from ilk.errors import IlkError, InvalidRequest, NotFound, let_go
 from ilk.query import answer, answer_many
 from ilk.types import (
     MAX_ID_BYTES,
@@ -70,7 +70,7 @@ class UserPrivacy:
             try:
                 true, rare = self._true_query(bundle, query)
             except IlkError as error:
-                outcomes[at] = error
+                outcomes[at] = let_go(error)
                 continue
             if true is None:
                 outcomes[at] = self._withheld(bundle, query, rare)

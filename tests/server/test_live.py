@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
+import grpc
 import pytest
 
 from ilk import SimilarityClient
 from ilk.bundle import Bundle, Store, open_bundle
+from ilk.bundle.lease import take_alone
 from ilk.errors import BundleCorrupt, BundleMissing
 from ilk.types import ItemId, Neighbors, Query
+from ilk.v1 import similarity_pb2 as pb
+from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
 from server.live import Live
-from server.settings import ServerSettings
+from server.settings import ServerSettings, Transport
 from tests.golden.make import FOLDER, unpack
 
 if TYPE_CHECKING:
@@ -416,6 +420,62 @@ def test_a_version_deleted_as_current_moved_on_is_no_refusal(
     # It looks again at once, however long the interval is.
     wait_until(lambda: serving_version(live) == second)
     assert live.refused == []
+
+
+REFUSED = [
+    pb.FindNeighborsRequest(),
+    pb.FindNeighborsRequest(item_id="nobody"),
+    pb.FindNeighborsRequest(text="qqq"),
+    pb.FindNeighborsRequest(item_id="the-matrix-1999", target=pb.TARGET_USERS, offset=-1),
+]
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Have nothing that is in a cycle let go."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
+@pytest.mark.parametrize("transport", ["core", "aio"])
+@pytest.mark.parametrize("crowd", [1, 5])
+def test_an_idle_server_holds_nothing_of_the_bundle_before(
+    serve: "Serve",
+    store: Store,
+    versions: tuple[str, str],
+    wait_until: Wait,
+    transport: Transport,
+    crowd: int,
+) -> None:
+    settings = ServerSettings(
+        *(store.path, "127.0.0.1", 0), transport=transport, poll_interval_s=0.02, users_crowd=crowd
+    )
+    with serve(settings) as address, grpc.insecure_channel(address) as channel:
+        stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+        asked = [*REFUSED, pb.FindNeighborsRequest(item_id="the-matrix-1999")]
+        told = stub.BatchFindNeighbors(pb.BatchFindNeighborsRequest(queries=asked))
+        assert [o.HasField("error") for o in told.outcomes] == [True] * len(REFUSED) + [False]
+        messages = [pb.StreamFindNeighborsRequest(query=query) for query in asked]
+        messages.append(pb.StreamFindNeighborsRequest(request_id="x" * 300))
+        raw: Any = channel.stream_stream("/ilk.v1.SimilarityService/StreamFindNeighbors")
+        bodies = [*(message.SerializeToString() for message in messages), b"\xff"]
+        assert len(list(raw(iter(bodies)))) == len(bodies)
+        for query in REFUSED:
+            with pytest.raises(grpc.RpcError):
+                stub.FindNeighbors(query)
+        store.point_current_at(versions[1])
+
+        def is_free() -> bool:
+            lease = take_alone(store.folder_of(versions[0]))
+            if lease is not None:
+                lease.release()
+            return lease is not None
+
+        wait_until(is_free)
+        assert stub.GetBundle(pb.GetBundleRequest()).bundle_version == versions[1]
 
 
 def test_titles_and_items_come_from_the_same_bundle_as_neighbors(

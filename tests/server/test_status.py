@@ -237,7 +237,9 @@ def test_a_call_without_time_left_is_refused_before_any_work() -> None:
     nothing: Any = None
     guard = Guard(Gate(1), Counts())
     details: Any = SimpleNamespace(method="/ilk.v1.SimilarityService/GetBundle")
-    live: Any = SimpleNamespace(get=lambda: SimpleNamespace(costs=SimpleNamespace(usual=1)))
+    live: Any = SimpleNamespace(
+        get=lambda: SimpleNamespace(costs=SimpleNamespace(usual=1), lanes={})
+    )
     work: Any = Work(Gate(1), Counts(), nothing, ServerSettings())
     service = SimilarityService(live, work, nothing, guard)
     handler: Any = service.handlers().service(details)
