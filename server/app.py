@@ -29,6 +29,7 @@ from server.link import Report
 from server.live import Live
 from server.logs import watch_loop
 from server.metrics import Counts, Snapshot, resident_bytes
+from server.pulse import Pulse
 from server.service import SERVICE, SimilarityService
 from server.settings import ServerSettings
 from server.shadow import Shadow
@@ -209,14 +210,16 @@ async def run(
     try:
         async with context as running:
             _heed_signals(loop, stopping, running.look)
+            pulse = Pulse()
             reporter.begin(
                 address_of(settings.host, running.port),
-                lambda: Report(not stopping.is_set(), running.snapshot()),
+                lambda: Report(pulse.is_steady and not stopping.is_set(), running.snapshot()),
                 lambda: loop.call_soon_threadsafe(stopping.set),
             )
             await stopping.wait()
             log.info("stopping: calls under way have %g s", settings.grace_s)
             reporter.drain()
+            pulse.stop()
     finally:
         reporter.end()
 

@@ -34,6 +34,8 @@ class Fleet:
     ----------
     living
         What each last said of itself, by its number.
+    n_serving
+        How many of them serve: not those that drain, or have fallen silent.
     retired
         What those that have ended had counted: sums must not fall.
     restarts
@@ -41,6 +43,7 @@ class Fleet:
     """
 
     living: dict[int, Snapshot] = field(default_factory=dict)
+    n_serving: int = 0
     retired: Counts = field(default_factory=Counts)
     restarts: int = 0
 
@@ -88,7 +91,7 @@ class _Fleet(Collector):
             counts.add(part)
         yield from _of_calls(counts)
         yield from _of_totals(counts, fleet.restarts)
-        yield from _of_workers(fleet.living)
+        yield from _of_workers(fleet.living, fleet.n_serving)
 
 
 def _of_calls(counts: Counts) -> Iterator[Metric]:
@@ -146,9 +149,9 @@ def _of_totals(counts: Counts, restarts: int) -> Iterator[Metric]:
         yield metric
 
 
-def _of_workers(living: dict[int, Snapshot]) -> Iterator[Metric]:
+def _of_workers(living: dict[int, Snapshot], n_serving: int) -> Iterator[Metric]:
     workers = _gauge("workers", "Workers that serve.")
-    workers.add_metric((), len(living))
+    workers.add_metric((), n_serving)
     yield workers
     for name, text, attribute in (
         ("in_flight", "Calls taken up and not ended.", "in_flight"),

@@ -5,12 +5,14 @@ It refuses to know whether one process serves or several.
 
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Iterator
 
 from server.address import write_ready_file
 from server.exposition import Fleet, Gather, metrics_port
 from server.health import HealthPort, health_port
 from server.link import Report
+from server.pulse import BEAT_S
 from server.settings import ServerSettings
 
 log = logging.getLogger("ilk.server")
@@ -74,20 +76,39 @@ class Alone:
     def __init__(self, settings: ServerSettings) -> None:
         self._open = contextlib.ExitStack()
         self._report: Callable[[], Report] | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="front")
         self._front = self._open.enter_context(shown(settings, self._gather))
 
     def begin(self, address: str, report: Callable[[], Report], stop: Callable[[], object]) -> None:
-        """Tell that the server answers."""
+        """Tell that the server answers, as long as it does."""
         self._report = report
         self._front.announce(address, 1)
+        self._thread.start()
 
     def drain(self) -> None:
         """Tell that it will not for much longer."""
+        self._watch_no_more()
         self._front.tell(serving=False)
 
     def end(self) -> None:
         """Tell no more."""
+        self._watch_no_more()
         self._open.close()
 
     def _gather(self) -> Fleet:
-        return Fleet({0: self._report().snapshot} if self._report is not None else {})
+        if self._report is None:
+            return Fleet()
+        report = self._report()
+        return Fleet({0: report.snapshot}, int(report.serving))
+
+    def _watch(self) -> None:
+        # An event loop that hangs cannot tell so itself.
+        while not self._ended.wait(BEAT_S):
+            assert self._report is not None
+            self._front.tell(serving=self._report().serving)
+
+    def _watch_no_more(self) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()

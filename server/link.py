@@ -51,7 +51,7 @@ class Report:
     Attributes
     ----------
     serving
-        Whether it takes new calls; False while it drains.
+        Whether it takes new calls; False while it drains, or its event loop hangs.
     snapshot
         What it has counted.
     """

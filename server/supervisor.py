@@ -8,13 +8,11 @@ before it is needed: one more stands by, without orders.
 import contextlib
 import dataclasses
 import logging
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 
@@ -26,7 +24,9 @@ from server.exposition import Fleet
 from server.front import Front, shown
 from server.link import Failed, Orders, Report, give_orders, hear
 from server.metrics import Counts
+from server.pulse import BEAT_S, SILENCE_S
 from server.settings import ServerSettings
+from server.signals import heard, reap_orphans
 
 log = logging.getLogger("ilk.server")
 
@@ -38,7 +38,8 @@ _PROVEN_S = 1.0
 _MAX_STILLBORN = 5
 # How much longer than the grace a worker may take to end before it is killed.
 _KILL_AFTER_S = 5.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_HEEDED = (*_ENDING, signal.SIGHUP, signal.SIGCHLD)
 
 
 @dataclasses.dataclass(slots=True)
@@ -53,6 +54,8 @@ class Slot:
         The worker in it; None between a fall and the restart.
     report
         What it last said of itself; None until it serves.
+    heard_at_s
+        When it said so, on the monotonic clock.
     falls
         Deaths in a row without a proven life between.
     restart_at_s
@@ -63,14 +66,17 @@ class Slot:
     process: "subprocess.Popen[bytes] | None" = None
     link: Connection | None = None
     report: Report | None = None
+    heard_at_s: float = 0.0
     served_since_s: float = 0.0
     falls: int = 0
     restart_at_s: float = 0.0
 
     @property
     def is_serving(self) -> bool:
-        """Whether the worker takes new calls."""
-        return self.report is not None and self.report.serving
+        """Whether the worker takes new calls, as far as is known: who falls silent may be frozen."""
+        if self.report is None or time.monotonic() - self.heard_at_s > SILENCE_S:
+            return False
+        return self.report.serving
 
     def __str__(self) -> str:
         return "the spare worker" if self.number < 0 else f"worker {self.number}"
@@ -109,7 +115,7 @@ class Supervisor:
             If the workers cannot start; told once, whichever of them said so.
         """
         with (
-            _signals() as signals,
+            heard(_HEEDED) as signals,
             shown(self._settings, self._gather) as front,
             reserved(self._settings.host, self._settings.port) as port,
             # What callers have asked for outlives the workers they asked.
@@ -134,8 +140,10 @@ class Supervisor:
 
     def _gather(self) -> Fleet:
         """Return what all workers count; called from the threads of the metrics port."""
-        living = {s.number: s.report.snapshot for s in list(self._slots) if s.report is not None}
-        return Fleet(living, self._retired, self._restarts)
+        slots = list(self._slots)
+        living = {s.number: s.report.snapshot for s in slots if s.report is not None}
+        n_serving = sum(slot.is_serving for slot in slots)
+        return Fleet(living, n_serving, self._retired, self._restarts)
 
     @property
     def _places(self) -> list[Slot]:
@@ -179,20 +187,24 @@ class Supervisor:
             give_orders(slot.link, Orders(slot.number, self._settings, sound, self._ledger))
 
     def _wait(self, signals: socket.socket) -> None:
-        """Wait for a signal, a word of a worker or the end of one, or until a restart is due."""
+        """Wait for a signal, a word of a worker or the end of one, or until a restart is due.
+
+        Not longer than workers are silent between two words: that one is frozen, nothing tells.
+        """
         due_s = [slot.restart_at_s for slot in self._places if self._is_wanted(slot)]
-        timeout_s = max(0.0, min(due_s) - time.monotonic()) if due_s else None
+        now_s = time.monotonic()
+        timeout_s = max(0.0, min([*due_s, now_s + BEAT_S]) - now_s)
         links = {slot.link: slot for slot in self._places if slot.link is not None}
         for ready in connection.wait([signals, *links], timeout_s):
             if ready is signals:
                 self._heed(signals)
             else:
                 self._listen(links[ready])  # type: ignore[index]
-        _reap_orphans({s.process.pid for s in self._places if s.process is not None})
+        reap_orphans({s.process.pid for s in self._places if s.process is not None})
 
     def _heed(self, signals: socket.socket) -> None:
         for number in signals.recv(64):
-            if number in _SIGNALS:
+            if number in _ENDING:
                 self._stopping = True
             elif number == signal.SIGHUP:
                 self._signal_workers(signal.SIGHUP, [s for s in self._slots if s.report])
@@ -205,8 +217,9 @@ class Supervisor:
             self._bury(slot)
             return
         if isinstance(word, Report):
+            slot.heard_at_s = time.monotonic()
             if slot.report is None:
-                slot.served_since_s = time.monotonic()
+                slot.served_since_s = slot.heard_at_s
             slot.report = word
         elif not self._announced:
             raise _refusal(word)
@@ -261,33 +274,3 @@ class Supervisor:
 def _refusal(word: Failed) -> IlkError:
     kind = SettingsError if word.exit_code == exits.USAGE else IlkError
     return kind(word.message)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[socket.socket]:
-    """Yield a socket on which the numbers of signals arrive, a byte each."""
-    reader, writer = socket.socketpair()
-    with reader, writer:
-        for end in (reader, writer):
-            end.setblocking(False)
-        before = signal.set_wakeup_fd(writer.fileno())
-        heeded = (*_SIGNALS, signal.SIGHUP, signal.SIGCHLD)
-        handlers = {number: signal.signal(number, lambda *_: None) for number in heeded}
-        try:
-            yield reader
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(before)
-
-
-def _reap_orphans(workers: set[int]) -> None:
-    """As process 1, take in the ends of processes whose parents are gone; not those of workers."""
-    if os.getpid() != 1:
-        return
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is None or ended.si_pid in workers:
-                return
-            os.waitpid(ended.si_pid, os.WNOHANG)

@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection
 from ilk.errors import IlkError, SettingsError
 from server import app, logs
 from server.link import Failed, Report, take_orders, tell
+from server.pulse import BEAT_S
 
-REPORT_INTERVAL_S = 1.0
 # How much longer than the grace a worker may live that its supervisor has left behind.
 _ORPHAN_S = 5.0
 
@@ -59,7 +59,7 @@ class Reporter:
     def _watch(self, report: Callable[[], Report], stop: Callable[[], object]) -> None:
         try:
             while not self._ended.is_set():
-                self._hurry.wait(REPORT_INTERVAL_S)
+                self._hurry.wait(BEAT_S)
                 self._hurry.clear()
                 # Nothing is ever sent this way: what can be read is the end.
                 if self._connection.poll():

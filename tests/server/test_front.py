@@ -1,7 +1,12 @@
 """What a program shows beside its rpcs while it starts, serves and drains."""
 
+import asyncio
 import contextlib
+import os
+import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +16,14 @@ from grpc_health.v1 import health_pb2
 
 from server.cores import can_share_port
 from server.exposition import Fleet
-from server.front import shown
+from server.front import Alone, shown
+from server.link import Report
+from server.metrics import Counts, Snapshot
+from server.pulse import Pulse
 from server.settings import ServerSettings
 from tests.server.test_lifecycle import watching
+from tests.server.test_metrics import get, read
+from tests.server.test_workers import Wait, shared, two_workers, workers_of
 
 if TYPE_CHECKING:
     from tests.server.conftest import Start
@@ -50,6 +60,37 @@ def test_the_health_port_tells_when_the_server_serves_and_when_it_stops(
     assert code == 0, log
 
 
+@shared
+def test_frozen_workers_do_not_count_until_they_thaw(
+    start: "Start", sample_store: Path, wait_until: Wait
+) -> None:
+    with a_free_port() as health_port, a_free_port() as port:
+        program = two_workers(
+            *(start, sample_store, "--health-port", str(health_port), "--metrics-port", str(port))
+        )
+    program.address()
+    workers = workers_of(program)
+
+    def n_serving() -> float:
+        return get(read(port), "ilk_workers")
+
+    with watching(f"127.0.0.1:{health_port}") as told:
+        assert told.get(timeout=30) == SERVING
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        assert told.get(timeout=30) == NOT_SERVING
+        assert n_serving() == 0
+        # What they have counted is not forgotten, and nobody ends them.
+        assert get(read(port), "ilk_memory_bytes", worker="0") > 0
+        assert workers_of(program) == workers
+        os.kill(workers[0], signal.SIGCONT)
+        assert told.get(timeout=30) == SERVING
+        os.kill(workers[1], signal.SIGCONT)
+        wait_until(lambda: n_serving() == 2)
+        program.process.terminate()
+        assert program.ended()[0] == 0
+
+
 def test_nothing_is_told_to_serve_before_it_does(tmp_path: Path) -> None:
     with a_free_port() as port, contextlib.ExitStack() as watches:
         settings = ServerSettings(health_port=port, ready_file=tmp_path / "ready")
@@ -62,3 +103,42 @@ def test_nothing_is_told_to_serve_before_it_does(tmp_path: Path) -> None:
             assert (tmp_path / "ready").read_text() == "127.0.0.1:1\n"
             front.tell(serving=False)
             assert told.get(timeout=30) == NOT_SERVING
+
+
+def test_a_process_that_serves_alone_tells_when_its_event_loop_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.front.BEAT_S", 0.01)
+    turns = threading.Event()
+    turns.set()
+    snapshot = Snapshot(Counts(), 0, 0.0, 1, "v", 0.0, 0.0)
+    with a_free_port() as port:
+        alone = Alone(ServerSettings(health_port=port))
+        with watching(f"127.0.0.1:{port}") as told:
+            assert told.get(timeout=30) == NOT_SERVING
+            alone.begin("127.0.0.1:1", lambda: Report(turns.is_set(), snapshot), lambda: None)
+            assert told.get(timeout=30) == SERVING
+            turns.clear()
+            assert told.get(timeout=30) == NOT_SERVING
+            turns.set()
+            assert told.get(timeout=30) == SERVING
+            alone.drain()
+            assert told.get(timeout=30) == NOT_SERVING
+            alone.end()
+
+
+async def test_the_pulse_of_a_loop_that_hangs_is_not_steady(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.pulse.BEAT_S", 0.01)
+    monkeypatch.setattr("server.pulse.SILENCE_S", 0.5)
+    pulse = Pulse()
+    await asyncio.sleep(0.6)
+    assert pulse.is_steady
+    time.sleep(0.6)
+    assert not pulse.is_steady
+    await asyncio.sleep(0.05)
+    assert pulse.is_steady
+    pulse.stop()
+    await asyncio.sleep(0.6)
+    assert not pulse.is_steady

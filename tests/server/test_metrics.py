@@ -112,12 +112,12 @@ def test_a_fleet_is_told_whole() -> None:
 
     retired = Counts()
     retired.of("FindNeighbors", "item").statuses["OK"] = 100
-    fleet = Fleet({0: worker(1, "a"), 1: worker(10, "b")}, retired, 7)
+    fleet = Fleet({0: worker(1, "a"), 1: worker(10, "b")}, 1, retired, 7)
     with metrics_port("127.0.0.1", 0, lambda: fleet) as port:
         assert port is not None
         samples = read(port)
     assert get(samples, "ilk_calls_total", method="FindNeighbors", code="OK") == 111
-    assert get(samples, "ilk_workers") == 2
+    assert get(samples, "ilk_workers") == 1
     assert get(samples, "ilk_worker_restarts_total") == 7
     assert get(samples, "ilk_bundle_info", version="a") == 1
     for worker_number in "01":
