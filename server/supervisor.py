@@ -261,14 +261,18 @@ class Supervisor:
         self._stopping = True
         self._signal_workers(signal.SIGTERM)
         deadline_s = time.monotonic() + self._settings.grace_s + _KILL_AFTER_S
-        while any(slot.process is not None for slot in self._places):
-            links = {slot.link: slot for slot in self._places if slot.link is not None}
-            for ready in connection.wait(list(links), max(0.0, deadline_s - time.monotonic())):
+        killed = False
+        while links := {slot.link: slot for slot in self._places if slot.link is not None}:
+            # Who was killed is waited for, however long the system takes over it.
+            left_s = None if killed else max(0.0, deadline_s - time.monotonic())
+            ended = connection.wait(list(links), left_s)
+            for ready in ended:
                 with contextlib.suppress(IlkError):
                     self._listen(links[ready])  # type: ignore[index]
-            if time.monotonic() >= deadline_s:
+            if not ended:
                 log.error("killing the workers that did not end")
                 self._signal_workers(signal.SIGKILL)
+                killed = True
 
 
 def _refusal(word: Failed) -> IlkError:

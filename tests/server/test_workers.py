@@ -169,6 +169,19 @@ def test_workers_end_when_their_supervisor_is_killed(
 
 
 @shared
+def test_workers_that_do_not_end_are_killed_once(start: "Start", sample_store: Path) -> None:
+    program = two_workers(start, sample_store, "--grace-s", "0.1")
+    program.address()
+    frozen = workers_of(program)
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    program.process.terminate()
+    code, log = program.ended()
+    assert (code, log.count("killing the workers")) == (0, 1), log
+    assert not any(map(is_alive, frozen))
+
+
+@shared
 def test_why_no_worker_can_start_is_told_once(start: "Start", tmp_path: Path) -> None:
     code, log = two_workers(start, tmp_path / "nowhere").ended()
     assert code == 3
