@@ -1,8 +1,14 @@
 """Knows the command line of the server: ``python -m server --store store``."""
 
-import dataclasses
 import signal
 import sys
+
+# From the first moment, before the rest is read in: until there is a bundle to look after, there is none
+# to look for, and the signal would end whom nobody told otherwise.
+if __name__ == "__main__" and sys.platform != "win32":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+import dataclasses
 from typing import Annotated
 
 from cyclopts import App, Parameter

@@ -3,9 +3,12 @@
 import contextlib
 import math
 import queue
+import re
 import signal
 import socket
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +99,30 @@ def test_a_signal_lets_calls_under_way_finish_and_ends_with_0(
         assert told.get(timeout=30) == health_pb2.HealthCheckResponse.NOT_SERVING
     assert (code, "Traceback" in log) == (0, False), log
     assert f"listening on {address}" in log
+
+
+def ignores(pid: int, number: signal.Signals) -> bool:
+    (mask,) = re.findall(
+        r"^SigIgn:\s+(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+    )
+    return bool(int(mask, 16) & 1 << (number - 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process ignores")
+@pytest.mark.parametrize("n_workers", ["1", "2"])
+def test_a_server_that_starts_ignores_sighup(
+    start: "Start", sample_store: Path, n_workers: str, wait_until: Any
+) -> None:
+    program = start("--store", str(sample_store), "--port", "0", "--workers", n_workers)
+    wait_until(lambda: ignores(program.process.pid, signal.SIGHUP))
+    while not program.ready_file.exists():
+        program.process.send_signal(signal.SIGHUP)
+        assert program.process.poll() is None, program.log.read_text()
+        time.sleep(0.02)
+    with SimilarityClient(program.address()) as client:
+        assert client.get_bundle().version
+    program.process.terminate()
+    assert program.ended()[0] == 0
 
 
 def test_the_environment_chooses_the_port_and_a_second_server_is_told_that_it_is_taken(
