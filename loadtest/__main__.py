@@ -20,7 +20,7 @@ from loadtest.draw import Draw
 from loadtest.entry import Entry
 from loadtest.figures import StepFigures, figures_of, missed
 from loadtest.kinds import KINDS, UNARY, Size, bodies
-from loadtest.mix import DEFAULT_MIX, parse_mix, possible
+from loadtest.mix import DEFAULT_MIX, parse_mix, possible, why_left_out
 from loadtest.own_server import NoServer, answers, sample_server
 from loadtest.processes import Generators, Job, generators
 from loadtest.settings import LoadSettings, Slo, Where
@@ -59,7 +59,7 @@ def run(
         _note(f"{target} serves {known.bundle_version}: {len(known.items)} items, "
               f"{len(known.users)} users known")  # fmt: skip
         if left_out:
-            _note(f"left out of the mix, for the bundle has no data for it: {', '.join(left_out)}")
+            _note(f"left out of the mix: {why_left_out(left_out, known)}")
         with generators(Job(target, known, dict(mix), settings, entry)) as offering:
             steps = list(_offer(offering, settings, tuple(mix)))
     print("\n" + "\n".join(present.kind_lines(steps[-1])))

@@ -3,8 +3,9 @@
 It refuses to know what the kinds ask.
 """
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from ilk.errors import SettingsError
@@ -68,7 +69,16 @@ def possible(mix: Mix, world: World) -> tuple[Mix, list[str]]:
     kept = {name: weight for name, weight in mix.items() if KINDS[name].possible(world)}
     left_out = [name for name in mix if name not in kept]
     if not kept:
-        raise SettingsError(
-            f"--mix: the server's bundle has no data for {', '.join(left_out)}; name other kinds"
-        )
+        raise SettingsError(f"--mix: {why_left_out(left_out, world)}; name other kinds")
     return kept, left_out
+
+
+def why_left_out(kinds: Sequence[str], world: World) -> str:
+    """Return in words why kinds cannot be asked of a world: what is withheld, or not there."""
+    told = dataclasses.replace(world, users=("somebody",))
+    withheld = [name for name in kinds if world.users_withheld and KINDS[name].possible(told)]
+    missing = [name for name in kinds if name not in withheld]
+    reasons = [f"{world.users_withheld} (for {', '.join(withheld)})"] if withheld else []
+    if missing:
+        reasons.append(f"the server's bundle has no data for {', '.join(missing)}")
+    return "; ".join(reasons)

@@ -43,6 +43,8 @@ class World:
         Lowest and highest stars; None for clicks.
     bundle_version
         Of the bundle they were learned from.
+    users_withheld
+        Why the server told of no users, in its words; empty if it told of what it holds.
     """
 
     items: tuple[str, ...]
@@ -50,6 +52,7 @@ class World:
     genres: tuple[str, ...]
     scale: tuple[float, float] | None
     bundle_version: str
+    users_withheld: str = ""
 
 
 def learn(target: str, entry: Entry = PLAINTEXT) -> World:
@@ -72,8 +75,8 @@ def learn(target: str, entry: Entry = PLAINTEXT) -> World:
         items = _by_popularity(client, _learn_items(client, info.genres))
         if not items:
             raise NothingToAsk(f"the server at {target} names no item; give ids with --ids")
-        users = _learn_users(client, items)
-    return World(items, users, info.genres, info.rating_scale, info.version)
+        users, withheld = _learn_users(client, items)
+    return World(items, users, info.genres, info.rating_scale, info.version, withheld)
 
 
 def save(world: World, path: Path) -> None:
@@ -98,6 +101,7 @@ def load(path: Path) -> World:
             tuple(told["genres"]),
             None if scale is None else (float(scale[0]), float(scale[1])),
             told["bundle_version"],
+            told.get("users_withheld", ""),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise NothingToAsk(
@@ -132,13 +136,14 @@ def _by_popularity(client: SimilarityClient, ids: list[str]) -> tuple[str, ...]:
     return tuple(sorted(counts, key=lambda item_id: -counts[item_id]))
 
 
-def _learn_users(client: SimilarityClient, items: tuple[str, ...]) -> tuple[str, ...]:
+def _learn_users(client: SimilarityClient, items: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Return ids of users, and why there are none if the caller may not ask for them."""
     found: dict[str, None] = {}
     for item_id in items[:: max(1, len(items) // _N_EXPANSIONS)][:_N_EXPANSIONS]:
         if len(found) >= _MAX_USERS:
             break
         try:
             found.update(dict.fromkeys(n.id for n in client.audience(item_id, _PAGE).neighbors))
-        except PermissionDenied:
-            break  # kinds that need users are left out of the mix
-    return tuple(found)[:_MAX_USERS]
+        except PermissionDenied as error:  # kinds that need users are left out of the mix
+            return (), str(error)
+    return tuple(found)[:_MAX_USERS], ""

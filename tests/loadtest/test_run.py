@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 
+from benchmarks.processes import running
 from ilk import SimilarityClient
 from ilk.exits import DONE, FAILURE, USAGE, run
 from ilk.v1 import similarity_pb2 as pb
 from loadtest import world
 from loadtest.__main__ import app
+from loadtest.entry import Entry
 from loadtest.kinds import KINDS
 from loadtest.world import NothingToAsk, World
+from server.access.callers import Caller, Callers, Scope, new_token, to_bytes
 
 QUICK = ("--rates", "60", "--warmup-s", "0", "--timeout-s", "30")
 
@@ -68,6 +71,25 @@ def test_all_items_are_learned_the_best_known_first(target: str, known: World) -
     assert known.genres == info.genres
     assert known.scale == info.rating_scale
     assert counts == sorted(counts, reverse=True)
+
+
+def test_why_no_users_are_known_is_learned_kept_and_told(
+    sample_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token, digest = new_token()
+    (tmp_path / "token").write_text(token)
+    callers = Callers([Caller("shop", frozenset({Scope.QUERY}), digest)])
+    (tmp_path / "callers").write_bytes(to_bytes(callers))
+    flags = ("--store", str(sample_store), "--workers", "1", "--callers", str(tmp_path / "callers"))
+    with running("server", flags) as server:
+        learned = world.learn(server.address, Entry(token=token))
+        entry = ("--target", server.address, "--token-file", str(tmp_path / "token"))
+        assert run(app, [*entry, *QUICK, "--duration-s", "0.5"]) == DONE
+    assert learned.users == ()
+    assert "query-users" in learned.users_withheld
+    assert f"left out of the mix: {learned.users_withheld} (for user, " in capsys.readouterr().err
+    world.save(learned, tmp_path / "ids")
+    assert world.load(tmp_path / "ids") == learned
 
 
 def test_ids_survive_a_file(known: World, ids: Path) -> None:

@@ -11,7 +11,7 @@ from ilk.errors import SettingsError
 from loadtest import arrivals
 from loadtest.draw import Draw
 from loadtest.kinds import KINDS
-from loadtest.mix import DEFAULT_MIX, parse_mix, possible
+from loadtest.mix import DEFAULT_MIX, parse_mix, possible, why_left_out
 from loadtest.settings import LoadSettings
 from loadtest.world import World
 
@@ -88,6 +88,17 @@ def test_kinds_without_data_are_left_out() -> None:
     assert kept.keys() | set(left_out) == DEFAULT_MIX.keys()
     with pytest.raises(SettingsError, match="user"):
         possible({"user": 1.0}, bare)
+
+
+def test_kinds_are_left_out_for_what_is_withheld_or_for_what_is_not_there() -> None:
+    refused = World(("i",), (), (), (0.5, 5.0), "v", "it lacks the scope query-users")
+    _, left_out = possible(DEFAULT_MIX, refused)
+    assert why_left_out(left_out, refused) == (
+        "it lacks the scope query-users (for user, audience, peers, predict); "
+        "the server's bundle has no data for text"
+    )
+    with pytest.raises(SettingsError, match="lacks the scope query-users"):
+        possible({"user": 1.0}, refused)
 
 
 @pytest.mark.parametrize(
