@@ -7,6 +7,7 @@ import contextlib
 import errno
 import ipaddress
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,20 @@ def write_ready_file(path: Path, address: str) -> None:
         path.write_text(address + "\n", encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"--ready-file {path} cannot be written: {error}") from error
+
+
+def remove_ready_file(path: Path) -> None:
+    """Take back what :func:`write_ready_file` told, now or of a server before; SettingsError if it stays.
+
+    What is no plain file, such as a pipe that somebody reads, is left alone.
+    """
+    try:
+        if stat.S_ISREG(path.lstat().st_mode):
+            path.unlink()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise SettingsError(f"--ready-file {path} cannot be removed: {error}") from error
 
 
 @contextlib.contextmanager

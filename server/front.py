@@ -8,7 +8,8 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 
-from server.address import write_ready_file
+from ilk.errors import SettingsError
+from server.address import address_of, remove_ready_file, write_ready_file
 from server.exposition import Fleet, Gather, metrics_port
 from server.health import HealthPort, health_port
 from server.link import Report
@@ -32,6 +33,7 @@ class Front:
     def __init__(self, settings: ServerSettings, health: HealthPort) -> None:
         self._settings = settings
         self._health = health
+        self._announced = False
 
     def announce(self, address: str, n_workers: int) -> None:
         """Tell that the server answers; SettingsError if the ready file cannot be written."""
@@ -39,7 +41,14 @@ class Front:
         log.info("listening on %s%s", address, several)
         self._health.tell(serving=True)
         if self._settings.ready_file is not None:
+            self._announced = True
             write_ready_file(self._settings.ready_file, address)
+
+    def take_back(self) -> None:
+        """Tell nobody any more that the server answers."""
+        if self._announced and self._settings.ready_file is not None:
+            with contextlib.suppress(SettingsError):
+                remove_ready_file(self._settings.ready_file)
 
     def tell(self, *, serving: bool) -> None:
         """Tell health checks whether the server serves."""
@@ -50,18 +59,26 @@ class Front:
 def shown(settings: ServerSettings, gather: Gather) -> Iterator[Front]:
     """Open the health port and the metrics port, if there are to be any, until the context ends.
 
+    A ready file is not there before the server is announced, nor after.
+
     Raises
     ------
     SettingsError
-        If one of them cannot be listened on.
+        If one of the ports cannot be listened on, or an old ready file cannot be removed.
     """
+    if settings.ready_file is not None:
+        remove_ready_file(settings.ready_file)
     with (
         health_port(settings.monitoring_host, settings.health_port) as health,
         metrics_port(settings.monitoring_host, settings.metrics_port, gather) as port,
     ):
         if port is not None:
-            log.info("metrics on http://%s:%d/metrics", settings.monitoring_host, port)
-        yield Front(settings, health)
+            log.info("metrics on http://%s/metrics", address_of(settings.monitoring_host, port))
+        front = Front(settings, health)
+        try:
+            yield front
+        finally:
+            front.take_back()
 
 
 class Alone:

@@ -97,7 +97,7 @@ class ServerSettings:
         Share of queries that are asked again, exactly and after their answer was sent, to measure live
         recall; of as many as a hundredth of a core can answer so. 0 is off.
     ready_file
-        Written with HOST:PORT once the server answers.
+        Written with HOST:PORT once the server answers; removed as it starts, and when it ends.
     log_format
         ``text`` for people, ``json`` (an object a line) for machines.
     log_calls

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from grpc_health.v1 import health_pb2
 
+from ilk.errors import SettingsError
 from server.cores import can_share_port
 from server.exposition import Fleet
 from server.front import Alone, shown
@@ -21,7 +24,7 @@ from server.link import Report
 from server.metrics import Counts, Snapshot
 from server.pulse import Pulse
 from server.settings import ServerSettings
-from tests.server.test_lifecycle import watching
+from tests.server.test_lifecycle import has_ipv6, watching
 from tests.server.test_metrics import get, read
 from tests.server.test_workers import Wait, shared, two_workers, workers_of
 
@@ -103,6 +106,45 @@ def test_nothing_is_told_to_serve_before_it_does(tmp_path: Path) -> None:
             assert (tmp_path / "ready").read_text() == "127.0.0.1:1\n"
             front.tell(serving=False)
             assert told.get(timeout=30) == NOT_SERVING
+    assert not (tmp_path / "ready").exists()
+
+
+def test_a_ready_file_of_a_server_before_says_nothing(tmp_path: Path) -> None:
+    stale, pipe = tmp_path / "ready", tmp_path / "pipe"
+    stale.write_text("127.0.0.1:1\n")
+    os.mkfifo(pipe)
+    with shown(ServerSettings(ready_file=stale), Fleet):
+        assert not stale.exists()
+        # Another server's, which took the place of this one before it could tell.
+        stale.write_text("127.0.0.1:2\n")
+    assert stale.read_text() == "127.0.0.1:2\n"
+    with shown(ServerSettings(ready_file=pipe), Fleet):
+        assert pipe.exists()
+    with (
+        pytest.raises(SettingsError, match="--ready-file"),
+        shown(ServerSettings(ready_file=stale / "below"), Fleet),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("n_workers", ["1", pytest.param("2", marks=shared)])
+def test_a_ready_file_is_there_as_long_as_the_server(
+    start: "Start", sample_store: Path, n_workers: str
+) -> None:
+    program = start("--store", str(sample_store), "--port", "0", "--workers", n_workers)
+    program.address()
+    program.process.terminate()
+    assert program.ended()[0] == 0
+    assert not program.ready_file.exists()
+
+
+def test_an_ipv6_address_of_metrics_is_told_in_brackets(caplog: pytest.LogCaptureFixture) -> None:
+    if not has_ipv6():
+        pytest.skip("no IPv6 loopback here")
+    caplog.set_level(logging.INFO, "ilk.server")
+    with shown(ServerSettings(monitoring_host="::1", metrics_port=0), Fleet):
+        pass
+    assert re.search(r"metrics on http://\[::1\]:\d+/metrics", caplog.text)
 
 
 def test_a_process_that_serves_alone_tells_when_its_event_loop_hangs(
