@@ -19,6 +19,14 @@ def address_of(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def check_host(flag: str, host: str) -> None:
+    """Raise SettingsError, with ``flag`` to blame, if ``host`` is no address and no name of one."""
+    try:
+        socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"{flag} {host!r} cannot be resolved to an address: {error}") from error
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server that listens on ``host``."""
     try:

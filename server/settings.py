@@ -3,19 +3,37 @@
 It refuses to know where choices come from; the command line reads files, environment and flags.
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from ilk.errors import SettingsError
 from ilk.types import MAX_NEIGHBORS
-from server.address import is_loopback
+from server.address import check_host, is_loopback
 from server.cores import can_share_port, default_workers
 
 LOOPBACK = "127.0.0.1"
 LogFormat: TypeAlias = Literal["text", "json"]
 Transport: TypeAlias = Literal["core", "aio"]
+# What timers, gRPC's core and the system's calls can bear; what is absurd is most likely a slip.
+_PORTS: Final = (0, 65_535)
+_SECONDS: Final = (1e-3, 1e6)
+_PROCESSES: Final = (1, 1024)
+_CALLS: Final = (1, 1_000_000_000)
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    **dict.fromkeys(("port", "health_port", "metrics_port"), _PORTS),
+    **dict.fromkeys(("poll_interval_s", "grace_s", "max_wait_s"), _SECONDS),
+    **dict.fromkeys(("workers", "executor_threads"), _PROCESSES),
+    **dict.fromkeys(("max_in_flight", "max_queued", "max_calls_per_connection"), _CALLS),
+    "burst_s": (1e-3, 1e9),
+    "rate_limit": (1, 1e18),
+    "max_cost": (1, 1e18),
+    "answer_memory_mb": (0, 1e6),
+    "shadow_share": (1e-9, 1),
+    "users_crowd": (1, MAX_NEIGHBORS),
+    "users_score_step": (1e-9, 1),
+}
+_OFF_AT_ZERO: Final = ("shadow_share", "users_score_step")
 
 
 @dataclass(frozen=True)
@@ -146,39 +164,14 @@ class ServerSettings:
     tracing: bool = False
 
     def __post_init__(self) -> None:
-        self._check_ports()
-        for name in (
-            "poll_interval_s",
-            "grace_s",
-            "max_wait_s",
-            "max_cost",
-            "burst_s",
-            "rate_limit",
-        ):
-            if getattr(self, name) is None:
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is None or least <= value <= most or (value == 0 and name in _OFF_AT_ZERO):
                 continue
-            if not 0 < getattr(self, name) < math.inf:
-                flag = name.replace("_", "-")
-                raise SettingsError(
-                    f"--{flag} must be positive and finite, got {getattr(self, name)}"
-                )
-        if not 0 <= self.answer_memory_mb < math.inf:
+            off = "0 or " if name in _OFF_AT_ZERO else ""
             raise SettingsError(
-                f"--answer-memory-mb must be finite, and not negative, got {self.answer_memory_mb}"
+                f"--{name.replace('_', '-')} must be {off}in [{least:.10g}, {most:.10g}], got {value}"
             )
-        if not 0 <= self.shadow_share <= 1:
-            raise SettingsError(f"--shadow-share must be in [0, 1], got {self.shadow_share}")
-        if not 0 <= self.users_score_step <= 1:
-            raise SettingsError(
-                f"--users-score-step must be in [0, 1], got {self.users_score_step}"
-            )
-        for name in (
-            *("workers", "executor_threads", "users_crowd"),
-            *("max_in_flight", "max_queued", "max_calls_per_connection"),
-        ):
-            if getattr(self, name) < 1:
-                flag = name.replace("_", "-")
-                raise SettingsError(f"--{flag} must be at least 1, got {getattr(self, name)}")
         if self.workers > 1 and not can_share_port():
             raise SettingsError(
                 f"--workers {self.workers}: this system gives all connections of a port to one "
@@ -191,22 +184,13 @@ class ServerSettings:
         """Whether access control is on: callers have to show who they are."""
         return self.callers is not None or self.tls_client_ca is not None
 
-    def _check_ports(self) -> None:
-        for name in ("port", "health_port", "metrics_port"):
-            port = getattr(self, name)
-            if port is not None and not 0 <= port <= 65535:
-                flag = name.replace("_", "-")
-                raise SettingsError(f"--{flag} must be in [0, 65535], got {port}")
-
     def _check_access(self) -> None:
         if (self.tls_cert is None) is not (self.tls_key is None):
             raise SettingsError("--tls-cert and --tls-key belong together; give both, or neither")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise SettingsError("--tls-client-ca needs TLS: give --tls-cert and --tls-key too")
-        if self.users_crowd > MAX_NEIGHBORS:
-            raise SettingsError(
-                f"--users-crowd must be in [1, {MAX_NEIGHBORS}], got {self.users_crowd}"
-            )
+        for flag, host in (("host", self.host), ("monitoring-host", self.monitoring_host)):
+            check_host(f"--{flag}", host)
         if is_loopback(self.host):
             return
         if self.tls_cert is None and not self.allow_plaintext:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -167,13 +168,26 @@ USAGE = {
     "unknown flag": (["--nonsense"], "--nonsense"),
     "port that is no number": (["--port", "http"], "--port"),
     "port out of range": (["--port", "65536"], "--port must be in [0, 65535], got 65536"),
-    "no threads": (["--executor-threads", "0"], "--executor-threads must be at least 1"),
-    "negative grace": (["--grace-s", "-1"], "--grace-s must be positive and finite, got -1"),
-    "no interval": (["--poll-interval-s", "0"], "--poll-interval-s must be positive"),
-    "interval NaN": (
-        ["--poll-interval-s", "nan"],
-        "--poll-interval-s must be positive and finite, got nan",
+    "no threads": (["--executor-threads", "0"], "--executor-threads must be in [1, 1024], got 0"),
+    "negative grace": (["--grace-s", "-1"], "--grace-s must be in [0.001, 1000000], got -1"),
+    "no interval": (["--poll-interval-s", "0"], "--poll-interval-s must be in [0.001, 1000000]"),
+    "interval NaN": (["--poll-interval-s", "nan"], "--poll-interval-s must be in [0.001, 1000000]"),
+    "interval beyond timers": (["--poll-interval-s", "1e20"], "in [0.001, 1000000], got 1e+20"),
+    "share that is no share": (
+        ["--shadow-share", "1e-320"],
+        "--shadow-share must be 0 or in [1e-09, 1], got 1e-320",
     ),
+    "step that is none": (["--users-score-step", "1e-320"], "must be 0 or in [1e-09, 1]"),
+    "more than the core counts": (
+        ["--max-queued", "100000000000"],
+        "--max-queued must be in [1, 1000000000], got 100000000000",
+    ),
+    "more than a connection has": (
+        ["--max-calls-per-connection", "10000000000"],
+        "--max-calls-per-connection must be in [1, 1000000000]",
+    ),
+    "no host": (["--host", ""], "--host '' cannot be resolved to an address"),
+    "too long for a host": (["--monitoring-host", "x" * 64], "cannot be resolved to an address"),
 }
 
 
@@ -185,6 +199,22 @@ def test_wrong_usage_ends_with_2_and_says_why(
     told = capsys.readouterr()
     assert says in told.err
     assert told.out == ""
+
+
+def test_a_host_that_nobody_knows_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = Mock(side_effect=socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(SettingsError, match=r"--host 'nosuch' cannot be resolved.*not known"):
+        ServerSettings(host="nosuch", allow_plaintext=True, allow_anonymous=True)
+
+
+@pytest.mark.parametrize("name", ["max_queued", "max_calls_per_connection"])
+def test_the_most_that_may_be_asked_for_is_taken(
+    serve: "Serve", sample_store: Path, name: str
+) -> None:
+    settings = ServerSettings(sample_store, port=0, **{name: 10**9})  # type: ignore[arg-type]
+    with serve(settings) as address, SimilarityClient(address) as client:
+        assert client.get_bundle().version
 
 
 # BUG: an endless interval overflows in the watcher's wait: its thread dies, no new bundle is ever seen.
