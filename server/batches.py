@@ -20,6 +20,7 @@ from server.answers import Question
 from server.encoding import varint
 from server.guard import Call, log_failure
 from server.live import Served
+from server.metrics import NO_KIND
 from server.shadow import Shadow
 from server.work import Work
 
@@ -63,23 +64,38 @@ async def answer_batch(
 ) -> bytes:
     """Return the bytes of a BatchFindNeighborsResponse to those of a BatchFindNeighborsRequest."""
     bodies = requests.batch_bodies(data, MAX_BATCH)
-    asked: Sequence[Question | IlkError] = served.answers.questions(bodies, call.privacy)
+    asked = served.answers.questions(bodies, call.privacy)
+    parts: list[bytes] = []
+    try:
+        await _answer_in_parts(served, work, shadow, call, asked, parts)
+    except IlkError as error:
+        count_refused(call, asked[len(parts) * _PART :], error)
+        raise
+    head = pb.BatchFindNeighborsResponse(bundle_version=served.bundle.version).SerializeToString()
+    # Messages written one after the other are one message.
+    return b"".join((head, *parts))
+
+
+async def _answer_in_parts(
+    served: Served,
+    work: Work,
+    shadow: Shadow,
+    call: Call,
+    asked: Sequence[Question | IlkError],
+    parts: list[bytes],
+) -> None:
+    """Append the bytes of the answers to ``parts``, for so many queries at a time."""
     cost = cost_of(asked)
     work.check("queries", cost)
     if call.terms is not None:
         asked = screened(asked, call.terms.screen)
         call.terms.charge(cost)
-    parts = [
-        pb.BatchFindNeighborsResponse(bundle_version=served.bundle.version).SerializeToString()
-    ]
     lane = work.lane_of_many(cost, len(asked))
     async with lane.admitted(call.patience(), "batch", cost) as place:
         for at in range(0, len(asked), _PART):
             part = asked[at : at + _PART]
             answer = functools.partial(_answer, served, shadow, call, part)
             parts.append(await place.run(cost_of(part), answer))
-    # Messages written one after the other are one message.
-    return b"".join(parts)
 
 
 def cost_of(asked: Sequence[Question | IlkError]) -> int:
@@ -91,9 +107,19 @@ def screened(
     asked: Sequence[Question | IlkError],
     screen: Callable[[list[Query | IlkError]], list[Query | IlkError]],
 ) -> list[Question | IlkError]:
-    """Return what was asked, but an error in the place of each question whose query is screened out."""
+    """Return what was asked, but a question that ends with an error in the place of each screened out."""
     told = screen([q.query if isinstance(q, Question) else q for q in asked])
-    return [new if isinstance(new, IlkError) else old for old, new in zip(asked, told, strict=True)]
+    return [
+        _refused(old, new) if isinstance(old, Question) and isinstance(new, IlkError) else old
+        for old, new in zip(asked, told, strict=True)
+    ]
+
+
+def _refused(question: Question, error: IlkError) -> Question:
+    """Return the same question, of which no work comes; the one that was asked may be remembered."""
+    refused = Question(question.data, question.asked, question.its_id, cost=0)
+    refused.error = error
+    return refused
 
 
 def _answer(
@@ -109,23 +135,36 @@ def _answer(
 def find_all(
     served: Served, shadow: Shadow, call: Call, asked: Sequence[Question | IlkError]
 ) -> None:
-    """Answer the questions that have no answer yet; what they end with is counted as the call's."""
-    questions = [question for question in asked if isinstance(question, Question)]
-    new = [question for question in questions if question.found is None]
+    """Answer the questions that have not ended; what all of them end with is counted as the call's."""
+    new = [q for q in asked if isinstance(q, Question) and q.found is None and q.error is None]
     if new:
         started_s = perf_counter()
         served.answers.find_many(new, call.privacy)
         call.search_s += perf_counter() - started_s
-        for question in new:
-            if question.error is not None:
-                call.by_kind[question.kind].queries[status.name_of(question.error)] += 1
-                questions.remove(question)
+    questions = [q for q in asked if isinstance(q, Question) and q.error is None]
+    if len(questions) < len(asked):
+        count_refused(call, [q for q in asked if not isinstance(q, Question) or q.error])
     for kind, n in Counter([question.kind for question in questions]).items():
         call.by_kind[kind].queries["OK"] += n
     call.requested += sum([question.asked.neighbor_count for question in questions])
     call.returned += sum([len(question.answer.neighbors) for question in questions])
     if call.privacy is None:
         shadow.look_at_all(served, questions)
+
+
+def count_refused(
+    call: Call, asked: Sequence[Question | IlkError], end: IlkError | None = None
+) -> None:
+    """Count queries that ended with an error: their own, or ``end``, with which the whole call ends.
+
+    Those that could not be read are of no kind.
+    """
+    for question in asked:
+        its_own = question.error if isinstance(question, Question) else question
+        kind = question.kind if isinstance(question, Question) else NO_KIND
+        error = end or its_own
+        assert error is not None
+        call.by_kind[kind].queries[status.name_of(error)] += 1
 
 
 def outcome_field(

@@ -14,7 +14,7 @@ import grpc
 from ilk.errors import DeadlineExceeded, IlkError, InvalidRequest, Unavailable, let_go
 from server import requests
 from server.answers import Question
-from server.batches import Heads, cost_of, find_all, outcome_field, screened
+from server.batches import Heads, cost_of, count_refused, find_all, outcome_field, screened
 from server.encoding import delimited
 from server.guard import Call, Context
 from server.live import Live, Served
@@ -152,12 +152,16 @@ class Streams:
         work = functools.partial(find_all, served, self._shadow, call, asked)
         try:
             await self._work.threads.do("batch", cost, call.patience(), work)
-        except DeadlineExceeded:
+        except DeadlineExceeded as error:
+            count_refused(call, asked, error)
             raise
         except IlkError as error:
+            let_go(error)
             for question in asked:
-                if isinstance(question, Question) and question.found is None:
-                    question.error = let_go(error)
+                if isinstance(question, Question) and not (question.found or question.error):
+                    question.error = error
+            # Nothing is left to look for, but there may be answers that were remembered.
+            work()
 
 
 def _count(call: Call, took_s: float, n_messages: int) -> None:
