@@ -78,6 +78,52 @@ def test_the_dashboards_panels_do_not_overlap() -> None:
         taken |= cells
 
 
+Series = dict[str, dict[str, float]]
+
+
+def fires(expr: str, rates: Series) -> bool:
+    """Whether an alert fires that is made of sums of rates, by metric and its one label that matters."""
+
+    def total(found: re.Match[str]) -> str:
+        of = rates.get(found["metric"], {})
+        return str(sum(rate for value, rate in of.items() if value != found["without"]))
+
+    pattern = r'sum\(rate\((?P<metric>\w+)(\{\w+!="(?P<without>\w+)"\})?\[5m\]\)\)'
+    told = re.sub(pattern, total, expr).replace("or vector(0)", "")
+    assert "ilk_" not in told
+    return bool(eval(told))
+
+
+SHEDDING: dict[str, tuple[Series, bool]] = {
+    "nothing is turned away": ({"calls": {"OK": 100}, "shed": {"queue": 0.01}}, False),
+    "one caller is over its rate": (
+        {"calls": {"OK": 100, "RESOURCE_EXHAUSTED": 50}, "shed": {"rate": 50, "queue": 0}},
+        False,
+    ),
+    "in a queue": (
+        {"calls": {"OK": 100, "RESOURCE_EXHAUSTED": 2}, "shed": {"queue": 2}},
+        True,
+    ),
+    "unread": ({"calls": {"OK": 100}, "shed": {"in flight": 2}}, True),
+    "all, unread": ({"shed": {"in flight": 2}}, True),
+    # Were those in both counters counted twice, it would seem less than it is.
+    "hardly enough": (
+        {"calls": {"OK": 98.5, "RESOURCE_EXHAUSTED": 1}, "shed": {"deadline": 1}},
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize(("rates", "expected"), SHEDDING.values(), ids=SHEDDING)
+def test_somebody_is_woken_when_calls_are_turned_away_for_load(
+    rates: Series, expected: bool
+) -> None:
+    (group,) = ALERTS["groups"]
+    (expr,) = (rule["expr"] for rule in group["rules"] if rule["alert"] == "IlkSheds")
+    named = {f"ilk_{name}_total": of for name, of in rates.items()}
+    assert fires(expr, named) is expected
+
+
 def test_alerts_watch_only_what_there_is_and_say_what_to_do(names: set[str]) -> None:
     (group,) = ALERTS["groups"]
     for rule in group["rules"]:
