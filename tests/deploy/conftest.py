@@ -9,7 +9,9 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "deploy"
 MANIFESTS = sorted(p for p in (DEPLOY / "kubernetes").glob("*.yaml") if "kustom" not in p.name)
-BY_HAND = sorted((DEPLOY / "kubernetes" / "by-hand").glob("*.yaml"))
+BY_HAND = sorted(
+    p for p in (DEPLOY / "kubernetes" / "by-hand").glob("*.yaml") if "kustom" not in p.name
+)
 
 Resource: TypeAlias = dict[str, Any]
 

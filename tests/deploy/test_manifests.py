@@ -1,6 +1,9 @@
 """The manifests are valid, agree with each other and with the programs that they start."""
 
+import re
+import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,10 +51,17 @@ def test_the_indexer_takes_the_flags_it_is_started_with(indexer_pod: "Resource")
     indexer_app.parse_args(container["args"], exit_on_error=False, print_error=False)
 
 
-def test_the_indexer_takes_the_flags_of_a_rollback() -> None:
+@pytest.fixture
+def rollback() -> "Resource":
+    """Return the container of the job that rolls back."""
     (path,) = BY_HAND
     (container,) = yaml.safe_load(path.read_text())["spec"]["template"]["spec"]["containers"]
-    indexer_app.parse_args(container["args"], exit_on_error=False, print_error=False)
+    found: Resource = container
+    return found
+
+
+def test_the_indexer_takes_the_flags_of_a_rollback(rollback: "Resource") -> None:
+    indexer_app.parse_args(rollback["args"], exit_on_error=False, print_error=False)
 
 
 def test_variables_name_settings_of_the_server(server: "Resource") -> None:
@@ -164,14 +174,39 @@ def test_pods_run_with_as_little_as_they_need(
 
 
 def test_the_kustomization_names_every_manifest_and_image(
-    server: "Resource", indexer_pod: "Resource"
+    server: "Resource", indexer_pod: "Resource", rollback: "Resource"
 ) -> None:
-    told = yaml.safe_load((DEPLOY / "kubernetes" / "kustomization.yaml").read_text())
+    told, by_hand, images = (
+        yaml.safe_load((DEPLOY / "kubernetes" / folder / "kustomization.yaml").read_text())
+        for folder in (".", "by-hand", "images")
+    )
     assert sorted(told["resources"]) == [path.name for path in MANIFESTS]
+    assert sorted(by_hand["resources"]) == [path.name for path in BY_HAND]
+    assert (told["components"], by_hand["components"]) == (["images"], ["../images"])
     used = {server["image"], indexer_pod["spec"]["containers"][0]["image"]}
-    assert {image["name"] for image in told["images"]} == used
-    version = f'version = "{told["images"][0]["newTag"]}"'
+    assert {image["name"] for image in images["images"]} == used
+    assert rollback["image"] in used
+    version = f'version = "{images["images"][0]["newTag"]}"'
     assert version in (REPOSITORY / "pyproject.toml").read_text()
+
+
+def test_a_registry_that_is_named_once_is_everywhere(tmp_path: Path) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("there is no kubectl here")
+    copied = shutil.copytree(DEPLOY / "kubernetes", tmp_path / "kubernetes")
+    images = copied / "images" / "kustomization.yaml"
+    images.write_text(images.read_text().replace("newName: ", "newName: registry.example/"))
+    found: set[str] = set()
+    for folder in (copied, copied / "by-hand"):
+        built = subprocess.run(
+            [kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False
+        )
+        assert built.returncode == 0, built.stderr
+        of_folder = set(re.findall(r"image: (\S+)", built.stdout))
+        assert of_folder
+        found |= of_folder
+    assert found == {f"registry.example/ilk-{name}:0.1.0" for name in ("server", "indexer")}
 
 
 def _mount(pod: "Resource", claim: str) -> Any:
