@@ -31,6 +31,8 @@ _TRANSPORT_S = 1e-3
 # Work that had to wait begins if so many times what it is expected to take is left, and the way back.
 _SURE = 1.5
 _WAY_BACK_S = 2e-3
+# Streams that may be open for each call that may be under way: most are silent at any time.
+_STREAMS_PER_CALL = 4
 # How long calls are turned away unread after one came too late.
 _FLUSH_S = 0.05
 
@@ -84,13 +86,21 @@ class Gate:
     ----------
     max_in_flight
         Calls that may be under way at once.
+
+    Attributes
+    ----------
+    in_flight
+        Calls under way. A stream is while what it asked is being answered; between, it is only open.
+    max_streams, streams
+        Streams that may be open at once, and that are.
     """
 
-    __slots__ = ("in_flight", "max_in_flight", "passed")
+    __slots__ = ("in_flight", "max_in_flight", "max_streams", "passed", "streams")
 
     def __init__(self, max_in_flight: int) -> None:
         self.max_in_flight = max_in_flight
-        self.in_flight = 0
+        self.max_streams = _STREAMS_PER_CALL * max_in_flight
+        self.in_flight = self.streams = 0
         # Calls begun and ended: whether it moves tells whether the loop is wanted.
         self.passed = 0
 

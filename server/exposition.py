@@ -154,7 +154,11 @@ def _of_workers(living: dict[int, Snapshot], n_serving: int) -> Iterator[Metric]
     workers.add_metric((), n_serving)
     yield workers
     for name, text, attribute in (
-        ("in_flight", "Calls taken up and not ended.", "in_flight"),
+        (
+            "in_flight",
+            "Calls taken up and not ended; streams while they are answered.",
+            "in_flight",
+        ),
         ("waiting_seconds", "How long new work would wait for its turn.", "waiting_s"),
         ("memory_bytes", "Resident memory; mapped bundles are shared.", "memory_bytes"),
         ("bundle_created_timestamp_seconds", "When the bundle was built.", "created_at_s"),

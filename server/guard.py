@@ -222,9 +222,12 @@ class Guard:
 
         async def guarded(_: object, context: Context) -> None:
             started_s = perf_counter()
-            gate.in_flight += 1
+            gate.streams += 1
             call = Call(context, by_kind)
             try:
+                if gate.streams > gate.max_streams:
+                    self.counts.shed["in flight"] += 1
+                    raise Shed(_RETRY_S)
                 await converse(context, call)
             except asyncio.CancelledError:
                 call.code = "CANCELLED"
@@ -232,7 +235,7 @@ class Guard:
             except Exception as error:  # noqa: BLE001 - the last door: nothing passes it unlogged
                 await self._end(context, call, error)
             finally:
-                gate.in_flight -= 1
+                gate.streams -= 1
                 by_kind[NO_KIND].statuses[call.code] += 1
                 for observe in self._observers:
                     observe(method, call, perf_counter() - started_s)

@@ -153,7 +153,7 @@ class Snapshot:
     counts
         What only grows.
     in_flight
-        Calls taken up and not ended.
+        Calls taken up and not ended; of streams, those that are being answered.
     waiting_s
         How long new work would wait for its turn.
     memory_bytes

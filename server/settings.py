@@ -96,6 +96,7 @@ class ServerSettings:
         Threads for long searches, title search and predictions.
     max_in_flight
         Calls that one worker may have under way; further ones end with RESOURCE_EXHAUSTED, unread.
+        Streams count while they are answered; four times as many may be open.
     max_wait_s
         Longest that a call may have to wait for its turn; what would wait longer ends with
         RESOURCE_EXHAUSTED at once.

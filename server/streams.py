@@ -93,10 +93,17 @@ class Streams:
         stream: Any = context if hasattr(context, "write_all") else OneByOne(context)
         inbox = _Inbox(stream)
         self._inboxes.add(inbox)
+        gate = self._work.gate
         try:
             while messages := await inbox.take(_SILENCE_S if self._stopping else None):
                 started_s = perf_counter()
-                await stream.write_all(await self._answers(messages, call))
+                # Not while it waits for its caller, to ask or to read: that may be for hours.
+                gate.in_flight += 1
+                try:
+                    answers = await self._answers(messages, call)
+                finally:
+                    gate.in_flight -= 1
+                await stream.write_all(answers)
                 _count(call, perf_counter() - started_s, len(messages))
         finally:
             self._inboxes.discard(inbox)

@@ -31,6 +31,8 @@ class Work:
 
     Attributes
     ----------
+    gate
+        As given.
     turns, threads
         Where work is done in turns on the event loop, and where it is done in threads.
     """
@@ -38,6 +40,7 @@ class Work:
     def __init__(
         self, gate: Gate, counts: Counts, pool: Executor, settings: ServerSettings
     ) -> None:
+        self.gate = gate
         self.turns = Lane(gate, counts, settings.max_wait_s)
         self.threads = Lane(gate, counts, settings.max_wait_s, pool, settings.executor_threads)
         # What is short is never refused: a query alone is not even held against it.

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from ilk import SimilarityClient
-from ilk.errors import DeadlineExceeded, InvalidRequest
+from ilk.errors import DeadlineExceeded, InvalidRequest, NotFound
 from ilk.types import EXACT, ItemId, Neighbors, Profile, Query, Rating
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
@@ -244,24 +244,34 @@ def test_patience_is_endless_without_a_deadline_and_none_for_a_caller_who_is_gon
             impatient.check()
 
 
+@pytest.mark.parametrize("rpc", ["BatchFindNeighbors", "StreamFindNeighbors"])
 def test_a_call_too_many_is_turned_away_and_told_when_to_come_back(
-    serve: "Serve", sample_store: Path
+    serve: "Serve", sample_store: Path, monkeypatch: pytest.MonkeyPatch, rpc: str
 ) -> None:
     settings = ServerSettings(sample_store, port=0, max_in_flight=1)
+    begun, ended = threading.Event(), threading.Event()
+
+    def held(*_: Any) -> list[NotFound]:
+        begun.set()
+        ended.wait(30)
+        return [NotFound("item", "held")]
+
+    monkeypatch.setattr("server.work.SHORT", 0)
+    monkeypatch.setattr("server.answers.answer_alike", held)
     with serve(settings) as address, grpc.insecure_channel(address) as channel:
         stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
-        ended = threading.Event()
-
-        def asked() -> Iterator[pb.StreamFindNeighborsRequest]:
-            yield pb.StreamFindNeighborsRequest(query=QUERY)
-            ended.wait()
-
-        conversation = stub.StreamFindNeighbors(asked(), timeout=30)
-        assert next(conversation).response.neighbors
+        if rpc == "BatchFindNeighbors":
+            batch = pb.BatchFindNeighborsRequest(queries=[QUERY])
+            answers = iter([stub.BatchFindNeighbors.future(batch, timeout=30)])
+        else:
+            message = pb.StreamFindNeighborsRequest(query=QUERY)
+            answers = stub.StreamFindNeighbors(iter([message]), timeout=30)
+        assert begun.wait(30)
         with pytest.raises(grpc.RpcError) as refusal:
             stub.FindNeighbors(QUERY, timeout=30)
         ended.set()
-        assert list(conversation) == []
+        assert len(list(answers)) == 1
+        monkeypatch.undo()
         assert _answered_in_the_end(stub).neighbors
     error: Any = refusal.value
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -270,6 +280,34 @@ def test_a_call_too_many_is_turned_away_and_told_when_to_come_back(
     retry = error_details_pb2.RetryInfo()
     assert detail.Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() > 0
+
+
+def test_streams_that_are_silent_keep_no_call_out_and_few_others(
+    serve: "Serve", sample_store: Path
+) -> None:
+    n_streams = 4
+    settings = ServerSettings(sample_store, port=0, max_in_flight=1, grace_s=0.5)
+    message = pb.StreamFindNeighborsRequest(query=QUERY)
+    with serve(settings) as address, grpc.insecure_channel(address) as channel:
+        stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+        ended = threading.Event()
+
+        def asked() -> Iterator[pb.StreamFindNeighborsRequest]:
+            yield message
+            ended.wait(30)
+            yield message
+
+        open_ones = [stub.StreamFindNeighbors(asked(), timeout=30) for _ in range(n_streams)]
+        for stream in open_ones:
+            assert next(stream).response.neighbors
+        assert stub.FindNeighbors(QUERY, timeout=30).neighbors
+        with pytest.raises(grpc.RpcError) as refusal:
+            list(stub.StreamFindNeighbors(iter([message]), timeout=30))
+        assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        ended.set()
+        for stream in open_ones:
+            assert len(list(stream)) == 1
+        assert list(stub.StreamFindNeighbors(iter([message]), timeout=30))
 
 
 def test_a_request_that_costs_too_much_is_refused(serve: "Serve", sample_store: Path) -> None:
