@@ -74,9 +74,11 @@ class Slot:
     @property
     def is_serving(self) -> bool:
         """Whether the worker takes new calls, as far as is known: who falls silent may be frozen."""
-        if self.report is None or time.monotonic() - self.heard_at_s > SILENCE_S:
-            return False
-        return self.report.serving
+        report = (
+            self.report
+        )  # which the fall of the worker takes away, meanwhile, from other threads
+        is_fresh = time.monotonic() - self.heard_at_s <= SILENCE_S
+        return report is not None and report.serving and is_fresh
 
     def __str__(self) -> str:
         return "the spare worker" if self.number < 0 else f"worker {self.number}"
@@ -141,7 +143,8 @@ class Supervisor:
     def _gather(self) -> Fleet:
         """Return what all workers count; called from the threads of the metrics port."""
         slots = list(self._slots)
-        living = {s.number: s.report.snapshot for s in slots if s.report is not None}
+        reports = [(slot.number, slot.report) for slot in slots]
+        living = {number: report.snapshot for number, report in reports if report is not None}
         n_serving = sum(slot.is_serving for slot in slots)
         return Fleet(living, n_serving, self._retired, self._restarts)
 
