@@ -110,12 +110,12 @@ def screened(
     """Return what was asked, but a question that ends with an error in the place of each screened out."""
     told = screen([q.query if isinstance(q, Question) else q for q in asked])
     return [
-        _refused(old, new) if isinstance(old, Question) and isinstance(new, IlkError) else old
+        refused(old, new) if isinstance(old, Question) and isinstance(new, IlkError) else old
         for old, new in zip(asked, told, strict=True)
     ]
 
 
-def _refused(question: Question, error: IlkError) -> Question:
+def refused(question: Question, error: IlkError) -> Question:
     """Return the same question, of which no work comes; the one that was asked may be remembered."""
     refused = Question(question.data, question.asked, question.its_id, cost=0)
     refused.error = error

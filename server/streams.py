@@ -14,7 +14,15 @@ import grpc
 from ilk.errors import DeadlineExceeded, IlkError, InvalidRequest, Unavailable, let_go
 from server import requests
 from server.answers import Question
-from server.batches import Heads, cost_of, count_refused, find_all, outcome_field, screened
+from server.batches import (
+    Heads,
+    cost_of,
+    count_refused,
+    find_all,
+    outcome_field,
+    refused,
+    screened,
+)
 from server.encoding import delimited
 from server.guard import Call, Context
 from server.live import Live, Served
@@ -149,7 +157,7 @@ class Streams:
             try:
                 self._work.check("query", question.cost)
             except InvalidRequest as error:
-                return error.with_traceback(None)
+                return refused(question, let_go(error))
         return question
 
     async def _find_in_threads(
