@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
 from ilk.bundle import Bundle
+from ilk.seeker import Seeker
 from ilk.types import Contribution, Explanation
 from ilk.vectors import Rows
-from ilk.whom import Seeker
 
 _N_LISTED = 5
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest
+from ilk.seeker import Seeker
 from ilk.types import Filter, Target
 from ilk.vectors import Rows
-from ilk.whom import Seeker
 
 Bitmap = npt.NDArray[np.uint8]
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from ilk.baseline import user_bias
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest, NotFound
+from ilk.newcomer import read_profile
 from ilk.types import PredictionMethod, Profile, RatingPrediction, UserId, check_id
 from ilk.vectors import Rows
-from ilk.whom import read_profile
 
 # Surprise's default, for the textbook method; the baseline method's own was chosen by measurement.
 _TEXTBOOK_NEIGHBORS = 40

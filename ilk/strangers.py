@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from ilk.ann import effort_of, mode, searched
 from ilk.bundle import Bundle
+from ilk.seeker import Seeker
 from ilk.space import SpaceKey
 from ilk.types import Target
 from ilk.vectors import Float32Matrix
-from ilk.whom import Seeker
 
 # So many times as hard as for rows (ADR 28).
 HARDER: Final = 6

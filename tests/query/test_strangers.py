@@ -11,6 +11,7 @@ from ilk.ann import mode, searched
 from ilk.bundle import Bundle
 from ilk.plan import make_plan
 from ilk.query import answer
+from ilk.seeker import Seeker
 from ilk.space import SpaceKey
 from ilk.types import (
     EXACT,
@@ -24,7 +25,6 @@ from ilk.types import (
     UserId,
     Whom,
 )
-from ilk.whom import Seeker
 
 if TYPE_CHECKING:
     from tests.query.conftest import World

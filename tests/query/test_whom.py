@@ -8,6 +8,7 @@ import pytest
 
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest, NotFound
+from ilk.newcomer import newcomer
 from ilk.query import answer
 from ilk.types import (
     EXACT,
@@ -23,7 +24,6 @@ from ilk.types import (
     UserId,
     Whom,
 )
-from ilk.whom import newcomer
 
 if TYPE_CHECKING:
     from tests.query.oracle import Oracle
