@@ -36,6 +36,10 @@ def stranger_effort(
     key = SpaceKey(target, seeker.kind is target)
     space = bundle.spaces[key]
     as_much = _as_much_content(bundle, seeker, key, content_weight)
+    if as_much > _MOST_CONTENT and space.few_contend(as_much):
+        # Of many items a great deal are as good by content, and codes do not tell those apart.
+        return None
+    as_much = max(content_weight, min(as_much, _MOST_CONTENT))
     effort = space.effort(as_much, recall)
     if effort is None and not space.few_contend(as_much):
         effort = space.effort(content_weight, recall)
@@ -45,7 +49,7 @@ def stranger_effort(
 
 
 def _as_much_content(bundle: Bundle, seeker: Seeker, key: SpaceKey, content_weight: float) -> float:
-    """Return the content weight, not below the given one, at which rows are as much content as this."""
+    """Return the content weight at which rows are as much content as this is at the given one."""
     if content_weight in (0, 1):
         return content_weight
     usual = bundle.shares.get(key)
@@ -53,8 +57,7 @@ def _as_much_content(bundle: Bundle, seeker: Seeker, key: SpaceKey, content_weig
         bundle.shares[key] = usual = _usual_share(bundle, seeker.kind, key)
     own = _shares(seeker.content[None], seeker.collaborative[None]).item()
     odds = content_weight / (1 - content_weight) * own / usual
-    as_much = odds / (1 + odds) if odds < np.inf else 1.0
-    return max(content_weight, min(as_much, _MOST_CONTENT))
+    return odds / (1 + odds) if odds < np.inf else 1.0
 
 
 def _usual_share(bundle: Bundle, kind: Target, key: SpaceKey) -> float:

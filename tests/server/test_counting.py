@@ -148,6 +148,7 @@ def test_what_nobody_waits_for_any_more_is_counted(asked: Asked) -> None:
 
 
 def test_what_costs_too_much_is_counted(asked: Asked) -> None:
+    asked.work._max_cost = 1e6
     dear = [pb.FindNeighborsRequest(item_id="the-matrix-1999", neighbor_count=1000)] * 20
     if asked.method == "BatchFindNeighbors":
         with pytest.raises(InvalidRequest):
