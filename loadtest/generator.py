@@ -37,6 +37,8 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 2**20),
 )
 _GAVE_UP: int = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+# A stream that ends well and owes an answer breaks the contract.
+_UNANSWERED: int = grpc.StatusCode.INTERNAL.value[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class Generator:
 
 
 class _LongStream:
-    """A stream that lasts from its first message to the end of a step."""
+    """A stream that lasts from its first message to the end of a step; each message is a call."""
 
     def __init__(
         self, channel: grpc.aio.Channel, timeout_s: float, metadata: Metadata | None
@@ -168,7 +170,7 @@ class _LongStream:
         self._messages.put_nowait(body)
 
     async def finish(self) -> None:
-        """Say that no more comes, wait for the answers, and give up when a call would."""
+        """Say that no more comes, and wait for the answers as long as a call would."""
         if self._reading is None:
             return
         self._messages.put_nowait(None)
@@ -181,22 +183,28 @@ class _LongStream:
             yield body
 
     async def _read(self, call: "Stream") -> None:
+        code = _UNANSWERED
         try:
             async for answer in call:
-                due_s, sent_s, kind, recorder = self._pending.popleft()
-                ended_s = time.monotonic()
-                code = _first_code([pb.StreamFindNeighborsResponse.FromString(answer)])
-                recorder.add(due_s, sent_s, ended_s, kind, code)
+                self._end_first(_first_code([pb.StreamFindNeighborsResponse.FromString(answer)]))
         except grpc.aio.AioRpcError as error:
-            self._end_all(error.code().value[0])
+            code = error.code().value[0]
         finally:
             call.cancel()
+        # Else the answers of the next stream would be taken for those to messages of this one.
+        self._end_all(code)
 
     def _end_all(self, code: int) -> None:
-        ended_s = time.monotonic()
         while self._pending:
-            due_s, sent_s, kind, recorder = self._pending.popleft()
-            recorder.add(due_s, sent_s, ended_s, kind, code)
+            self._end_first(code)
+
+    def _end_first(self, code: int) -> None:
+        """Keep how the oldest message ended: by its own deadline at the latest, as a call does."""
+        due_s, sent_s, kind, recorder = self._pending.popleft()
+        ended_s, gave_up_s = time.monotonic(), sent_s + self._timeout_s
+        if ended_s > gave_up_s:
+            ended_s, code = gave_up_s, _GAVE_UP
+        recorder.add(due_s, sent_s, ended_s, kind, code)
 
 
 def _channel(target: str, entry: Entry) -> grpc.aio.Channel:

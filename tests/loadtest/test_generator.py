@@ -169,6 +169,40 @@ async def test_messages_never_answered_are_given_up() -> None:
     assert figures_of(samples, 100, 0.1, KINDS).total.errors == {"DEADLINE_EXCEEDED": 10}
 
 
+async def test_a_message_answered_after_its_deadline_is_given_up_as_a_call_is() -> None:
+    async def late_once(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for number, _ in _numbered(messages):
+            await asyncio.sleep(0 if number else 0.7)
+            yield b""
+
+    # Each of both connections gets a message at once, which is late, and one a second after that.
+    async with generator(empty, late_once, timeout_s=0.5) as sending:
+        samples = await sending.run(schedule("stream", rate=2, duration_s=2))
+    assert figures_of(samples, 2, 2, KINDS).total.errors == {"DEADLINE_EXCEEDED": 2}
+    late = samples.codes != 0
+    assert samples.due_s[late].tolist() == [0, 0.5]
+    np.testing.assert_allclose((samples.latency_s - samples.lag_s)[late], 0.5)
+
+
+async def test_answers_of_a_stream_are_not_taken_for_those_to_messages_of_the_one_before() -> None:
+    opened = 0
+
+    async def answer_later(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        nonlocal opened
+        opened += 1
+        first = opened <= 2  # on both connections
+        async for _ in messages:
+            if first:
+                return
+            yield b""
+
+    async with generator(empty, answer_later, timeout_s=0.5) as sending:
+        samples = await sending.run(schedule("stream", rate=20))
+    errors = figures_of(samples, 20, 1, KINDS).total.errors
+    assert errors.keys() == {"INTERNAL"}
+    assert errors["INTERNAL"] < 10
+
+
 def test_answers_after_the_step_are_no_throughput_of_it() -> None:
     latency_s = np.array([0.1, 0.1, 0.9, 5.0])
     none = np.zeros(4)
