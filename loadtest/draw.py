@@ -3,6 +3,7 @@
 It refuses to know what the ids are put into.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from loadtest.world import World
 
 _CHUNK = 4096
+# Draws for each item that is wanted: by a steep --zipf the same few would come up forever.
+_PATIENCE = 32
 
 
 class Draw:
@@ -36,8 +39,17 @@ class Draw:
         return self._items.next()
 
     def items(self, n: int) -> list[str]:
-        """Return up to ``n`` different items' ids; fewer where the popular keep coming up."""
-        return list(dict.fromkeys(self.item() for _ in range(n)))
+        """Return ``n`` different items' ids, or all where there are fewer.
+
+        What is missing after many draws is filled up with the most popular of the others.
+        """
+        drawn: dict[str, None] = {}
+        for _ in range(_PATIENCE * n):
+            if len(drawn) == n:
+                return list(drawn)
+            drawn[self.item()] = None
+        others = (item_id for item_id in self.world.items if item_id not in drawn)
+        return [*drawn, *itertools.islice(others, n - len(drawn))]
 
     def user(self) -> str:
         """Return a user's id."""

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilk.errors import SettingsError
+from ilk.v1 import similarity_pb2 as pb
 from loadtest import arrivals
 from loadtest.draw import Draw
-from loadtest.kinds import KINDS
+from loadtest.kinds import KINDS, Size, bodies
 from loadtest.mix import DEFAULT_MIX, parse_mix, possible, why_left_out
 from loadtest.settings import LoadSettings
 from loadtest.world import World
@@ -53,6 +54,20 @@ def test_items_are_drawn_by_their_rank(zipf: float) -> None:
     weights = np.arange(1, 51) ** -zipf
     drawn = np.array([counts[item_id] for item_id in WORLD.items]) / 40_000
     np.testing.assert_allclose(drawn, weights / weights.sum(), atol=0.01)
+
+
+@given(st.integers(0, 60), st.sampled_from([0.0, 1.0, 10.0]), st.integers(0, 2**31))
+def test_several_items_are_different_and_as_many_as_wanted(n: int, zipf: float, seed: int) -> None:
+    drawn = Draw(WORLD, zipf, np.random.default_rng(seed)).items(n)
+    assert set(drawn) <= set(WORLD.items)
+    assert len(set(drawn)) == len(drawn) == min(n, len(WORLD.items))
+
+
+def test_a_newcomer_tells_3_to_29_ratings() -> None:
+    draw = Draw(WORLD, 1.0, np.random.default_rng(0))
+    told = bodies(KINDS["profile"], draw, Size(neighbor_count=10, batch_size=16), 1000)
+    counts = [len(pb.FindNeighborsRequest.FromString(body).profile.ratings) for body in told]
+    assert set(counts) == set(range(3, 30))
 
 
 def test_one_seed_draws_the_same_twice() -> None:
