@@ -56,8 +56,11 @@ def run(
     entry = where.entry()
     with _target(where, entry) as (target, known):
         mix, left_out = possible(settings.mix, known)
-        _note(f"{target} serves {known.bundle_version}: {len(known.items)} items, "
+        served = world.version_served(target, entry)
+        _note(f"{target} serves {served}: {len(known.items)} items, "
               f"{len(known.users)} users known")  # fmt: skip
+        if served != known.bundle_version:
+            _note(f"the ids are of {known.bundle_version}: what {served} lacks is NOT_FOUND")
         if left_out:
             _note(f"left out of the mix: {why_left_out(left_out, known)}")
         with generators(Job(target, known, dict(mix), settings, entry)) as offering:
@@ -67,8 +70,8 @@ def run(
         _note(warning)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        present.write_json(steps, settings, mix, known, target, output / "figures.json")
-        plots.draw(steps, f"{target}, bundle {known.bundle_version}", output / "load.png")
+        present.write_json(steps, settings, mix, target, served, output / "figures.json")
+        plots.draw(steps, f"{target}, bundle {served}", output / "load.png")
         _note(f"written: {output / 'figures.json'}, {output / 'load.png'}")
     if failures := missed(steps, slo):
         raise GoalMissed("goals missed:\n  " + "\n  ".join(failures))

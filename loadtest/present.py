@@ -9,7 +9,6 @@ from pathlib import Path
 
 from loadtest.figures import QUANTILES, Figures, StepFigures
 from loadtest.settings import LoadSettings
-from loadtest.world import World
 
 _LATE_MS = 5.0
 _COLUMNS = (*QUANTILES, "max")
@@ -55,14 +54,14 @@ def write_json(
     steps: Sequence[StepFigures],
     settings: LoadSettings,
     mix: Mapping[str, float],
-    world: World,
     target: str,
+    bundle_version: str,
     path: Path,
 ) -> None:
     """Write every figure, with what they were measured with."""
     told = {
         "target": target,
-        "bundle_version": world.bundle_version,
+        "bundle_version": bundle_version,
         "settings": {
             name: getattr(settings, name) for name in settings.__dataclass_fields__ if name != "mix"
         },

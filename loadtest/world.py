@@ -65,18 +65,19 @@ def learn(target: str, entry: Entry = PLAINTEXT) -> World:
     ServiceError
         If the server does not answer.
     """
-    with SimilarityClient(
-        target,
-        timeout_s=_LEARN_TIMEOUT_S,
-        credentials=entry.credentials(),
-        token=entry.token,
-    ) as client:
+    with _client(target, entry) as client:
         info = client.get_bundle()
         items = _by_popularity(client, _learn_items(client, info.genres))
         if not items:
             raise NothingToAsk(f"the server at {target} names no item; give ids with --ids")
         users, withheld = _learn_users(client, items)
     return World(items, users, info.genres, info.rating_scale, info.version, withheld)
+
+
+def version_served(target: str, entry: Entry = PLAINTEXT) -> str:
+    """Return the version of the bundle that ``target`` serves; ServiceError if it does not answer."""
+    with _client(target, entry) as client:
+        return client.get_bundle().version
 
 
 def save(world: World, path: Path) -> None:
@@ -107,6 +108,12 @@ def load(path: Path) -> World:
         raise NothingToAsk(
             f"{path} cannot be read ({error}); write one with: python -m loadtest learn"
         ) from error
+
+
+def _client(target: str, entry: Entry) -> SimilarityClient:
+    return SimilarityClient(
+        target, timeout_s=_LEARN_TIMEOUT_S, credentials=entry.credentials(), token=entry.token
+    )
 
 
 def _learn_items(client: SimilarityClient, genres: Iterable[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """The load test as its users run it, against a real server."""
 
+import dataclasses
 import json
 import socket
 from pathlib import Path
@@ -45,6 +46,19 @@ def test_goals_decide_the_exit_code(
     assert run(app, [*flags, *met]) == DONE
     assert run(app, [*flags, "--slo-p99-ms", "0.001"]) == FAILURE
     assert "at 60/s p99 is" in capsys.readouterr().err
+
+
+def test_the_bundle_served_is_told_not_the_one_that_ids_were_learned_from(
+    target: str, known: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.save(dataclasses.replace(known, bundle_version="older"), tmp_path / "ids")
+    flags = ("--target", target, "--ids", str(tmp_path / "ids"), *QUICK, "--duration-s", "0.5")
+    assert run(app, [*flags, "--output", str(tmp_path)]) == DONE
+    told = json.loads((tmp_path / "figures.json").read_text())
+    assert told["bundle_version"] == known.bundle_version
+    notes = capsys.readouterr().err
+    assert f"{target} serves {known.bundle_version}: " in notes
+    assert "the ids are of older" in notes
 
 
 def test_a_server_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
