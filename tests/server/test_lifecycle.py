@@ -145,7 +145,7 @@ def test_the_environment_chooses_the_port_and_a_second_server_is_told_that_it_is
 def test_a_store_without_a_bundle_ends_with_3_and_says_how_to_make_one(
     start: "Start", tmp_path: Path
 ) -> None:
-    code, log = start("--store", str(tmp_path / "nowhere")).ended()
+    code, log = start("--store", str(tmp_path / "nowhere"), "--port", "0").ended()
     assert code == 3
     assert "nowhere holds no published bundle" in log
     assert "python -m indexer build --store" in log
