@@ -80,8 +80,8 @@ def run_ranking(*, data: Data = SAMPLE, splits: int = 5, rounds: int = 3) -> Non
         Trainings of each kind, interleaved; medians are shown.
     """
     interactions, settings = data.read(), BuildSettings()
-    figures = ranking.compare(interactions, settings, Progress(), n_splits=splits)
-    print("\n".join(ranking.table(figures, settings.seed)))
+    users, figures = ranking.compare(interactions, settings, Progress(), n_splits=splits)
+    print("\n".join(ranking.table(users, figures, settings.seed)))
     for name, figure in ranking.cost(interactions, settings, n_rounds=rounds).items():
         print(f"{name:<46} {figure:10.2f}")
 

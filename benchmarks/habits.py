@@ -5,20 +5,19 @@ liked before and gives fewer stars for it, so what should be foretold of them is
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from ilk.errors import DataError
 from ilk.preference import Normalization
-from indexer.evaluation.estimates import mean_with_interval
+from indexer.evaluation.estimates import Users, mean_with_interval
 from indexer.evaluation.metrics import Figures, metric_named
 from indexer.evaluation.protocols import split_weak
 from indexer.evaluation.relevance import relevant
 from indexer.evaluation.served import built_from, rank
-from indexer.evaluation.splits import Split
+from indexer.evaluation.splits import Mask, Split
 from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
@@ -30,8 +29,14 @@ _METRICS = ("ndcg@10", "ndcg@100", "recall@20")
 
 # A group of users, and how stars are read.
 Who: TypeAlias = tuple[str, Normalization]
-# By figure: one value per test user, over all splits.
-PerUser: TypeAlias = dict[str, Figures]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PerUser:
+    """One value per test user of each split, by figure, and whose each is; arrays are aligned."""
+
+    users: Users
+    figures: dict[str, Figures]
 
 
 def compare(
@@ -48,6 +53,7 @@ def compare(
     """
     positive = relevant(data, settings)
     parts: dict[Who, list[list[Figures]]] = {}
+    users: dict[Who, list[Users]] = {}
     for seed in range(settings.seed, settings.seed + n_splits):
         split = split_weak(data, positive, seed)
         is_stern = np.random.default_rng(seed).random(data.n_users) < _STERN_SHARE
@@ -55,28 +61,30 @@ def compare(
         tested = is_stern[split.test_user_rows]
         for normalize in get_args(Normalization):
             build = replace(settings, normalize=normalize)
-            for name, values in zip(
-                _GROUPS, _by_group(split, stern, tested, build, progress), strict=True
-            ):
+            groups = _by_group(split, stern, tested, build, progress)
+            for name, (members, values) in zip(_GROUPS, groups, strict=True):
                 parts.setdefault((name, normalize), []).append(values)
-    return {
-        who: dict(zip(_METRICS, map(np.concatenate, zip(*several, strict=True)), strict=True))
-        for who, several in parts.items()
-    }
+                users.setdefault((name, normalize), []).append(split.test_user_rows[members])
+    return {who: _joined(users[who], several) for who, several in parts.items()}
+
+
+def _joined(users: list[Users], parts: list[list[Figures]]) -> PerUser:
+    figures = zip(_METRICS, map(np.concatenate, zip(*parts, strict=True)), strict=True)
+    return PerUser(np.concatenate(users), dict(figures))
 
 
 def _by_group(
     split: Split,
     stern: Split,
-    tested: npt.NDArray[np.bool_],
+    tested: Mask,
     build: BuildSettings,
     progress: Progress,
-) -> Iterator[list[Figures]]:
-    """Yield the figures of each group: one value per user in it, an array for each metric."""
-    yield _figures(split, build, progress)
+) -> Iterator[tuple[Mask, list[Figures]]]:
+    """Yield who is in each group, and their figures: one value per user, an array for each metric."""
+    yield np.ones_like(tested), _figures(split, build, progress)
     values = _figures(stern, build, progress)
     for members in (tested, ~tested):
-        yield [of_all[members] for of_all in values]
+        yield members, [of_all[members] for of_all in values]
 
 
 def _figures(split: Split, build: BuildSettings, progress: Progress) -> list[Figures]:
@@ -86,7 +94,7 @@ def _figures(split: Split, build: BuildSettings, progress: Progress) -> list[Fig
     return [metric(ranked, held_out, depth) for metric, depth in map(metric_named, _METRICS)]
 
 
-def _made_stern(data: Interactions, is_stern: npt.NDArray[np.bool_]) -> Interactions:
+def _made_stern(data: Interactions, is_stern: Mask) -> Interactions:
     if data.rating_scale is None:
         raise DataError(data.source, "has clicks; habits are read from stars")
     fewer = np.maximum(data.ratings - np.float32(_STARS_LESS), np.float32(data.rating_scale[0]))
@@ -100,15 +108,15 @@ def table(figures_of: dict[Who, PerUser], seed: int) -> Iterator[str]:
         without, habits = figures_of[group, "none"], figures_of[group, "mean"]
         for said, figures in (("none", without), ("mean", habits)):
             yield f"{group:<12} {said:<10}" + _line(figures, seed, "")
-        gained = {name: habits[name] - without[name] for name in _METRICS}
-        yield f"{group:<12} {'gained':<10}" + _line(gained, seed, "+")
+        gained = {name: habits.figures[name] - without.figures[name] for name in _METRICS}
+        yield f"{group:<12} {'gained':<10}" + _line(PerUser(habits.users, gained), seed, "+")
     yield f"made stern: {_STERN_SHARE:.0%} of users, {_STARS_LESS:g} stars less for everything"
 
 
-def _line(figures: PerUser, seed: int, sign: str) -> str:
+def _line(of_group: PerUser, seed: int, sign: str) -> str:
     line = ""
     for name in _METRICS:
-        estimate = mean_with_interval(figures[name], seed)
+        estimate = mean_with_interval(of_group.figures[name], seed, users=of_group.users)
         half = (estimate.high - estimate.low) / 2
         line += f" {format(estimate.mean, sign + '10.4f')} ±{half:.4f}"
     return line

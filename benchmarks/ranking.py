@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from indexer.assemble import preference_of
 from indexer.evaluation import metrics
 from indexer.evaluation.baselines import EASE, Ranked
-from indexer.evaluation.estimates import mean_with_interval
+from indexer.evaluation.estimates import Users, mean_with_interval
 from indexer.evaluation.figures import DEPTH
 from indexer.evaluation.protocols import split_strong
 from indexer.evaluation.relevance import relevant
@@ -33,16 +33,17 @@ _EASE_REGULARIZATIONS = (50.0, 100.0, 200.0, 400.0, 800.0)
 _DEPTHS = {"ndcg@100": DEPTH, "ndcg@10": 10}
 _FOLD_IN_FACTORS, _FOLD_IN_RATINGS, _FOLD_INS = 64, 20, 2000
 
-# By figure: one value per test user, over all splits.
+# By figure: one value per test user of each split.
 PerUser = dict[str, npt.NDArray[np.float64]]
 
 
 def compare(
     data: Interactions, settings: BuildSettings, progress: Progress, *, n_splits: int = 5
-) -> dict[str, PerUser]:
+) -> tuple[Users, dict[str, PerUser]]:
     """Rank for users held out of training, by what is served and by baselines, on the same splits.
 
-    EASE comes at each of its λ: to take the best of them by these very figures flatters it.
+    Returns whose each value is, and the values by model. EASE comes at each of its λ: to take the best
+    of them by these very figures flatters it.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def compare(
     again = ease[f"EASE λ={evaluation.ease_regularization[0]:g}"]
     if not all(np.allclose(once[figure], again[figure]) for figure in _DEPTHS):
         raise RuntimeError("EASE was ranked on other splits than the served models")
-    return figures | ease
+    return models["EASE"].whose(), figures | ease
 
 
 def _ease(data: Interactions, settings: BuildSettings, n_splits: int) -> dict[str, PerUser]:
@@ -88,7 +89,7 @@ def _ranked_by_ease(split: Split, regularization: float) -> Ranked:
     return np.where(ranked >= 0, known[ranked], -1).astype(np.int64)
 
 
-def table(figures: dict[str, PerUser], seed: int) -> Iterator[str]:
+def table(users: Users, figures: dict[str, PerUser], seed: int) -> Iterator[str]:
     """Yield the lines that show a comparison; each figure is held against the λ best by it."""
     best = {
         figure: max((n for n in figures if n.startswith("EASE")), key=_mean_by(figures, figure))
@@ -100,11 +101,11 @@ def table(figures: dict[str, PerUser], seed: int) -> Iterator[str]:
         line = f"{name:<12}"
         for figure, values in model.items():
             peer = figures[best[figure]][figure]
-            gap = mean_with_interval(values - peer, seed)
+            gap = mean_with_interval(values - peer, seed, users=users)
             interval = f"[{gap.low:+.4f}, {gap.high:+.4f}]"
             line += f" {values.mean():9.4f} {values.mean() / peer.mean():7.3f} {interval:>20}"
         yield line
-    n_users = len(next(iter(figures.values()))["ndcg@10"])
+    n_users = len(np.unique(users))
     yield f"{n_users} test users; held against {best['ndcg@100']} and, by NDCG@10, {best['ndcg@10']}"
 
 

@@ -15,6 +15,8 @@ from ilk.errors import DataError
 from indexer.evaluation.metrics import CsrMatrix, Figures, Metric, Ranked
 
 Groups: TypeAlias = npt.NDArray[np.int64]
+# Whose a value is: any number, the same wherever the user comes again.
+Users: TypeAlias = npt.NDArray[np.int64]
 
 _N_DELETED_GROUPS = 20
 _CONFIDENCE = 0.95
@@ -30,23 +32,49 @@ class Estimate:
     n: int
 
 
-def mean_with_interval(values: Figures, seed: int, *, n_resamples: int = 1000) -> Estimate:
+def mean_with_interval(
+    values: Figures, seed: int, *, users: Users | None = None, n_resamples: int = 1000
+) -> Estimate:
     """Return the mean of per-user figures with its 95% percentile bootstrap interval.
 
-    Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+    Parameters
+    ----------
+    values
+        Shape ``(n,)``, finite, ``n >= 1``.
+    users
+        Shape ``(n,)``: whose each value is; by default each is another user's. A user is drawn with all
+        values, for what several splits tell of one user tells nothing of others.
 
     Raises
     ------
     DataError
-        If ``values``, shape ``(n,)``, is empty or not finite.
+        If ``values`` is empty or not finite, or ``users`` does not align with it.
+
+    Notes
+    -----
+    Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; of users with all their
+    values, Davison & Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8.
     """
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise DataError("values", "must be a vector of one or more finite figures")
+    sums, counts = _by_user(values, np.arange(len(values)) if users is None else users)
     rng = np.random.default_rng(seed)
-    n, mean = len(values), float(values.mean())
-    means = np.array([values[rng.integers(n, size=n)].mean() for _ in range(n_resamples)])
+    n, mean = len(sums), float(values.mean())
+    drawn = (rng.integers(n, size=n) for _ in range(n_resamples))
+    means = np.array([sums[rows].sum() / counts[rows].sum() for rows in drawn])
     low, high = np.quantile(means, [0.025, 0.975])
     return Estimate(mean=mean, low=min(float(low), mean), high=max(float(high), mean), n=n)
+
+
+def _by_user(values: Figures, users: Users) -> tuple[Figures, npt.NDArray[np.int64]]:
+    """Return the sum and the number of each user's values, users as they first come."""
+    if users.shape != values.shape:
+        raise DataError("users", f"has shape {users.shape}, not {values.shape}")
+    _, first, user_rows = np.unique(users, return_index=True, return_inverse=True)
+    # Not by number: the draws would depend on what users are called.
+    user_rows = np.argsort(np.argsort(first))[user_rows]
+    sums = np.bincount(user_rows, weights=values).astype(np.float64)
+    return sums, np.bincount(user_rows).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +104,40 @@ def list_figure(figure: Callable[[Ranked], float], ranked: Ranked, seed: int) ->
     return ListFigure(value, float(np.sqrt(variance)), n)
 
 
-def mean_of_lists(figures: Sequence[ListFigure]) -> Estimate:
-    """Return the mean of the same figure over splits, taken as independent, with its 95% interval."""
+def mean_of_lists(figures: Sequence[ListFigure], n_users: int) -> Estimate:
+    """Return the mean of the same figure over splits with its 95% interval, of ``n_users`` in them all.
+
+    As wide as the intervals of single splits are on average: the same users may be in each, and then
+    they err together. Where splits share no user, it is wider than need be.
+    """
     mean = float(np.mean([figure.value for figure in figures]))
-    squares = sum(figure.standard_error**2 for figure in figures)
-    freedom = sum(max(1, min(_N_DELETED_GROUPS, figure.n) - 1) for figure in figures)
-    reach = float(stats.t.ppf((1 + _CONFIDENCE) / 2, freedom)) * squares**0.5 / len(figures)
-    return Estimate(mean, mean - reach, mean + reach, sum(figure.n for figure in figures))
+    error = float(np.mean([figure.standard_error for figure in figures]))
+    freedom = min(max(1, min(_N_DELETED_GROUPS, figure.n) - 1) for figure in figures)
+    reach = float(stats.t.ppf((1 + _CONFIDENCE) / 2, freedom)) * error
+    return Estimate(mean, mean - reach, mean + reach, n_users)
 
 
-def by_user_group(values: Figures, user_groups: Groups, seed: int) -> dict[int, Estimate]:
-    """Return the estimate of each group of users; both arrays are ``(n_users,)``."""
+def by_user_group(
+    values: Figures, user_groups: Groups, users: Users, seed: int
+) -> dict[int, Estimate]:
+    """Return the estimate of each group of users; all arrays are ``(n,)``, ``users`` whose values."""
     if values.shape != user_groups.shape:
         raise DataError("user_groups", f"has shape {user_groups.shape}, not {values.shape}")
-    found = np.unique(user_groups)
-    return {int(g): mean_with_interval(values[user_groups == g], seed) for g in found}
+    estimates = {}
+    for group in np.unique(user_groups):
+        inside = user_groups == group
+        estimates[int(group)] = mean_with_interval(values[inside], seed, users=users[inside])
+    return estimates
 
 
 def by_item_group(
     metric: Metric, ranked: Ranked, held_out: CsrMatrix, k: int, item_groups: Groups
-) -> dict[int, Figures]:
+) -> dict[int, tuple[Users, Figures]]:
     """Return a metric of each user as if only one group of items had been held out, for each group.
 
-    Lists stay as they were ranked. Users with nothing held out in a group have no value in it, and
-    groups without a held-out item are left out. ``item_groups`` has shape ``(n_items,)``. After
-    Steck, "Item Popularity and Recommendation Accuracy", RecSys 2011.
+    Lists stay as they were ranked. A group has rows of ``ranked`` and their values; users with nothing
+    held out in a group are not in it, and groups without a held-out item are left out. ``item_groups``
+    has shape ``(n_items,)``. After Steck, "Item Popularity and Recommendation Accuracy", RecSys 2011.
     """
     if item_groups.shape != (held_out.shape[1],):
         raise DataError("item_groups", f"has shape {item_groups.shape}, not one per item")
@@ -111,7 +148,7 @@ def by_item_group(
         users, rows = np.unique(entries.row[inside], return_inverse=True)
         places = (np.ones(len(rows)), (rows, entries.col[inside]))
         part = sparse.csr_matrix(places, shape=(len(users), held_out.shape[1]))
-        figures[int(group)] = metric(ranked[users], part, k)
+        figures[int(group)] = users.astype(np.int64), metric(ranked[users], part, k)
     return figures
 
 

@@ -15,6 +15,7 @@ from indexer.evaluation import metrics
 from indexer.evaluation.estimates import (
     Estimate,
     ListFigure,
+    Users,
     by_item_group,
     by_user_group,
     list_figure,
@@ -45,6 +46,10 @@ class ModelFigures:
     ----------
     request
         What was asked of the served model; None for a baseline.
+    numbers
+        The number of each test user, by id: rows of splits that were given are each split's own.
+    users
+        The numbers of the test users, an array for each split.
     per_user
         Accuracy by figure: one value per test user, an array for each split.
     per_list
@@ -52,18 +57,24 @@ class ModelFigures:
     activity
         Positives that each test user showed, an array for each split.
     by_popularity
-        Recall@20 of the users with held-out items in a popularity group (0 is the tail).
+        Users with held-out items in a popularity group (0 is the tail), and their recall@20.
     """
 
     request: Request | None = None
+    numbers: dict[str, int] = field(default_factory=dict)
+    users: list[Users] = field(default_factory=list)
     per_user: dict[str, list[Figures]] = field(default_factory=dict)
     per_list: dict[str, list[ListFigure]] = field(default_factory=dict)
     activity: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    by_popularity: dict[int, list[Figures]] = field(default_factory=dict)
+    by_popularity: dict[int, list[tuple[Users, Figures]]] = field(default_factory=dict)
 
     def values(self, figure: str) -> Figures:
-        """Return a per-user figure over all splits; shape ``(n_test_users,)``."""
+        """Return a per-user figure over all splits; shape ``(n,)``, a value per test user of each."""
         return np.concatenate(self.per_user[figure])
+
+    def whose(self) -> Users:
+        """Return the number of the user of each value; shape ``(n,)``."""
+        return np.concatenate(self.users)
 
     def add(self, split: Split, ranked: Ranked, item_vectors: Any, seed: int) -> None:
         """Measure one split.
@@ -77,6 +88,8 @@ class ModelFigures:
         """
         held_out = split.held_out_matrix()
         popularity = np.asarray(split.train_matrix().sum(axis=0)).ravel()
+        users = self._numbered(split)
+        self.users.append(users)
         for name in ACCURACY:
             metric, depth = metrics.metric_named(f"mrr@{DEPTH}" if name == "mrr" else name)
             self.per_user.setdefault(name, []).append(metric(ranked, held_out, depth))
@@ -85,26 +98,35 @@ class ModelFigures:
         self.activity.append(np.diff(split.fold_in_matrix().indptr).astype(np.int64))
         metric, depth = metrics.metric_named(_BY_POPULARITY)
         groups = popularity_groups(popularity, len(_POPULARITY_NAMES))
-        for group, values in by_item_group(metric, ranked, held_out, depth, groups).items():
-            self.by_popularity.setdefault(group, []).append(values)
+        for group, found in by_item_group(metric, ranked, held_out, depth, groups).items():
+            rows, values = found
+            self.by_popularity.setdefault(group, []).append((users[rows], values))
+
+    def _numbered(self, split: Split) -> Users:
+        user_ids = [split.interactions.user_ids[row] for row in split.test_user_rows.tolist()]
+        numbers = self.numbers
+        return np.array([numbers.setdefault(i, len(numbers)) for i in user_ids], np.int64)
 
     def summary(self, seed: int) -> dict[str, Any]:
         """Return everything as plain values, each figure with its interval."""
+        users, n_users = self.whose(), len(self.numbers)
         activity = np.digitize(np.concatenate(self.activity), [b + 1 for b in _ACTIVITY_BOUNDS])
-        by_activity = by_user_group(self.values(_BY_ACTIVITY), activity.astype(np.int64), seed)
+        activity = activity.astype(np.int64)
+        by_activity = by_user_group(self.values(_BY_ACTIVITY), activity, users, seed)
         names = _group_names(_ACTIVITY_BOUNDS)
         figures: dict[str, Any] = {
-            name: _plain(mean_with_interval(self.values(name), seed)) for name in ACCURACY
+            name: _plain(mean_with_interval(self.values(name), seed, users=users))
+            for name in ACCURACY
         }
-        figures |= {name: _plain(mean_of_lists(self.per_list[name])) for name in LISTS}
+        figures |= {name: _plain(mean_of_lists(self.per_list[name], n_users)) for name in LISTS}
         figures[f"{_BY_ACTIVITY} by activity"] = {
             names[group]: _plain(estimate) for group, estimate in by_activity.items()
         }
         figures[f"{_BY_POPULARITY} by item popularity"] = {
-            _POPULARITY_NAMES[group]: _plain(mean_with_interval(np.concatenate(values), seed))
-            for group, values in sorted(self.by_popularity.items())
+            _POPULARITY_NAMES[group]: _plain(_over_splits(parts, seed))
+            for group, parts in sorted(self.by_popularity.items())
         }
-        figures["test_users"] = len(self.values(_BY_ACTIVITY))
+        figures["test_users"] = n_users
         figures["request"] = None if self.request is None else self.request._asdict()
         return figures
 
@@ -123,6 +145,11 @@ def _list_figures(split: Split, popularity: npt.NDArray[Any], item_vectors: Any)
 def _group_names(bounds: Sequence[int]) -> list[str]:
     between = [f"{low + 1} to {high}" for low, high in pairwise(bounds)]
     return [f"up to {bounds[0]}", *between, f"over {bounds[-1]}"]
+
+
+def _over_splits(parts: list[tuple[Users, Figures]], seed: int) -> Estimate:
+    users, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return mean_with_interval(values, seed, users=users)
 
 
 def _plain(estimate: Estimate) -> dict[str, float]:

@@ -14,7 +14,8 @@ import pytest
 from ilk import exits
 from ilk.errors import SettingsError
 from indexer.__main__ import app
-from indexer.evaluation.figures import ACCURACY, LISTS
+from indexer.evaluation.baselines import Popularity
+from indexer.evaluation.figures import ACCURACY, LISTS, ModelFigures
 from indexer.evaluation.metrics import metric_named
 from indexer.evaluation.plots import curves
 from indexer.evaluation.protocols import (
@@ -111,18 +112,43 @@ def test_given_files_are_measured_shown_and_drawn(
     assert sum(s["entries to learn from"] + s["entries to predict"] for s in told["splits"]) > 0
     n_users = [split["test users"] for split in told["splits"]]
     popularity = told["models"]["popularity"]
-    assert popularity["test_users"] == sum(n_users)
+    # Who is tested in both files is one user, whatever row it has in each.
+    n_distinct = popularity["test_users"]
+    assert max(n_users) <= n_distinct <= few.n_users < sum(n_users)
     assert popularity["ndcg@10"]["mean"] == pytest.approx(np.average(expected, weights=n_users))
     for model in told["models"].values():
         for name in (*ACCURACY, *LISTS):
             figure = model[name]
             assert figure["low"] <= figure["mean"] <= figure["high"]
-            assert figure["n"] == sum(n_users)
+            assert figure["n"] == n_distinct
     for name in ("accuracy.png", "groups.png", "trade-off.png"):
         assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
     shown = capsys.readouterr().out
     for word in ("EASE", "item k-NN", "random", "ilk w=0 penalty=0.5", *ACCURACY, *LISTS):
         assert word in shown
+
+
+def test_splits_that_tell_the_same_of_the_same_users_make_no_figure_surer(
+    few: Interactions,
+) -> None:
+    split = split_weak(few, relevant(few, QUICK), 1)
+    train, fold_in = split.train_matrix(), split.fold_in_matrix()
+    ranked = Popularity.fit(train).rank(fold_in, 100, seen=split.seen_matrix())
+    vectors = np.random.default_rng(0).random((few.n_items, 4))
+    told = []
+    for n_splits in (1, 4):
+        model = ModelFigures()
+        for _ in range(n_splits):
+            model.add(split, ranked, vectors, 0)
+        told.append(model.summary(0))
+    once, often = told
+    assert often["test_users"] == len(split.test_user_rows)
+    for name in (*ACCURACY, *LISTS):
+        assert often[name] == pytest.approx(once[name])
+    for groups in ("ndcg@10 by activity", "recall@20 by item popularity"):
+        assert often[groups].keys() == once[groups].keys()
+        for name, figure in once[groups].items():
+            assert often[groups][name] == pytest.approx(figure)
 
 
 def given_of(data: Interactions, is_train: np.ndarray) -> GivenSplit:

@@ -257,12 +257,45 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.88 <= covered / 200 <= 0.99
 
 
+def test_interval_of_users_who_come_in_several_splits_is_that_of_the_users() -> None:
+    rng = np.random.default_rng(5)
+    liking = rng.random(200)
+    splits = [liking + rng.normal(0, 0.01, 200) for _ in range(5)]
+    users = np.tile(rng.permutation(200), 5)
+    one = estimates.mean_with_interval(splits[0], seed=1)
+    five = estimates.mean_with_interval(np.concatenate(splits), seed=1, users=users)
+    assert five.mean == pytest.approx(np.mean(splits))
+    assert five.n == 200
+    # Five looks at the same users say hardly more of other users than one look does.
+    assert five.high - five.low == pytest.approx(one.high - one.low, rel=0.05)
+
+
+def test_interval_draws_a_user_with_all_values_however_many() -> None:
+    # One user has nine values of ten: with it drawn twice, once or never the mean is 1, 0.9 or 0.
+    values, users = np.array([0.0, *[1.0] * 9]), np.array([7, *[3] * 9])
+    found = estimates.mean_with_interval(values, seed=2, users=users)
+    assert found == estimates.Estimate(0.9, 0.0, 1.0, 2)
+
+
+def test_interval_of_one_value_per_user_does_not_ask_who_they_are() -> None:
+    values = np.random.default_rng(6).random(50)
+    users = np.random.default_rng(7).permutation(1000)[:50]
+    named = estimates.mean_with_interval(values, seed=3, users=users)
+    assert named == estimates.mean_with_interval(values, seed=3)
+    # As it was reported before users were told apart.
+    rng = np.random.default_rng(3)
+    means = [values[rng.integers(50, size=50)].mean() for _ in range(1000)]
+    assert (named.low, named.high) == tuple(np.quantile(means, [0.025, 0.975]))
+
+
 def test_one_user_has_a_point_for_an_interval_and_none_is_refused() -> None:
     only = estimates.mean_with_interval(np.array([0.25]), seed=0)
     assert (only.mean, only.low, only.high, only.n) == (0.25, 0.25, 0.25, 1)
     for values in (np.array([]), np.array([1.0, np.nan]), np.ones((2, 2))):
         with pytest.raises(DataError, match="values"):
             estimates.mean_with_interval(values, seed=0)
+    with pytest.raises(DataError, match="users"):
+        estimates.mean_with_interval(np.ones(2), seed=0, users=np.zeros(3, np.int64))
 
 
 def test_jackknife_of_a_mean_is_its_standard_error() -> None:
@@ -304,32 +337,34 @@ def test_interval_of_coverage_holds_what_other_users_would_have_given() -> None:
         figure = estimates.list_figure(
             lambda r: metrics.coverage_at(r, n_items, 5), lists(), seed=trial
         )
-        interval = estimates.mean_of_lists([figure])
+        interval = estimates.mean_of_lists([figure], 100)
         covered += bool(interval.low <= truth <= interval.high)
     assert covered / 50 >= 0.8
 
 
-def test_list_figures_of_several_splits_are_averaged_and_surer_together() -> None:
+def test_list_figures_of_several_splits_are_averaged_and_no_surer_together() -> None:
     one = estimates.ListFigure(0.5, 0.1, 100)
-    alone = estimates.mean_of_lists([one])
-    both = estimates.mean_of_lists([one, estimates.ListFigure(0.3, 0.1, 50)])
+    alone = estimates.mean_of_lists([one], 100)
+    both = estimates.mean_of_lists([one, estimates.ListFigure(0.3, 0.1, 50)], 120)
     assert (alone.mean, alone.n) == (0.5, 100)
-    assert (both.mean, both.n) == (0.4, 150)
-    assert both.high - both.low < 0.75 * (alone.high - alone.low)
+    assert (both.mean, both.n) == (0.4, 120)
+    assert both.high - both.low == pytest.approx(alone.high - alone.low)
     single = estimates.list_figure(lambda r: 0.25, np.array([[1]]), seed=0)
-    assert estimates.mean_of_lists([single]) == estimates.Estimate(0.25, 0.25, 0.25, 1)
+    assert estimates.mean_of_lists([single], 1) == estimates.Estimate(0.25, 0.25, 0.25, 1)
 
 
 def test_user_groups_are_averaged_apart() -> None:
     values = np.array([0.0, 1.0, 0.5, 0.5])
     groups = np.array([0, 0, 2, 2])
-    found = estimates.by_user_group(values, groups, seed=0)
+    found = estimates.by_user_group(values, groups, np.arange(4), seed=0)
     assert {group: (figure.mean, figure.n) for group, figure in found.items()} == {
         0: (0.5, 2),
         2: (0.5, 2),
     }
     assert found[0].low < found[0].high
     assert found[2].low == found[2].high
+    same = estimates.by_user_group(values, groups, np.array([1, 1, 2, 3]), seed=0)
+    assert same[0] == estimates.Estimate(0.5, 0.5, 0.5, 1)
 
 
 @quick
@@ -339,14 +374,16 @@ def test_item_groups_count_only_their_own_held_out_items(seed: int) -> None:
     groups = np.random.default_rng(seed).integers(0, 3, held_out.shape[1])
     found = estimates.by_item_group(metrics.ndcg_at, ranked, held_out, k, groups)
     for group in range(3):
-        figures = []
+        figures, users = [], []
         for user in range(len(ranked)):
             inside = {item for item in relevant_of(held_out, user) if groups[item] == group}
             if inside:
+                users.append(user)
                 figures.append(slow_ndcg(ranked[user].tolist(), inside, k))
         assert (group in found) == bool(figures)
         if figures:
-            assert found[group].tolist() == pytest.approx(figures)
+            assert found[group][0].tolist() == users
+            assert found[group][1].tolist() == pytest.approx(figures)
 
 
 def test_group_arrays_of_the_wrong_length_are_refused() -> None:
@@ -354,7 +391,7 @@ def test_group_arrays_of_the_wrong_length_are_refused() -> None:
     with pytest.raises(DataError, match="item_groups"):
         estimates.by_item_group(metrics.ndcg_at, ranked, held_out, 1, np.zeros(3, np.int64))
     with pytest.raises(DataError, match="user_groups"):
-        estimates.by_user_group(np.ones(2), np.zeros(3, np.int64), 0)
+        estimates.by_user_group(np.ones(2), np.zeros(3, np.int64), np.arange(2), 0)
 
 
 def test_popularity_groups_share_out_the_entries() -> None:
