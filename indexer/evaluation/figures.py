@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ilk.errors import DataError
 from indexer.evaluation import metrics
 from indexer.evaluation.estimates import (
     Estimate,
@@ -54,6 +55,8 @@ class ModelFigures:
         Accuracy by figure: one value per test user, an array for each split.
     per_list
         Figures of all lists of a split together, one for each split.
+    left_out
+        Figures of lists that a split, or a part of its users, ranks too little for, and why.
     activity
         Positives that each test user showed, an array for each split.
     by_popularity
@@ -65,6 +68,7 @@ class ModelFigures:
     users: list[Users] = field(default_factory=list)
     per_user: dict[str, list[Figures]] = field(default_factory=dict)
     per_list: dict[str, list[ListFigure]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     activity: list[npt.NDArray[np.int64]] = field(default_factory=list)
     by_popularity: dict[int, list[tuple[Users, Figures]]] = field(default_factory=dict)
 
@@ -94,7 +98,10 @@ class ModelFigures:
             metric, depth = metrics.metric_named(f"mrr@{DEPTH}" if name == "mrr" else name)
             self.per_user.setdefault(name, []).append(metric(ranked, held_out, depth))
         for name, figure in _list_figures(split, popularity, item_vectors).items():
-            self.per_list.setdefault(name, []).append(list_figure(figure, ranked, seed))
+            try:
+                self.per_list.setdefault(name, []).append(list_figure(figure, ranked, seed))
+            except DataError as error:
+                self.left_out[name] = str(error)
         self.activity.append(np.diff(split.fold_in_matrix().indptr).astype(np.int64))
         metric, depth = metrics.metric_named(_BY_POPULARITY)
         groups = popularity_groups(popularity, len(_POPULARITY_NAMES))
@@ -108,7 +115,7 @@ class ModelFigures:
         return np.array([numbers.setdefault(i, len(numbers)) for i in user_ids], np.int64)
 
     def summary(self, seed: int) -> dict[str, Any]:
-        """Return everything as plain values, each figure with its interval."""
+        """Return everything as plain values, each figure that is not left out with its interval."""
         users, n_users = self.whose(), len(self.numbers)
         activity = np.digitize(np.concatenate(self.activity), [b + 1 for b in _ACTIVITY_BOUNDS])
         activity = activity.astype(np.int64)
@@ -118,7 +125,12 @@ class ModelFigures:
             name: _plain(mean_with_interval(self.values(name), seed, users=users))
             for name in ACCURACY
         }
-        figures |= {name: _plain(mean_of_lists(self.per_list[name], n_users)) for name in LISTS}
+        figures |= {
+            name: _plain(mean_of_lists(self.per_list[name], n_users))
+            for name in LISTS
+            if name not in self.left_out
+        }
+        figures["left_out"] = dict(self.left_out)
         figures[f"{_BY_ACTIVITY} by activity"] = {
             names[group]: _plain(estimate) for group, estimate in by_activity.items()
         }

@@ -83,14 +83,15 @@ def _trade_offs(models: Models) -> Figure:
     joined = curves(models)
     worst = min((model["ndcg@10"]["mean"] for c in joined.values() for _, model in c), default=0)
     for axes, (name, label, transform) in zip(all_axes, _TRADED, strict=False):
-        for curve, members in joined.items():
+        for curve, of_curve in joined.items():
+            members = [(strength, model) for strength, model in of_curve if name in model]
             x = [transform(model[name]["mean"]) for _, model in members]
             axes.plot(x, [model["ndcg@10"]["mean"] for _, model in members], "o-", label=curve)
             for place, (strength, model) in zip(x, members, strict=True):
                 _mark(axes, f"{strength:g}", place, model)
         for model_name, model in models.items():
             # A baseline far below would leave no room for the curves.
-            if model["request"] is None and model["ndcg@10"]["mean"] >= worst:
+            if name in model and model["request"] is None and model["ndcg@10"]["mean"] >= worst:
                 axes.plot(transform(model[name]["mean"]), model["ndcg@10"]["mean"], "kx")
                 _mark(axes, model_name, transform(model[name]["mean"]), model)
         axes.set_xlabel(label)

@@ -43,12 +43,14 @@ def _figures(title: str, models: dict[str, Any], names: tuple[str, ...]) -> Tabl
     for name in (*names, "users"):
         table.add_column(name, justify="right")
     for model, figures in models.items():
-        cells = [_with_interval(figures[name]) for name in names]
+        cells = [_with_interval(figures.get(name)) for name in names]
         table.add_row(model, *cells, str(figures["test_users"]))
     return table
 
 
-def _with_interval(figure: dict[str, float]) -> str:
+def _with_interval(figure: dict[str, float] | None) -> str:
+    if figure is None:
+        return "left out"
     half = (figure["high"] - figure["low"]) / 2
     n_decimals = 1 if figure["mean"] >= 10 else 4
     return f"{figure['mean']:.{n_decimals}f} ±{half:.{max(n_decimals - 1, 1)}f}"

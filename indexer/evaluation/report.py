@@ -110,6 +110,9 @@ def compare(
         for name, request, ranked, vectors in _rankings(split, build, settings, progress):
             model = models.setdefault(name, ModelFigures(request))
             model.add(split, ranked, vectors, build.seed)
+    for name, model in models.items():
+        for figure, why in model.left_out.items():
+            progress.say(f"{name}: {figure} is left out: {why}")
     return Comparison(models, described)
 
 

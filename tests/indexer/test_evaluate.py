@@ -151,6 +151,40 @@ def test_splits_that_tell_the_same_of_the_same_users_make_no_figure_surer(
             assert often[groups][name] == pytest.approx(figure)
 
 
+def two_circles(tmp_path: Path) -> list[str]:
+    """Films in two halves, and users who have each film of one: neighbors have nothing left to say."""
+    items = "id,title,genres,year\n" + "".join(f"i{i},T,A|B,1990\n" for i in range(12))
+    rows = (f"u{u},i{6 * (u % 2) + i},5,{10 * u + i}\n" for u in range(20) for i in range(6))
+    (tmp_path / "items.csv").write_text(items)
+    (tmp_path / "ratings.csv").write_text("user,item,rating,time\n" + "".join(rows))
+    files = [
+        "--interactions",
+        str(tmp_path / "ratings.csv"),
+        "--items",
+        str(tmp_path / "items.csv"),
+    ]
+    return [*files, "--rating-scale", "1", "5"]
+
+
+@pytest.mark.parametrize("protocol", ["strong", "weak", "cold_items"])
+def test_a_baseline_that_ranks_too_little_goes_without_a_figure_and_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], protocol: str
+) -> None:
+    outputs = ["--json", str(tmp_path / "f.json"), "--plots", str(tmp_path / "plots")]
+    command = ["evaluate", "--protocol", protocol, *two_circles(tmp_path), *outputs]
+    assert exits.run(app, [*command, *FLAGS[:-1]]) == exits.DONE
+    models = json.loads((tmp_path / "f.json").read_text())["models"]
+    assert models.keys() >= {"ilk w=0", "EASE", "item k-NN", "popularity", "random"}
+    assert models["popularity"]["left_out"] == {}
+    left_out = models["item k-NN"]["left_out"]
+    assert "diversity@10" in left_out
+    assert models["item k-NN"].keys().isdisjoint(left_out)
+    assert models["item k-NN"].keys() >= {*ACCURACY, *LISTS} - left_out.keys()
+    told = capsys.readouterr()
+    assert "item k-NN: diversity@10 is left out: ranked: has no list of two items" in told.err
+    assert "left out" in told.out
+
+
 def given_of(data: Interactions, is_train: np.ndarray) -> GivenSplit:
     return GivenSplit(data, is_train)
 
