@@ -158,12 +158,13 @@ def split_cold_items(
 
 
 def show_only(split: Split, n_shown: int, seed: int) -> Split:
-    """Return the split with at most ``n_shown`` random entries of each test user folded in.
+    """Return the split with at most ``n_shown`` random positives of each test user folded in.
 
-    What is to be predicted stays as it was: only how much is known of the users changes.
+    Ratings below are shown no more: newcomers who have given them would be none. What is to be predicted
+    stays as it was: only how much is known of the users changes.
     """
     data = split.interactions
-    entries = np.flatnonzero(split.fold_in)
+    entries = np.flatnonzero(split.fold_in & split.positive)
     users = data.user_rows[entries]
     order = np.lexsort((np.random.default_rng(seed).random(len(entries)), users))
     counts = np.bincount(users, minlength=data.n_users)

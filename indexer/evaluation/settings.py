@@ -51,7 +51,8 @@ class EvaluationSettings:
     core
         First keep positives only, and of them users and items with so many, until all have them.
     all_ratings
-        Strong: let models learn from ratings below liked_from too, and see those of the test users.
+        Strong: let models learn from ratings below liked_from too, and see those of the test users
+        (but with --shown learn only).
         By default, as published, positives are all there is.
     own_bars
         Call relevant what reaches each user's own bar (see --normalize), whatever the build does.
@@ -63,7 +64,8 @@ class EvaluationSettings:
     trade_off
         Measure diversity and popularity penalty at rising strengths, each alone, with every blend.
     shown
-        Show only so many positives of each test user, drawn at random: newcomers. Default: all.
+        Show only so many positives of each test user, drawn at random, and nothing else: newcomers.
+        Default: all.
     baselines
         Measure popularity, item k-NN, EASE and random beside.
     ease_regularization

@@ -435,3 +435,16 @@ def test_newcomers_show_no_more_than_they_are_let_and_predict_the_same() -> None
     assert not (few.fold_in & ~split.fold_in).any()
     assert np.array_equal(few.held_out, split.held_out)
     assert np.array_equal(show_only(split, 1000, 1).fold_in, split.fold_in)
+
+
+def test_newcomers_show_positives_where_all_ratings_are_learned_from() -> None:
+    data = random_interactions(15)
+    positive = liked(data)
+    split = split_strong(data, positive, 1, all_ratings=True)
+    assert (split.fold_in & ~positive).any()
+    n_liked = np.diff(split.fold_in_matrix().indptr)
+    for n_shown in (1, 3):
+        few = show_only(split, n_shown, 1)
+        assert not (few.fold_in & ~positive).any()
+        assert np.array_equal(np.diff(few.fold_in_matrix().indptr), np.minimum(n_liked, n_shown))
+        assert np.array_equal(few.train, split.train)
