@@ -151,6 +151,23 @@ def test_splits_that_tell_the_same_of_the_same_users_make_no_figure_surer(
             assert often[groups][name] == pytest.approx(figure)
 
 
+def test_novelty_is_of_the_users_that_training_knows(few: Interactions) -> None:
+    assert few.timestamps is not None
+    middle = int(np.median(few.timestamps))
+    split = split_temporal(few, relevant(few, QUICK), cutoff_s=middle)
+    likes = split.train_matrix()
+    n_known = len(set(few.user_rows[split.train].tolist()))
+    assert n_known < few.n_users
+    ranked = np.full((len(split.test_user_rows), 100), -1)
+    most_liked = int(likes.sum(axis=0).argmax())
+    ranked[:, 0], ranked[:, 1] = most_liked, (most_liked + 1) % few.n_items
+    counts = np.maximum(np.asarray(likes.sum(axis=0)).ravel()[ranked[0, :2]], 1)
+    model = ModelFigures()
+    model.add(split, ranked, np.ones((few.n_items, 2)), 0)
+    told = model.summary(0)["novelty@10"]["mean"]
+    assert told == pytest.approx(-np.log2(counts / n_known).mean())
+
+
 def two_circles(tmp_path: Path) -> list[str]:
     """Films in two halves, and users who have each film of one: neighbors have nothing left to say."""
     items = "id,title,genres,year\n" + "".join(f"i{i},T,A|B,1990\n" for i in range(12))
