@@ -161,7 +161,8 @@ def objective_key(data: Interactions, base: BuildSettings, settings: TuningSetti
             [ranges_for(settings.protocol), fixed, asked, data.rating_scale], sort_keys=True
         ).encode()
     )
-    for array in (data.user_rows, data.item_rows, data.ratings, data.timestamps):
+    years = data.items.years
+    for array in (data.user_rows, data.item_rows, data.ratings, data.timestamps, years):
         digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
     content = [data.items.item_ids, data.items.genres, data.items.texts]
     digest.update(json.dumps(content, sort_keys=True).encode())

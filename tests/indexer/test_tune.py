@@ -158,6 +158,8 @@ def test_a_search_is_named_after_all_that_its_scores_depend_on(few: Interactions
         (replace(few, timestamps=None), QUICK, WEAK),
         (replace(few, rating_scale=None), QUICK, WEAK),
         (replace(few, items=replace(few.items, genres=few.items.genres[::-1])), QUICK, WEAK),
+        (replace(few, items=replace(few.items, years=few.items.years[::-1])), QUICK, WEAK),
+        (replace(few, items=replace(few.items, texts={"tags": few.items.titles})), QUICK, WEAK),
     ]
     names = [objective_key(*other) for other in others]
     assert len({same, *names}) == 1 + len(others)
