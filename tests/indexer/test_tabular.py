@@ -74,6 +74,17 @@ def test_columns_are_found_by_their_usual_names(tmp_path: Path, header: str) -> 
     assert triples(read(tmp_path, events, items)) == triples(read(tmp_path))
 
 
+def test_items_may_call_their_ids_item_where_there_is_no_other(tmp_path: Path) -> None:
+    assert read(tmp_path, items=ITEMS.replace("id,", "Item,", 1)).items.item_ids == [
+        "🎬",
+        "02",
+        "2",
+    ]
+    beside = "item,id,title,genres\nthe first,🎬,Heat,\nthe second,02,Cosmos,\n"
+    items = read(tmp_path, items=beside).items
+    assert (items.item_ids, items.texts) == (["🎬", "02"], {"item": ["the first", "the second"]})
+
+
 def test_columns_may_come_in_any_order_with_others_between(tmp_path: Path) -> None:
     data = read(tmp_path, "device,rating,item,user\ntv,4,02,ana\ntv,2,2,bo\n")
     assert triples(data) == [("ana", "02", 4.0), ("bo", "2", 2.0)]
