@@ -4,7 +4,7 @@ It refuses to know file formats (`movielens`, `tabular` and `sample` produce it)
 (`factors`, `content` consume it). Rows here are positions in ``user_ids`` and ``item_ids``.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ class Items:
         ``n_items`` tuples of names; empty where none are known.
     texts
         Further content fields by name, each ``n_items`` strings (tags, a plot, a cast).
+    line_times
+        Of texts that came line by line, by the same name: for each item the Unix seconds of each line
+        of its text. Nothing of texts that tell no times.
     """
 
     item_ids: list[str]
@@ -33,6 +36,25 @@ class Items:
     years: npt.NDArray[np.int16]
     genres: list[tuple[str, ...]]
     texts: dict[str, list[str]]
+    line_times: dict[str, list[npt.NDArray[np.int64]]] = field(default_factory=dict)
+
+    def before(self, cutoff_s: int) -> "Items":
+        """Return the items with what was known before a time: lines written from then on are gone."""
+        if not self.line_times:
+            return self
+        texts, line_times = dict(self.texts), dict(self.line_times)
+        for name, of_items in self.line_times.items():
+            texts[name] = [
+                _lines_before(text, times, cutoff_s)
+                for text, times in zip(self.texts[name], of_items, strict=True)
+            ]
+            line_times[name] = [times[times < cutoff_s] for times in of_items]
+        return replace(self, texts=texts, line_times=line_times)
+
+
+def _lines_before(text: str, times: npt.NDArray[np.int64], cutoff_s: int) -> str:
+    lines = text.split("\n") if text else []
+    return "\n".join(line for line, s in zip(lines, times.tolist(), strict=True) if s < cutoff_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,4 +127,5 @@ def _items(items: Items, order: npt.NDArray[np.int64]) -> Items:
         years=items.years[order],
         genres=[items.genres[r] for r in order],
         texts={name: [texts[r] for r in order] for name, texts in items.texts.items()},
+        line_times={name: [times[r] for r in order] for name, times in items.line_times.items()},
     )

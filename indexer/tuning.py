@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -161,8 +162,9 @@ def objective_key(data: Interactions, base: BuildSettings, settings: TuningSetti
             [ranges_for(settings.protocol), fixed, asked, data.rating_scale], sort_keys=True
         ).encode()
     )
-    years = data.items.years
-    for array in (data.user_rows, data.item_rows, data.ratings, data.timestamps, years):
+    line_times = chain.from_iterable(times for _, times in sorted(data.items.line_times.items()))
+    arrays = (data.user_rows, data.item_rows, data.ratings, data.timestamps, data.items.years)
+    for array in (*arrays, *line_times):
         digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
     content = [data.items.item_ids, data.items.genres, data.items.texts]
     digest.update(json.dumps(content, sort_keys=True).encode())
@@ -181,7 +183,8 @@ def _validation(data: Interactions, base: BuildSettings, settings: TuningSetting
 def _before(data: Interactions, date: datetime) -> Interactions:
     if data.timestamps is None:
         raise DataError(data.source, "has no timestamps; --until needs them")
-    return data.only(data.timestamps < seconds_of(date))
+    cutoff_s = seconds_of(date)
+    return replace(data.only(data.timestamps < cutoff_s), items=data.items.before(cutoff_s))
 
 
 def _study(name: str, base: BuildSettings, ranges: Ranges, journal: Path) -> optuna.Study:

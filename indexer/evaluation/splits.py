@@ -4,7 +4,7 @@ It refuses to know how a split is drawn (`protocols` does), models and figures. 
 masks over the entries of the original interactions, so rows mean the same before and after a split.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -76,8 +76,14 @@ class Split:
         }
 
     def train_interactions(self) -> Interactions:
-        """Return the entries to learn from; users, items and their rows stay as they were."""
-        return self.interactions.only(self.train)
+        """Return the entries to learn from; users, items and their rows stay as they were.
+
+        Of a temporal split, lines of texts (tags) from the date on are gone, if they tell their times.
+        """
+        items = self.interactions.items
+        if self.cutoff_s is not None:
+            items = items.before(self.cutoff_s)
+        return replace(self.interactions.only(self.train), items=items)
 
     def entries_by_test_user(self, part: Mask) -> list[Rows]:
         """Return the positions of a part's entries (``fold_in`` or ``held_out``) per test user.

@@ -120,6 +120,10 @@ def _catalogue(item_ids: list[str], known: Items | None) -> Items:
             name: ["" if r is None else texts[r] for r in rows]
             for name, texts in known.texts.items()
         },
+        line_times={
+            name: [np.zeros(0, np.int64) if r is None else times[r] for r in rows]
+            for name, times in known.line_times.items()
+        },
     )
 
 

@@ -63,7 +63,8 @@ def read_movielens(
         Pass over and count malformed lines, where the default is to refuse the data.
     with_tags
         Keep the tags people gave: ``items.texts["tags"]`` then holds, per film, one tag to a
-        line, each as often as it was given; absent where the data set has no tags.
+        line, each as often as it was given, and ``items.line_times["tags"]`` when; absent where the
+        data set has no tags.
 
     Returns
     -------
@@ -82,8 +83,7 @@ def read_movielens(
         items, n_bad_items = _read_items(layout, skip_bad_rows)
         n_bad_tags = 0
         if with_tags and layout.tags is not None:
-            tags, n_bad_tags = _read_tags(layout.tags, items.item_ids, skip_bad_rows)
-            items = replace(items, texts={"tags": tags})
+            items, n_bad_tags = _with_tags(items, layout.tags, skip_bad_rows)
         events = _read_ratings(layout, items.item_ids, skip_bad_rows)
         events = replace(events, n_dropped=events.n_dropped + n_bad_items + n_bad_tags)
         # The folder in the zip has the published name, the zip itself may have been renamed.
@@ -230,20 +230,30 @@ def _known_genres(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in NO_GENRES)
 
 
-def _read_tags(file: Delimited, item_ids: list[str], skip_bad_rows: bool) -> tuple[list[str], int]:
-    movie, tag = (_position(file, name) for name in ("movieId", "tag"))
-    columns = (IdColumn("movieId", movie), TextColumn("tag", tag))
-    tags: dict[str, list[str]] = {item_id: [] for item_id in item_ids}
-    if not any(record.cells for record in file.records()):
-        return [""] * len(item_ids), 0
-    rows = read_rows(file, columns, skip_bad_rows=skip_bad_rows)
-    movies = rows.values["movieId"]
-    ids = movies.ids.to_pylist()
-    for code, text in zip(movies.codes.tolist(), rows.values["tag"], strict=True):
-        words = " ".join(text.split())
-        if words and ids[code] in tags:
-            tags[ids[code]].append(words)
-    return ["\n".join(given) for given in tags.values()], rows.n_dropped
+def _with_tags(items: Items, file: Delimited, skip_bad_rows: bool) -> tuple[Items, int]:
+    movie, tag, timestamp = (_position(file, name) for name in _TAG[1:])
+    columns = (
+        IdColumn("movieId", movie),
+        TextColumn("tag", tag),
+        SecondsColumn("timestamp", timestamp),
+    )
+    tags: dict[str, list[str]] = {item_id: [] for item_id in items.item_ids}
+    times: dict[str, list[int]] = {item_id: [] for item_id in items.item_ids}
+    n_dropped = 0
+    if any(record.cells for record in file.records()):
+        rows = read_rows(file, columns, skip_bad_rows=skip_bad_rows)
+        n_dropped, movies = rows.n_dropped, rows.values["movieId"]
+        ids, seconds = movies.ids.to_pylist(), rows.values["timestamp"].tolist()
+        for code, text, time_s in zip(
+            movies.codes.tolist(), rows.values["tag"], seconds, strict=True
+        ):
+            words = " ".join(text.split())
+            if words and ids[code] in tags:
+                tags[ids[code]].append(words)
+                times[ids[code]].append(time_s)
+    texts = ["\n".join(given) for given in tags.values()]
+    line_times = [np.array(given, np.int64) for given in times.values()]
+    return replace(items, texts={"tags": texts}, line_times={"tags": line_times}), n_dropped
 
 
 def _read_ratings(layout: _Layout, item_ids: list[str], skip_bad_rows: bool) -> Events:

@@ -182,7 +182,7 @@ def test_bad_rows_may_be_passed_over_and_are_counted(tmp_path: Path) -> None:
 def test_what_is_known_of_items_is_taken_and_the_rest_is_left_out(tmp_path: Path) -> None:
     known = Items(
         ["7", "20"], ["Seven", "Twenty"], np.array([1995, 2020], np.int16), [("A",), ("B",)],
-        {"tags": ["s", "t"]},
+        {"tags": ["s", "t"]}, {"tags": [np.array([1]), np.array([2])]},
     )  # fmt: skip
     train, test = write(tmp_path / "r.tsv", TRAIN), write(tmp_path / "e.tsv", TEST)
     items = read_given(train, test, items=known).interactions.items
@@ -191,3 +191,4 @@ def test_what_is_known_of_items_is_taken_and_the_rest_is_left_out(tmp_path: Path
     assert items.years.tolist() == [0, 2020]
     assert items.genres == [(), ("B",)]
     assert items.texts == {"tags": ["", "t"]}
+    assert [times.tolist() for times in items.line_times["tags"]] == [[], [2]]

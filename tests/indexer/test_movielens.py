@@ -100,6 +100,20 @@ def test_tags_stay_whole_one_to_a_line_each_time_given(folder: Path) -> None:
     assert tags == ['pixar\nfunny, "very"\npixar', "", "", ""]
 
 
+def test_tags_from_a_time_on_are_not_known_before(folder: Path) -> None:
+    items = read_movielens(folder).items
+    (first, *others) = items.line_times["tags"]
+    assert len(first) == 3
+    assert not any(map(len, others))
+    for cutoff_s in (0, int(first.min()) + 1, int(first.max()) + 1):
+        lines = items.texts["tags"][0].split("\n")
+        known = [line for line, s in zip(lines, first.tolist(), strict=True) if s < cutoff_s]
+        before = items.before(cutoff_s)
+        assert before.texts == {"tags": ["\n".join(known), "", "", ""]}
+        assert before.line_times["tags"][0].tolist() == [s for s in first.tolist() if s < cutoff_s]
+    assert items.texts["tags"][0].count("\n") == 2
+
+
 def test_tags_may_be_left_out_or_absent(folder: Path) -> None:
     assert read_movielens(folder, with_tags=False).items.texts == {}
     (folder / "tags.csv").unlink()

@@ -1,5 +1,7 @@
 """Which users and items stay, and in which order, against the slow way to say so."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -108,3 +110,17 @@ def test_order_falls_by_positives_and_loses_nothing(triples: list[Triple]) -> No
         by_rank = list(zip(-n_liked, -n_rated, strict=True))
         assert by_rank == sorted(by_rank)
     assert sorted_data.items.item_ids[-1] == "never rated"
+
+
+def test_texts_and_the_times_of_their_lines_go_with_their_items() -> None:
+    data = interactions_of([("a", "x", 5.0), ("a", "y", 5.0), ("b", "y", 5.0)])
+    ids = data.items.item_ids
+    items = replace(
+        data.items,
+        texts={"tags": [f"of {item_id}" for item_id in ids]},
+        line_times={"tags": [np.array([row]) for row in range(len(ids))]},
+    )
+    found = kept(replace(data, items=items), min_user_ratings=1, min_item_ratings=1).items
+    assert found.texts == {"tags": [f"of {item_id}" for item_id in found.item_ids]}
+    times = [ids.index(item_id) for item_id in found.item_ids]
+    assert [of_item.tolist() for of_item in found.line_times["tags"]] == [[t] for t in times]

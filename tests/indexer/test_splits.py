@@ -422,6 +422,21 @@ def test_protocols_part_movielens_without_a_leak(
     assert len(split.train_interactions()) > 30_000
 
 
+def test_only_a_temporal_split_learns_no_line_that_was_written_later() -> None:
+    data = random_interactions(16)
+    n_items = data.n_items
+    items = replace(
+        data.items,
+        texts={"tags": ["early\nlate", *[""] * (n_items - 1)], "plot": ["a\nb"] * n_items},
+        line_times={"tags": [np.array([499, 500]), *[np.zeros(0, np.int64)] * (n_items - 1)]},
+    )
+    data = replace(data, items=items)
+    temporal = split_temporal(data, liked(data), cutoff_s=500).train_interactions().items
+    assert temporal.texts["tags"] == ["early", *[""] * (n_items - 1)]
+    assert temporal.texts["plot"] == items.texts["plot"]
+    assert split_weak(data, liked(data), 1).train_interactions().items is items
+
+
 def test_newcomers_show_no_more_than_they_are_let_and_predict_the_same() -> None:
     rng = np.random.default_rng(3)
     users, items = (m.ravel() for m in np.meshgrid(np.arange(40), np.arange(30), indexing="ij"))

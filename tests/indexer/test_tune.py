@@ -142,6 +142,9 @@ def test_a_search_is_named_after_all_that_its_scores_depend_on(few: Interactions
     ):
         assert objective_key(few, base, settings_) == same
     assert few.timestamps is not None
+    times = [np.full(1, row) for row in range(few.n_items)]
+    tags = replace(few.items, texts={"tags": few.items.titles}, line_times={"tags": times})
+    tagged = replace(few, items=tags)
     others = [
         (few, QUICK, replace(WEAK, metric="ndcg@100")),
         (few, QUICK, replace(WEAK, protocol="strong")),
@@ -159,7 +162,8 @@ def test_a_search_is_named_after_all_that_its_scores_depend_on(few: Interactions
         (replace(few, rating_scale=None), QUICK, WEAK),
         (replace(few, items=replace(few.items, genres=few.items.genres[::-1])), QUICK, WEAK),
         (replace(few, items=replace(few.items, years=few.items.years[::-1])), QUICK, WEAK),
-        (replace(few, items=replace(few.items, texts={"tags": few.items.titles})), QUICK, WEAK),
+        (tagged, QUICK, WEAK),
+        (replace(few, items=tags.before(9)), QUICK, WEAK),
     ]
     names = [objective_key(*other) for other in others]
     assert len({same, *names}) == 1 + len(others)
@@ -171,18 +175,30 @@ def test_a_start_outside_the_ranges_is_brought_inside(few: Interactions, tmp_pat
     assert (tuned.factors, tuned.alpha, tuned.frequency_exponent) == (16, 0.5, 0.5)
 
 
+def with_tags(data: Interactions, times: list[int]) -> Interactions:
+    """The same data, where every film has a tag from each of these times."""
+    text = "\n".join(f"tag {at}" for at in range(len(times)))
+    line_times = [np.array(times)] * data.n_items
+    tagged = {"tags": [text] * data.n_items}
+    items = replace(data.items, texts=tagged, line_times={"tags": line_times})
+    return replace(data, items=items)
+
+
 def test_temporal_validation_searches_the_half_life_and_sees_nothing_from_the_day_on(
     few: Interactions, tmp_path: Path
 ) -> None:
-    assert few.timestamps is not None
-    middle = datetime.fromtimestamp(float(np.median(few.timestamps)), tz=timezone.utc)
+    times_s = few.timestamps
+    assert times_s is not None
+    middle = datetime.fromtimestamp(float(np.median(times_s)), tz=timezone.utc)
     asked = replace(WEAK, protocol="temporal", max_trials=1, until=middle)
+    late = int(middle.timestamp()) + 1
+    few, tagged_later = (with_tags(few, times) for times in ([0], [0, late]))
     tuned = tune(few, QUICK, asked, tmp_path / "journal", QUIET)
     assert tuned.settings.half_life_days == 10_000
-    is_past = few.timestamps < middle.timestamp()
+    is_past = times_s < middle.timestamp()
     past = few.only(is_past)
     scrambled = replace(few, ratings=np.where(is_past, few.ratings, np.float32(0.5)))
-    for other in (past, scrambled):
+    for other in (past, scrambled, tagged_later):
         again = tune(other, QUICK, asked, tmp_path / "journal", QUIET)
         assert (again, len(trials_of(tmp_path / "journal"))) == (tuned, 1)
     with pytest.raises(DataError, match="--until needs"):
