@@ -62,10 +62,10 @@ def _groups(models: Models) -> Figure:
     models = {name: model for name, model in models.items() if not _is_reranked(model)}
     figure = Figure(figsize=(13, 5), layout="constrained")
     for axes, (name, meaning) in zip(figure.subplots(1, 2), _GROUPS.items(), strict=True):
-        groups = list(next(iter(models.values()))[name])
+        groups = list(dict.fromkeys(group for model in models.values() for group in model[name]))
         for at, (model, figures) in enumerate(models.items()):
-            estimates = [figures[name][group] for group in groups]
-            places = [place + 0.8 * at / len(models) for place in range(len(groups))]
+            estimates = list(figures[name].values())
+            places = [groups.index(group) + 0.8 * at / len(models) for group in figures[name]]
             means = [e["mean"] for e in estimates]
             width = 0.8 / len(models)
             axes.bar(places, means, width, yerr=_errors(estimates), label=model)

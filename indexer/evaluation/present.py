@@ -59,9 +59,10 @@ def _with_interval(figure: dict[str, float] | None) -> str:
 def _groups(title: str, models: dict[str, Any], group: str) -> Table:
     table = Table(title=title)
     table.add_column("model", no_wrap=True)
-    names = list(next(iter(models.values()))[group])
+    # A model may have been left out of the only split that has a group.
+    names = list(dict.fromkeys(name for figures in models.values() for name in figures[group]))
     for name in names:
         table.add_column(name, justify="right")
     for model, figures in models.items():
-        table.add_row(model, *(_with_interval(figures[group][name]) for name in names))
+        table.add_row(model, *(_with_interval(figures[group].get(name)) for name in names))
     return table

@@ -17,7 +17,8 @@ from indexer.__main__ import app
 from indexer.evaluation.baselines import Popularity
 from indexer.evaluation.figures import ACCURACY, LISTS, ModelFigures
 from indexer.evaluation.metrics import metric_named
-from indexer.evaluation.plots import curves
+from indexer.evaluation.plots import curves, draw
+from indexer.evaluation.present import print_tables
 from indexer.evaluation.protocols import (
     split_cold_items,
     split_given,
@@ -200,6 +201,17 @@ def test_a_baseline_that_ranks_too_little_goes_without_a_figure_and_is_named(
     told = capsys.readouterr()
     assert "item k-NN: diversity@10 is left out: ranked: has no list of two items" in told.err
     assert "left out" in told.out
+
+
+def test_a_model_that_was_left_out_of_a_split_is_shown_without_its_groups(
+    few: Interactions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = evaluate(few, QUICK, EvaluationSettings(protocol="weak"), QUIET).summary(0)["models"]
+    for groups in ("ndcg@10 by activity", "recall@20 by item popularity"):
+        told["EASE"][groups].popitem()
+    print_tables(told)
+    assert "left out" in capsys.readouterr().out
+    assert all(path.is_file() for path in draw(told, tmp_path))
 
 
 def given_of(data: Interactions, is_train: np.ndarray) -> GivenSplit:
