@@ -89,27 +89,16 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
         if allowed.bitmap is not None:
             # What a filter lets pass lies deeper than what was measured: half as much may be missed.
             recall = (1 + recall) / 2
-        if not isinstance(query.whom, ItemId | UserId):
-            effort = stranger_effort(bundle, seeker, query.target, weight, recall)
-        else:
+        if isinstance(query.whom, ItemId | UserId):
             # Whoever asks is its own nearest, and is never missed.
             alone = allowed.bitmap is None and len(allowed.excluded) <= 1
-            alone = alone and not query.filter.exclude_seen
-            effort = space.effort(
-                weight,
-                recall,
-                wanted if alone else len(space),
-                well_known=_is_well_known(bundle, seeker),
-            )
-    return Plan(
-        query,
-        space,
-        seeker,
-        weight,
-        allowed,
-        min(wanted, allowed.n_allowed),
-        effort,
-    )
+            deep = wanted if alone and not query.filter.exclude_seen else len(space)
+            well_known = _is_well_known(bundle, seeker)
+            effort = space.effort(weight, recall, deep, well_known=well_known)
+        else:
+            effort = stranger_effort(bundle, seeker, query.target, weight, recall)
+    n_wanted = min(wanted, allowed.n_allowed)
+    return Plan(query, space, seeker, weight, allowed, n_wanted, effort)
 
 
 def _is_well_known(bundle: Bundle, seeker: Seeker) -> bool | None:

@@ -19,7 +19,6 @@ from ilk.vectors import Float32Matrix
 
 # So many times as hard as for rows (ADR 28).
 HARDER: Final = 6
-_MOST_SEARCHED: Final = 0xFFFF
 # Beyond this content weight hardly anything was measured.
 _MOST_CONTENT: Final = 0.9
 # What rows are made of is told by so many of them.
@@ -45,7 +44,7 @@ def stranger_effort(
         effort = space.effort(content_weight, recall)
     if not effort:
         return effort
-    return effort_of(mode(effort), min(HARDER * searched(effort), _MOST_SEARCHED))
+    return effort_of(mode(effort), HARDER * searched(effort))
 
 
 def _as_much_content(bundle: Bundle, seeker: Seeker, key: SpaceKey, content_weight: float) -> float:

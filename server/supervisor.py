@@ -74,9 +74,8 @@ class Slot:
     @property
     def is_serving(self) -> bool:
         """Whether the worker takes new calls, as far as is known: who falls silent may be frozen."""
-        report = (
-            self.report
-        )  # which the fall of the worker takes away, meanwhile, from other threads
+        # Read once: the fall of the worker takes it away, and other threads ask too.
+        report = self.report
         is_fresh = time.monotonic() - self.heard_at_s <= SILENCE_S
         return report is not None and report.serving and is_fresh
 

@@ -6,16 +6,17 @@ It refuses to know what a mode does to a search; :class:`ilk.ann.IndexKind` does
 from typing import Final
 
 _MODE_BITS: Final = 16
+_HARDEST: Final = (1 << _MODE_BITS) - 1
 
 
 def effort_of(mode: int, how_hard: int) -> int:
-    """Return the effort that searches so hard in a mode."""
-    return (mode << _MODE_BITS) + how_hard
+    """Return the effort that searches so hard in a mode, or as hard as can be said."""
+    return (mode << _MODE_BITS) + min(how_hard, _HARDEST)
 
 
 def searched(effort: int) -> int:
     """Return how many lists an effort searches."""
-    return effort & ((1 << _MODE_BITS) - 1)
+    return effort & _HARDEST
 
 
 def mode(effort: int) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from ilk import strangers
 from ilk.ann import mode, searched
 from ilk.bundle import Bundle
 from ilk.plan import make_plan
@@ -105,8 +106,6 @@ def test_strangers_are_searched_for_harder_than_rows(world: "World") -> None:
 def test_more_content_is_searched_for_as_at_a_higher_weight(
     world: "World", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ilk import strangers
-
     bundle = replace(world("crowd-PQ").bundle, shares={})
     key = SpaceKey(Target.ITEMS, by_likeness=False)
     weights: list[float] = []
