@@ -17,7 +17,8 @@ from ilk.vectors import Float32Matrix, Float32Vector, Rows
 
 # So many times as many lists as are searched are compared with, of those that are found through lists.
 _LOOKED_THROUGH: Final = 6
-# Of one query, faiss finds the nearest of so few lists as quickly by itself.
+# Of one query, faiss finds so few of so few lists as quickly by itself.
+_FEW_SEARCHED: Final = 48
 _FEW_LISTS: Final = 1500
 # Lists that may be among the nearest are taken out to be sorted: the best of each so many tell which.
 _MOST_IN_GROUP: Final = 16
@@ -68,7 +69,8 @@ class Part:
         n_queries, k = into[0].shape
         # faiss's own wrapper checks and copies what is known to be right here, at 8 us a call.
         asked, found = (n_queries, faiss.swig_ptr(queries), k), map(faiss.swig_ptr, into)
-        if self._centroids is None or (n_queries == 1 and self._n_lists <= _FEW_LISTS):
+        few = n_queries == 1 and effort < _FEW_SEARCHED and self._n_lists <= _FEW_LISTS
+        if few or self._centroids is None:
             self.inner.search_c(*asked, *found, parameters)
         else:
             lists, likeness = _lists_near(queries, self._centroids, max(effort, 1))
@@ -141,7 +143,7 @@ def _lists_near(
     """Return the ``n_lists`` nearest lists and their scores, best first, shape ``(n_queries, n_lists)``.
 
     One product with all centroids takes half as long as faiss, which goes row by row, and for many
-    queries a tenth; of one query among few lists, calling numpy takes what that saves.
+    queries a tenth; of one query for few of few lists, calling numpy takes what that saves.
     """
     if len(queries) == 1:
         (scores,) = queries @ centroids
