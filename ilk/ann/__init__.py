@@ -7,7 +7,7 @@ order they were given.
 # First: it is what loads faiss.
 from ilk.ann import blas  # noqa: F401
 from ilk.ann.cost import counting, least_us, likely_us, query_us
-from ilk.ann.effort import effort_of, mode, partition, searched
+from ilk.ann.effort import effort_of, former, mode, partition, searched
 from ilk.ann.index import Index, RowNeighbors
 from ilk.ann.measure import careful_recall, compare_with_all, recall, top_rows
 from ilk.ann.parallelism import n_threads, one_thread, threads, use_threads
@@ -26,6 +26,7 @@ __all__ = [
     "compare_with_all",
     "counting",
     "effort_of",
+    "former",
     "inner_products",
     "least_us",
     "likely_us",

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from ilk.ann.effort import effort_of, mode, searched
+from ilk.ann.effort import FORMER, effort_of, mode, searched
 from ilk.vectors import Float32Vector
 
 HNSW_LINKS: Final = 32
@@ -33,21 +33,11 @@ _ROW_ID_BYTES: Final = 8
 _SHORT_LISTS: Final = 4096
 # More lists than this are not each compared with every row that is put in its place.
 _MOST_PLACED_LISTS: Final = 8192
-# Whoever opens more lists would find more, and small codes tell less well what of it is near. Lists made
-# mostly by factors hold so much apart that of many the nearest few rows of each are enough (ADR 22).
-_FETCHED_PER_LIST: Final = 8
-_FULLY_FETCHED_LISTS: Final = 192
-# Of lists made by content as many rows of each, or one of its rows in so many: to open another long list
-# would cost more. First where scores lie apart, then where many are close to the best.
-_BY_CONTENT: Final = ((8, 100), (24, 40))
 # The blend that the first partition of IVFPQ2 is made for, as the share of the content.
 _TASTE_EMPHASIS: Final = 0.08
-# What more lists hold may be found only if more candidates are looked at: so many for every two lists,
-# and some more. Where codes tell well what is near, so few are enough.
-_FETCHED_FOR_TWO_LISTS: Final = (3, 31)
-_FEW_FETCHED: Final = 60
-# Of so many lists that is worth asking: of fewer they are as many, of more candidates cost little.
-_FEW_FETCHED_LISTS: Final = range(48, 257)
+# Codes tell so well what is near that few more candidates are looked at than are wanted (ADR 29); of more
+# lists a few more.
+_FETCHED_FOR_EACH: Final = 3
 
 
 class IndexKind(str, enum.Enum):
@@ -96,20 +86,12 @@ class IndexKind(str, enum.Enum):
         """
         if self is IndexKind.PQ:
             return max(effort * n_wanted, 4 * effort)
-        if self is IndexKind.IVF_PQ:
-            few = max(4 * n_wanted, _FEW_FETCHED)
-            if mode(effort):
-                return few
-            # With the row that shows a tie, just what a search is rounded up to.
-            for_two, some = _FETCHED_FOR_TWO_LISTS
-            return max(few, for_two * searched(effort) // 2 + some)
-        if self is IndexKind.IVF_PQ_2:
-            n_lists = searched(effort)
-            if by_content := mode(effort):
-                at_least, one_in = _BY_CONTENT[by_content - 1]
-                return 4 * n_wanted + max(at_least, int(rows_per_list / one_in)) * n_lists
-            n_beyond = max(n_lists - _FULLY_FETCHED_LISTS, 0)
-            return 4 * n_wanted + _FETCHED_PER_LIST * (n_lists - n_beyond) + n_beyond
+        if self in (IndexKind.IVF_PQ, IndexKind.IVF_PQ_2):
+            if mode(effort) >= FORMER:
+                return _fetched_formerly(self, n_wanted, effort, rows_per_list)
+            # Long lists hold more that codes take for near.
+            n_lists = searched(effort) // (2 if self is IndexKind.IVF_PQ else 1)
+            return _FETCHED_FOR_EACH * n_wanted + n_lists + 1
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
 
 
@@ -199,11 +181,8 @@ class IndexSpec:
             # From a hundredth of the lists on, or from eight: fewer find too little to promise anything.
             least = min(8, n_lists // 100)
             efforts = (*sorted(n for n in steps if least <= n < most), most)
-            few = [n for n in efforts if n in _FEW_FETCHED_LISTS]
             return tuple(
-                effort_of(at, effort)
-                for at in range(len(self.modes))
-                for effort in (few if at and self.kind is IndexKind.IVF_PQ else efforts)
+                effort_of(at, effort) for at in range(len(self.emphases)) for effort in efforts
             )
         return {
             IndexKind.FLAT: (0,),
@@ -220,14 +199,6 @@ class IndexSpec:
         if self.kind is not IndexKind.IVF_PQ_2:
             return (None,)
         return _TASTE_EMPHASIS, self.content_emphasis
-
-    @property
-    def modes(self) -> tuple[float | None, ...]:
-        """The content weight that each mode is for, as :attr:`emphases` has it."""
-        first, *by_content = self.emphases
-        if self.kind is IndexKind.IVF_PQ:
-            return first, first
-        return first, *by_content * len(_BY_CONTENT)
 
     def scales(self, emphasis: float, width: int) -> Float32Vector:
         """Return what each dimension is multiplied by for a partition, shape ``(width,)``."""
@@ -252,3 +223,16 @@ class IndexSpec:
             # Links of the lowest level are twice as many as those of the others.
             IndexKind.HNSW: 4 * width + 4 * 2 * HNSW_LINKS,
         }[self.kind]
+
+
+def _fetched_formerly(kind: IndexKind, n_wanted: int, effort: int, rows_per_list: float) -> int:
+    """Return how many candidates a search of a bundle up to format 3 looks at, as it was measured."""
+    n_lists, at = searched(effort), mode(effort) - FORMER
+    if kind is IndexKind.IVF_PQ:
+        few = max(4 * n_wanted, 60)
+        return few if at else max(few, 3 * n_lists // 2 + 31)
+    if at:
+        at_least, one_in = (8, 100) if at == 1 else (24, 40)
+        return 4 * n_wanted + max(at_least, int(rows_per_list / one_in)) * n_lists
+    n_beyond = max(n_lists - 192, 0)
+    return 4 * n_wanted + 8 * (n_lists - n_beyond) + n_beyond

@@ -13,9 +13,11 @@ from ilk.ann import (
     IndexSpec,
     careful_recall,
     compare_with_all,
+    former,
     mode,
     partition,
     recall,
+    searched,
     spec,
 )
 from ilk.ann.cost import counting, least_us, query_us
@@ -232,7 +234,7 @@ def test_more_rows_more_effort_and_more_compared_cost_more(kind: IndexKind) -> N
     of_kind = IndexSpec(kind)
     efforts = of_kind.efforts(100_000)
     costs = {e: query_us(of_kind, (100_000, 83), 10, e, 5_000) for e in efforts}
-    for at in range(len(of_kind.modes)):
+    for at in range(len(of_kind.emphases)):
         its_costs = [cost_us for effort, cost_us in costs.items() if mode(effort) == at]
         assert its_costs == sorted(its_costs)
     assert least_us(of_kind, (100_000, 83), 10) <= costs[efforts[0]]
@@ -277,25 +279,45 @@ def test_so_they_are_where_lists_are_found_through_lists(
         assert index.n_listed(queries, [effort]) == [n_compared]
 
 
-def test_of_long_lists_made_by_content_more_rows_are_looked_at() -> None:
-    efforts = [(mode << 16) + 64 for mode in range(3)]
-    kind = IndexKind.IVF_PQ_2
-    assert [kind.candidates(10, effort, 250) for effort in efforts] == [552, 552, 1576]
-    assert [kind.candidates(10, effort, 1220) for effort in efforts] == [552, 808, 1960]
-
-
 def test_the_more_lists_are_searched_the_more_candidates_are_looked_at() -> None:
-    found = [IndexKind.IVF_PQ.candidates(10, n_lists, 79) for n_lists in (8, 16, 32, 96, 512)]
-    assert found == [60, 60, 79, 175, 799]
-    assert IndexKind.IVF_PQ.candidates(100, 8, 79) == 400
-    few = [IndexKind.IVF_PQ.candidates(10, (1 << 16) + n_lists, 79) for n_lists in (48, 96, 512)]
-    assert few == [60, 60, 60]
-    assert IndexKind.IVF_PQ.candidates(100, (1 << 16) + 96, 79) == 400
+    once, twice = (
+        [kind.candidates(10, n_lists, 79) for n_lists in (8, 32, 128)]
+        for kind in (IndexKind.IVF_PQ, IndexKind.IVF_PQ_2)
+    )
+    assert once == [35, 47, 95]
+    assert twice == [39, 63, 159]
+    assert IndexKind.IVF_PQ.candidates(100, 8, 79) == 305
+
+
+def test_bundles_of_before_look_at_as_many_candidates_as_they_were_measured_with() -> None:
+    once = [former(n_lists) for n_lists in (8, 16, 32, 96, 512)]
+    assert [IndexKind.IVF_PQ.candidates(10, e, 79) for e in once] == [60, 60, 79, 175, 799]
+    few = [former((1 << 16) + n_lists) for n_lists in (48, 96, 512)]
+    assert [IndexKind.IVF_PQ.candidates(10, e, 79) for e in few] == [60, 60, 60]
+    twice = [former((mode << 16) + 64) for mode in range(3)]
+    assert [IndexKind.IVF_PQ_2.candidates(10, e, 1220) for e in twice] == [552, 808, 1960]
+    assert [partition(e, 2) for e in twice] == [0, 1, 1]
+    assert [partition(e, 1) for e in few] == [0, 0, 0]
+    assert [searched(e) for e in twice] == [64, 64, 64]
 
 
 def test_modes_of_one_partition_open_the_same_lists(vectors: Vectors, queries: Vectors) -> None:
     index = Index.build(vectors, TWICE, SEED)
-    few, many = ((mode << 16) + 4 for mode in (1, 2))
-    assert index.n_listed(queries, [few]) == index.n_listed(queries, [many])
-    of_few, of_many = (index.nearest(queries, 30, effort).rows for effort in (few, many))
-    np.testing.assert_array_equal(of_few, of_many)
+    now, few, many = (1 << 16) + 4, former((1 << 16) + 4), former((2 << 16) + 4)
+    assert index.n_listed(queries, [now]) == index.n_listed(queries, [few])
+    of_now, of_many = (index.nearest(queries, 30, effort).rows for effort in (now, many))
+    np.testing.assert_array_equal(of_now, of_many)
+
+
+@pytest.mark.parametrize(("kind", "least"), [(IndexKind.PQ, 0.85), (IndexKind.IVF_PQ, 0.97)])
+def test_codes_know_the_outermost_values(kind: IndexKind, least: float) -> None:
+    rng = np.random.default_rng(SEED)
+    rows = rng.standard_t(3, size=(20_000, DIM)).astype(np.float32)
+    queries = rng.standard_normal((200, DIM), dtype=np.float32)
+    of_kind = IndexSpec(kind, dims_per_code=1)
+    index = Index.build(rows, of_kind, SEED)
+    every_list = of_kind.lists(len(rows)) if kind.has_lists else 0
+    found = index.nearest(queries, 16, every_list).rows
+    true_scores = np.sort(np.einsum("qd,qkd->qk", queries, rows[found]))[:, ::-1]
+    truth = compare_with_all(rows, queries, 10)
+    assert recall([RowNeighbors(found, true_scores)], [truth], 10) > least
