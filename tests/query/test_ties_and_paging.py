@@ -13,6 +13,7 @@ from ilk.space import Space
 from ilk.types import (
     EXACT,
     NO_FILTER,
+    Examples,
     Filter,
     ItemId,
     Neighbor,
@@ -76,6 +77,19 @@ def test_of_equal_content_the_more_popular_comes_first(
             ids[r] for r in oracle.allowed(query) if frozenset(oracle.genres[ids[r]]) == genres
         ]
         assert same == everyone[: len(same)]
+
+
+def test_by_content_alone_a_filter_that_lets_all_pass_changes_no_order(crowd: "Oracle") -> None:
+    # Items of unlike genres tie too, and sums in float32 told some of them apart.
+    ids, every = crowd.items.ids, Filter(include_ids=tuple(crowd.items.ids))
+    for row in range(0, 3000, 60):
+        examples = Examples((ids[row], ids[row + 7], ids[row + 400]))
+        query = Query(examples, Target.ITEMS, 1.0, neighbor_count=300, accuracy=EXACT)
+        plain, filtered = (
+            [n.id for n in answer(crowd.bundle, asked).neighbors]
+            for asked in (query, replace(query, filter=every))
+        )
+        assert plain == filtered
 
 
 @pytest.mark.parametrize("wanted", [NO_FILTER, HALF_OF_THE_CROWD], ids=["all", "filtered"])
