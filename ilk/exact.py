@@ -74,7 +74,8 @@ def _compared(plan: Plan) -> tuple[Rows | None, Float32Vector]:
 
 def _search_groups(groups: ContentGroups, plan: Plan) -> Found:
     """Compare with each distinct content vector once, then open the best groups, ties together."""
-    scores = np.float32(plan.content_weight) * (groups.vectors @ plan.seeker.content)
+    asked = plan.content_weight * plan.seeker.content.astype(np.float64)
+    scores = groups.vectors @ asked.astype(np.float32)
     n_needed = plan.n_wanted + len(plan.allowed.excluded)
     # Every group has a member, so the groups that reach the n-th best score are enough; most have more.
     n_best = min(n_needed, len(scores))
@@ -82,14 +83,16 @@ def _search_groups(groups: ContentGroups, plan: Plan) -> Found:
     best = best[scores[best].argsort()[::-1]]
     n_members = np.cumsum(groups.indptr[best + 1] - groups.indptr[best])
     last = best[min(int(np.searchsorted(n_members, n_needed)), n_best - 1)]
-    reached = np.flatnonzero(scores >= scores[last])
+    reached = np.flatnonzero(scores >= scores[last] - ROUNDING)
+    # Groups may tie by other genres: as `settle` has it, sums in float64 tell.
+    of_groups = (groups.vectors[reached] @ asked).astype(np.float32)
     # They rise within a group: of equal ones the first are wanted.
     starts = groups.indptr[reached]
     sizes = np.minimum(groups.indptr[reached + 1] - starts, n_needed)
     rows = np.concatenate(
         [groups.members[a : a + n] for a, n in zip(starts.tolist(), sizes.tolist(), strict=True)]
     )
-    by_row = np.repeat(scores[reached], sizes)
+    by_row = np.repeat(of_groups, sizes)
     order = np.lexsort((rows, -by_row))
     if plan.allowed.excluded:
         order = order[~np.isin(rows[order], list(plan.allowed.excluded))]

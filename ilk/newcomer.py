@@ -26,15 +26,17 @@ def newcomer(
     length :func:`ilk.vectors.support` like that of the bundle's users, and of the genres they named.
     """
     read = read_profile(bundle, profile, ignore_unknown=ignore_unknown)
-    rows, disliked = read.rows, np.isneginf(read.stars)
-    known_stars = np.where(disliked, 0, read.stars).astype(np.float32)
+    rows, rated, preference = read.rows, ~np.isneginf(read.stars), bundle.preference
     ages = None
     if profile.half_life_s is not None and not np.all(np.isnan(read.times_s)):
-        ages = age_weights(read.times_s, float(np.nanmax(read.times_s)), profile.half_life_s)
-    confidences = bundle.preference.confidences(known_stars, ages, telling=read.starred)
-    confidences[disliked] = -(1 + np.float32(bundle.preference.alpha))
-    weights = bundle.preference.content_weights(known_stars, ages)
-    weights[disliked] = -1
+        newest_s = float(np.nanmax(read.times_s))
+        ages = age_weights(read.times_s[rated], newest_s, profile.half_life_s)
+    stars, starred = read.stars[rated], read.starred[rated]
+    # What is disliked is neither a positive nor stars.
+    confidences = np.full(len(rows), -(1 + preference.alpha), dtype=np.float32)
+    confidences[rated] = preference.confidences(stars, ages, telling=starred)
+    weights = np.full(len(rows), -1, dtype=np.float32)
+    weights[rated] = preference.content_weights(stars, ages)
 
     content = unit(weights @ bundle.items.content[rows]) * support(len(rows))
     factors = bundle.items.factors[rows]
@@ -45,7 +47,7 @@ def newcomer(
         content = unit(content + wish)
         wished = bundle.content_model.infer_factors(wish)
         factors = np.vstack((factors, wished))
-        all_confidences = np.append(confidences, np.float32(1 + bundle.preference.alpha))
+        all_confidences = np.append(confidences, np.float32(1 + preference.alpha))
     solved = bundle.fold_in.solve(factors, all_confidences)
     if target is Target.USERS:
         solved = unit(solved) * support(int(np.count_nonzero(confidences > 0)))

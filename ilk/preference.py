@@ -175,11 +175,16 @@ class Preference:
     def content_weights(
         self, ratings: Float32Array, age_weights: Float32Array | None
     ) -> Float32Array:
-        """Return how much each rated item's content counts in its user's; shape as given."""
+        """Return how much each rated item's content counts in its user's; shape as given.
+
+        Stars count as shares of the best, and where that is not above 0 from the worst on.
+        """
         if self.scale is None:
             weights = _log_counts(ratings)
         else:
-            weights = (ratings / np.float32(self.scale[1])).astype(np.float32)
+            low, high = map(np.float32, self.scale)
+            nothing = low if high <= 0 else np.float32(0)
+            weights = ((ratings - nothing) / (high - nothing)).astype(np.float32)
         return weights if age_weights is None else (weights * age_weights).astype(np.float32)
 
     def _grades(self, ratings: Float32Array, bars: Float32Array) -> Float32Array:

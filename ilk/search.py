@@ -144,7 +144,8 @@ def _keep_allowed(rows: Rows, scores: Float32Vector, plan: Plan) -> Found | None
     if some_rows[-1:] == [-1] or not allowed.excluded.isdisjoint(some_rows):
         kept = [p for p, r in enumerate(some_rows) if r >= 0 and r not in allowed.excluded]
         some_rows, some_scores = [some_rows[p] for p in kept], [some_scores[p] for p in kept]
-    if len(some_rows) < n_wanted or (len(some_rows) == n_wanted and _may_be_more(plan)):
+    # Just what is wanted shows no tie at its end, unless that is all there is.
+    if len(some_rows) < n_wanted or len(some_rows) == n_wanted < allowed.n_allowed:
         return None
     if len(some_rows) > n_wanted and some_scores[n_wanted - 1] - some_scores[n_wanted] < ROUNDING:
         return _settle_tie(plan, rows, scores, some_scores[n_wanted - 1])

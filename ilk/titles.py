@@ -141,13 +141,14 @@ def spellings(title: str) -> list[str]:
     """Return the names that a title may be asked for by, normalized.
 
     ``Amelie (Fabuleux destin d'Amélie Poulain, Le)`` is the whole, what stands before the brackets and
-    what stands in each.
+    what stands in each, but for years.
     """
-    if _HAS_ONE_NAME.fullmatch(title) and not title.isdigit():
+    if _HAS_ONE_NAME.fullmatch(title):
         return [normalized(title)]
     outside = re.sub(r"\([^()]*\)", " ", title)
-    inside = [re.sub(r"^a\.?k\.?a\.? ", "", name) for name in re.findall(r"\(([^()]*)\)", title)]
-    names = (normalized(name) for name in (title, outside, *inside) if not name.isdigit())
+    inside = [name for name in re.findall(r"\(([^()]*)\)", title) if not name.isdigit()]
+    bare = [re.sub(r"^a\.?k\.?a\.? ", "", name) for name in inside]
+    names = map(normalized, (title, outside, *bare))
     return list(dict.fromkeys(name for name in names if name)) or [""]
 
 

@@ -190,13 +190,17 @@ class Accuracy:
     recall: float = 1.0
     exact: bool = True
 
+    def __post_init__(self) -> None:
+        if self.exact and self.recall != 1:
+            raise InvalidRequest("accuracy.recall", f"is 1 where exact, got {self.recall}")
+        if not self.exact and not MIN_RECALL <= self.recall <= MAX_RECALL:
+            raise InvalidRequest(
+                "accuracy.recall", f"must be in [{MIN_RECALL}, {MAX_RECALL}], got {self.recall}"
+            )
+
     @classmethod
     def at_recall(cls, recall: float) -> "Accuracy":
         """Return the promise that ``recall`` (in [0.9, 0.999]) of the true neighbors are found."""
-        if not MIN_RECALL <= recall <= MAX_RECALL:
-            raise InvalidRequest(
-                "accuracy.recall", f"must be in [{MIN_RECALL}, {MAX_RECALL}], got {recall}"
-            )
         return cls(recall=recall, exact=False)
 
 

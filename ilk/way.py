@@ -200,7 +200,8 @@ class Way:
                 asked = self._vectors([row])
                 every = self.space.best(asked, self.n_fetched, self.n_fetched, self.effort)
                 reached = reaching(every.rows[0], every.scores[0], last, excluded)
-            if reached is None:
+            # Another search may open other lists, of those equally near.
+            if reached is None or len(reached) < n_wanted:
                 return None
             among = reached
         parts = self._factors(row), self.content[row], self.content_weight

@@ -102,6 +102,16 @@ def test_confidences_and_content_weights_are_the_formulas(
         assert weights.tolist() == pytest.approx(slow, rel=1e-5)
 
 
+@pytest.mark.parametrize("scale", [(-5.0, 0.0), (-9.0, -4.0)])
+def test_of_a_scale_without_a_star_above_zero_the_best_counts_most(
+    scale: tuple[float, float],
+) -> None:
+    worst, best = scale
+    stars = np.array([worst, (worst + best) / 2, best], dtype=np.float32)
+    preference = Preference(scale, liked_from=best, alpha=3.0)
+    assert preference.content_weights(stars, None).tolist() == [0, 0.5, 1]
+
+
 @scales
 @gradings
 def test_a_positive_is_surer_than_an_item_never_met_and_anything_else_says_nothing(

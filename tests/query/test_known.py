@@ -145,6 +145,29 @@ def test_many_at_once_are_answered_as_each_alone(
         assert [n.unrelated for n in told.neighbors] == [n.unrelated for n in alone.neighbors]
 
 
+def test_a_second_search_that_finds_less_than_the_first_leaves_no_answer_short(
+    world: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle, plain, n_second = world("crowd-IVF"), Space.best, 0
+
+    def best(
+        space: Space, asked: Float32Matrix, n_fetched: int, n_best: int, effort: int
+    ) -> RowNeighbors:
+        # Of lists that are equally near, one search opens some and another others.
+        nonlocal n_second
+        found = plain(space, asked, n_fetched, n_best, effort)
+        if n_best < n_fetched:
+            return found
+        n_second += 1
+        return RowNeighbors(np.full_like(found.rows, -1), np.full_like(found.scores, -np.inf))
+
+    monkeypatch.setattr(Space, "best", best)
+    query = Query(ItemId("anybody"), Target.ITEMS, 0.9999, accuracy=EXACT)
+    for told in answer_known(oracle.bundle, query, oracle.items.ids[::9]):
+        assert told is None or len(told.neighbors) == 10
+    assert n_second
+
+
 @pytest.mark.parametrize("name", WORLDS)
 def test_most_known_ones_need_no_plan(world: "World", name: str) -> None:
     oracle = world(name)

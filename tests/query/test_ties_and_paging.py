@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from ilk.ann import IndexKind
 from ilk.bundle import Bundle
+from ilk.plan import make_plan
 from ilk.query import answer
 from ilk.space import Space
 from ilk.types import (
     EXACT,
     NO_FILTER,
+    Examples,
     Filter,
     ItemId,
     Neighbor,
@@ -23,6 +26,7 @@ from ilk.types import (
     Text,
     UserId,
 )
+from ilk.vectors import blend
 from indexer.interactions import Interactions, Items
 from indexer.settings import BuildSettings
 
@@ -78,6 +82,19 @@ def test_of_equal_content_the_more_popular_comes_first(
         assert same == everyone[: len(same)]
 
 
+def test_by_content_alone_a_filter_that_lets_all_pass_changes_no_order(crowd: "Oracle") -> None:
+    # Items of unlike genres tie too, and sums in float32 told some of them apart.
+    ids, every = crowd.items.ids, Filter(include_ids=tuple(crowd.items.ids))
+    for row in range(0, 3000, 60):
+        examples = Examples((ids[row], ids[row + 7], ids[row + 400]))
+        query = Query(examples, Target.ITEMS, 1.0, neighbor_count=300, accuracy=EXACT)
+        plain, filtered = (
+            [n.id for n in answer(crowd.bundle, asked).neighbors]
+            for asked in (query, replace(query, filter=every))
+        )
+        assert plain == filtered
+
+
 @pytest.mark.parametrize("wanted", [NO_FILTER, HALF_OF_THE_CROWD], ids=["all", "filtered"])
 @pytest.mark.parametrize("weight", [1.0, 0.0, 0.3])
 @pytest.mark.parametrize("whom", [ItemId("i0001"), ItemId("i3010"), UserId("u0004"), Text("War")])
@@ -115,8 +132,7 @@ def test_re_ranked_pages_show_nobody_twice(
 UNRATED: list[tuple[str, ...]] = [("Drama",)] * 130 + [("Drama", "War")] * 130
 
 
-@pytest.fixture(scope="module")
-def twins(build_bundle: "BuildBundle") -> Bundle:
+def films_and_twins() -> Interactions:
     """40 rated films, and 260 that nobody rated: two kinds, each all alike in everything."""
     rng = np.random.default_rng(3)
     ids = [f"f{row:03d}" for row in range(300)]
@@ -124,7 +140,7 @@ def twins(build_bundle: "BuildBundle") -> Bundle:
         ("Drama", "War") if row % 2 else ("Comedy",) for row in range(40)
     ]
     pairs = np.argwhere(rng.random((30, 40)) < 0.4)
-    data = Interactions(
+    return Interactions(
         user_ids=[f"u{row}" for row in range(30)],
         items=Items(ids, ids, np.full(300, 2000, dtype=np.int16), genres + UNRATED, {}),
         user_rows=pairs[:, 0].astype(np.int32),
@@ -134,7 +150,14 @@ def twins(build_bundle: "BuildBundle") -> Bundle:
         rating_scale=(1.0, 5.0),
         source="films that are alike",
     )
-    return build_bundle(data, BuildSettings(factors=8, iterations=4, evaluate=False))
+
+
+TWINS = BuildSettings(factors=8, iterations=4, evaluate=False)
+
+
+@pytest.fixture(scope="module")
+def twins(build_bundle: "BuildBundle") -> Bundle:
+    return build_bundle(films_and_twins(), TWINS)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
@@ -149,6 +172,25 @@ def test_of_many_that_are_alike_in_everything_the_first_rows_come(
         query = Query(Text("Drama War"), Target.ITEMS, weight, wanted, count)
         found = answer(twins, query).neighbors
         assert [n.id for n in found] == (unrated[130:] + unrated[:130])[:count]
+
+
+def test_where_a_filter_leaves_just_what_is_wanted_of_what_was_found_the_first_rows_still_come(
+    build_bundle: "BuildBundle", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = build_bundle(films_and_twins(), replace(TWINS, index=IndexKind.IVF))
+    monkeypatch.setattr("ilk.search._EXACT_CANDIDATES", 0)
+    query = Query(Text("Drama War"), content_weight=0.3, neighbor_count=1, accuracy=EXACT)
+    plan = make_plan(bundle, query)
+    asked = blend(plan.seeker.collaborative, plan.seeker.content, 0.3)
+    met = plan.space.index.nearest(asked, 32, plan.effort or 0).rows[0].tolist()
+    # Of what a search meets, one of 130 that are alike may come back, and others that it did not meet.
+    allowed = sorted({*range(300)} - {*met} | {max(met)})
+    id_of = bundle.items.vocabulary.id_of
+    wanted = Filter(include_ids=tuple(id_of(row) for row in allowed))
+    first = next(row for row in allowed if id_of(row) >= "f170")
+    assert first < max(met)
+    (found,) = answer(bundle, replace(query, filter=wanted)).neighbors
+    assert found.id == id_of(first)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])

@@ -103,6 +103,8 @@ BAD_VALUES: list[tuple[Callable[[], object], str]] = [
     (lambda: Accuracy.at_recall(0.8999), "accuracy.recall"),
     (lambda: Accuracy.at_recall(1.0), "accuracy.recall"),
     (lambda: Accuracy.at_recall(NAN), "accuracy.recall"),
+    (lambda: Accuracy(0.95), "accuracy.recall"),
+    (lambda: Accuracy(0.5, exact=False), "accuracy.recall"),
 ]
 
 

@@ -281,6 +281,16 @@ def test_a_newcomers_own_bar_is_read_from_stars_alone(own_bars_bundle: Bundle) -
     assert found["the-matrix-1999"] == pytest.approx(1 + preference.alpha * of_one_like)
 
 
+def test_among_clicks_dislikes_make_nobody_more_active(clicks_bundle: Bundle) -> None:
+    likes = ("alien-1979", "jaws-1975")
+    profile = Profile(liked_item_ids=likes)
+    disliking = replace(profile, disliked_item_ids=("titanic-1997", "the-shining-1980"))
+    alone, beside = (newcomer(clicks_bundle, p, Target.ITEMS) for p in (profile, disliking))
+    assert alone.confidences is not None
+    assert beside.confidences is not None
+    assert beside.confidences[:2].tolist() == alone.confidences.tolist()
+
+
 def as_profile(bundle: Bundle, user_row: int) -> Profile:
     ratings = bundle.ratings_by_user
     span = ratings.span(user_row)

@@ -135,6 +135,22 @@ def test_the_better_known_of_equal_titles_comes_first() -> None:
     assert found == [(0, 1.0), (2, 1.0)]
 
 
+@pytest.mark.parametrize("title", ["300", "9", "1984", "2012", "1917 (2019)", "21 (Twenty-One)"])
+def test_a_title_may_be_a_number(title: str) -> None:
+    number = title.split()[0]
+    index = TitleSearch(TitleNames.of([f"{number} Jump Street", f"District {number}", title]))
+    assert index.search(number, 1) == [(2, 1.0)]
+
+
+def test_a_year_in_brackets_is_no_name() -> None:
+    assert spellings("Heat (1995)") == ["heat"]
+    assert spellings("Blade Runner (1982) (Final Cut)") == [
+        "blade runner 1982 final cut",
+        "blade runner",
+        "final cut",
+    ]
+
+
 def test_a_title_is_found_by_its_name_in_brackets() -> None:
     title = "Amelie (Fabuleux destin d'Amélie Poulain, Le)"
     assert "amelie" in spellings(title)
