@@ -89,6 +89,19 @@ def test_a_trial_that_was_killed_does_not_count(few: Interactions, tmp_path: Pat
     tuned = tune(few, QUICK, replace(WEAK, budget_s=1e-9), journal, QUIET)
     assert tuned.n_trials == 1
     assert trials_of(journal)[study.study_name] == 2
+    # It was to measure the settings given, and they are measured still.
+    assert replace(tuned.settings, content_weight=QUICK.content_weight) == QUICK
+
+
+def test_a_search_that_goes_on_makes_no_trial_again(few: Interactions, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    for n_trials in (2, 3, 4):
+        tune(few, QUICK, replace(WEAK, max_trials=n_trials, budget_s=1e4), journal, QUIET)
+    (study,) = optuna.get_all_study_summaries(JournalStorage(JournalFileBackend(str(journal))))
+    trials = optuna.load_study(
+        study_name=study.study_name, storage=JournalStorage(JournalFileBackend(str(journal)))
+    ).trials
+    assert len({str(trial.params) for trial in trials}) == len(trials) == 4
 
 
 def test_a_journal_that_was_torn_in_writing_goes_on(few: Interactions, tmp_path: Path) -> None:
