@@ -3,6 +3,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from ilk.content import ContentModel
+from ilk.errors import DataError
 from indexer.content import vectorize
 from indexer.interactions import Items
 from indexer.settings import BuildSettings
@@ -21,6 +22,14 @@ def test_items_without_texts_have_genres_only() -> None:
     content = vectorize(items(), BuildSettings())
     assert [field.name for field in content.fields] == ["genres"]
     assert content.projection is None
+
+
+def test_more_genres_than_a_field_has_terms_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indexer.content._MAX_TERMS", 3)
+    assert len(vectorize(items(), BuildSettings()).fields[0].terms) == 3
+    monkeypatch.setattr("indexer.content._MAX_TERMS", 2)
+    with pytest.raises(DataError, match="the items: have 3 genres; at most 2"):
+        vectorize(items(), BuildSettings())
 
 
 def test_a_text_weight_of_zero_leaves_texts_out() -> None:

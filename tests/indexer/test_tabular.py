@@ -238,6 +238,18 @@ def test_constant_rating_needs_a_scale(tmp_path: Path) -> None:
     assert read(tmp_path, events, rating_scale=(0.0, 1.0)).ratings.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("scale", [None, (-5.0, 0.0)])
+def test_ratings_of_which_none_can_be_above_zero_are_refused(
+    tmp_path: Path, scale: tuple[float, float] | None
+) -> None:
+    events = "user,item,rating\na,2,-1\nb,2,-3\n"
+    with pytest.raises(
+        DataError, match=r"has ratings from -\d to -?\d; the highest must be above 0"
+    ):
+        read(tmp_path, events, rating_scale=scale)
+    assert read(tmp_path, events, rating_scale=(-5.0, 1.0)).rating_scale == (-5.0, 1.0)
+
+
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [
