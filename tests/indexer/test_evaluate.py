@@ -20,6 +20,7 @@ from indexer.evaluation.metrics import metric_named
 from indexer.evaluation.plots import curves, draw
 from indexer.evaluation.present import print_tables
 from indexer.evaluation.protocols import (
+    show_only,
     split_cold_items,
     split_given,
     split_strong,
@@ -231,6 +232,22 @@ def test_users_and_items_that_training_lacks_are_counted_and_do_no_harm(few: Int
     assert counts["entries to predict on items unknown to training"] == unknown.sum() > 0
     assert counts["such items"] == len(set(few.item_rows[unknown].tolist())) > 0
     assert set(comparison.models) >= {"ilk w=0", "ilk w=1", "EASE", "popularity"}
+
+
+def test_who_shows_what_settings_leave_out_is_ranked_for_by_the_rest(few: Interactions) -> None:
+    split = split_strong(few, relevant(few, QUICK), 1, test_fraction=0.5)
+    settings = replace(QUICK, min_item_ratings=12)
+    n_lists = []
+    for shown in (split, show_only(split, 1, 1)):
+        with built_from(shown.train_interactions(), settings, QUIET) as bundle:
+            held = bundle.items.vocabulary.rows_of(few.items.item_ids) >= 0
+            ranked = rank(bundle, shown, 10, content_weight=0.0)
+        assert not held.all()
+        assert held[ranked[ranked >= 0]].all()
+        can_be_ranked_for = shown.fold_in_matrix().toarray()[:, held].any(axis=1)
+        assert ((ranked >= 0).any(axis=1) == can_be_ranked_for).all()
+        n_lists.append(can_be_ranked_for.sum())
+    assert len(split.test_user_rows) > n_lists[0] > n_lists[1] > 0
 
 
 @pytest.mark.parametrize(
