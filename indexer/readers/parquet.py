@@ -111,7 +111,8 @@ def _is_list(arrow_type: Any) -> bool:
 
 
 def _is_string(arrow_type: Any) -> bool:
-    return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_kind(arrow_type) for is_kind in kinds)
 
 
 def _as_type(values: Any, arrow_type: Any) -> Any:
