@@ -189,8 +189,9 @@ def _before(data: Interactions, date: datetime) -> Interactions:
 
 
 def _study(name: str, base: BuildSettings, ranges: Ranges, journal: Path) -> optuna.Study:
+    optuna.logging.set_verbosity(logging.WARNING)
     # A trial that is interrupted is no news, and one that fails is told by its error.
-    optuna.logging.set_verbosity(logging.ERROR)
+    logging.getLogger("optuna.study").setLevel(logging.ERROR)
     study = optuna.create_study(
         study_name=name, storage=open_journal(journal), direction="maximize", load_if_exists=True
     )

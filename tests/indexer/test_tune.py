@@ -1,5 +1,8 @@
 """Searches: what is searched, what may go on from where, and what is written for build."""
 
+import signal
+import subprocess
+import sys
 from dataclasses import fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -116,7 +119,25 @@ def test_a_journal_that_was_torn_in_writing_goes_on(few: Interactions, tmp_path:
         assert [s.n_trials for s in optuna.get_all_study_summaries(storage)] == [1]
     journal.write_bytes(whole[:-3])
     assert tune(few, QUICK, replace(WEAK, max_trials=1), journal, QUIET).n_trials == 1
-    assert not list(tmp_path.glob("*.lock"))
+    assert list(tmp_path.iterdir()) == [journal]
+
+
+def test_a_search_that_was_killed_while_it_wrote_shuts_out_no_other(tmp_path: Path) -> None:
+    code = """
+import os, pathlib, signal
+from indexer.journal import open_journal
+open_journal(pathlib.Path("cache/journal"))._backend._lock.acquire()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    for _ in range(2):
+        killed = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(Path(__file__).parents[2])},
+            timeout=60,
+            check=False,
+        )
+        assert killed.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
