@@ -81,12 +81,12 @@ class ParquetRows:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
         with reading(self.name):
+            # Much of what is wrong with a file shows only as it is read.
             try:
-                file = pq.ParquetFile(self.path)
-            except pa.ArrowInvalid as error:
-                raise DataError(self.name, f"is not a Parquet file: {error}") from error
-            with file:
-                yield file
+                with pq.ParquetFile(self.path) as file:
+                    yield file
+            except (pa.ArrowException, UnicodeDecodeError) as error:
+                raise DataError(self.name, f"is not a sound Parquet file: {error}") from error
 
     def _check_type(self, column: Column) -> None:
         if not isinstance(column, IdColumn):

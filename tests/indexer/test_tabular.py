@@ -422,8 +422,22 @@ def test_bad_row_of_parquet_is_refused_by_number_or_skipped_and_counted(
     assert (seconds(data), data.n_dropped) == ([0, 3], 1)
 
 
+def test_damaged_parquet_is_read_or_refused_wherever_the_damage_is(tmp_path: Path) -> None:
+    users, ones = [f"ü{at % 7}" for at in range(40)], ["2"] * 40
+    path = parquet(tmp_path / "e.parquet", user=users, item=ones, time=[*range(40)])
+    items, whole = write(tmp_path / "items.csv", ITEMS), path.read_bytes()
+    n_refused = 0
+    for at in range(0, len(whole), 2):
+        path.write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
+        try:
+            read_tables(path, items)
+        except DataError:
+            n_refused += 1
+    assert n_refused > len(whole) / 4
+
+
 def test_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a Parquet file"):
+    with pytest.raises(DataError, match="is not a sound Parquet file"):
         read_tables(write(tmp_path / "e.parquet", EVENTS), write(tmp_path / "items.csv", ITEMS))
 
 
