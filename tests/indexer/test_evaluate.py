@@ -262,6 +262,8 @@ def test_who_shows_what_settings_leave_out_is_ranked_for_by_the_rest(few: Intera
         ([], "give one of --movielens, --interactions and --sample"),
         (["--sample", "--date", "2020-01-01"], "--date needs the temporal protocol"),
         (["--sample", "--protocol", "weak", "--all-ratings"], "--all-ratings needs the strong"),
+        (["--sample", "--own-bars"], "give --all-ratings with the strong protocol"),
+        (["--sample", "--own-bars", "--protocol", "weak", "--core", "2"], "and no --core"),
         (["--sample", "--core", "0"], "--core must be at least 1"),
         (["--sample", "--ease-regularization", "0"], "--ease-regularization must be positive"),
         (["--sample", "--diversities", "2"], r"--diversities must be in [0, 1]"),
@@ -390,6 +392,9 @@ def test_relevance_does_not_follow_the_build_unless_it_is_asked_to(few: Interact
     by_habit = relevant(data, everybodys, own_bars=True)
     assert (by_habit == relevant(data, own, own_bars=True)).all()
     assert by_habit.sum() > 1.5 * relevant(data, own).sum()
+    settings = EvaluationSettings(all_ratings=True, own_bars=True, blends=(0.0,), baselines=False)
+    (counts,) = evaluate(data, own, settings, QUIET).splits
+    assert counts["entries to learn from"] > by_habit.sum()
 
 
 def test_what_is_asked_of_the_served_model() -> None:
