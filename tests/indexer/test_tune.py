@@ -1,5 +1,6 @@
 """Searches: what is searched, what may go on from where, and what is written for build."""
 
+import resource
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from ilk import exits
 from ilk.ann import IndexKind
-from ilk.errors import DataError, SettingsError
+from ilk.errors import DataError, IlkError, SettingsError
 from indexer import config
 from indexer.__main__ import app
 from indexer.evaluation.metrics import ndcg_at
@@ -289,3 +290,19 @@ def test_settings_written_are_the_settings_read(tmp_path: Path) -> None:
     path.write_text("[indexer\n")
     with pytest.raises(SettingsError, match="cannot be read"):
         config.write(written, path, "")
+
+
+def test_a_settings_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "ilk.toml"
+    whole = "[server]\nport = 1\n" + "# one's own\n" * 300
+    path.write_text(whole)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, limits[1]))
+    try:
+        with pytest.raises(IlkError, match=r"ilk\.toml cannot be written: File too large"):
+            config.write(QUICK, path, "tuned")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == whole
+    config.write(QUICK, path, "tuned")
+    assert path.read_text().startswith(whole)
