@@ -18,7 +18,7 @@ from indexer.readers.delimited import Delimited
 from indexer.readers.events import read_events
 from indexer.readers.quantities import DatetimeColumn, NumberColumn, SecondsColumn
 from indexer.readers.rows import Rows, RowSource, read_rows
-from indexer.readers.tabular import read_tables
+from indexer.readers.tabular import read_items, read_tables
 
 EVENTS = "user,item,rating,timestamp\nana b,🎬,4,100\nana b,02,1.5,200\nbo,02,5,300\n"
 ITEMS = "id,title,genres,year\n🎬,Heat,Crime|Drama,1995\n02,Cosmos,,\n2,Alien,Sci-Fi,1979.0\n"
@@ -198,6 +198,16 @@ def test_further_texts_are_kept_and_numbers_are_not(tmp_path: Path) -> None:
         "tags": ["slow burn\nspace", ""],
         "item id": ["x", "y"],
     }
+
+
+@pytest.mark.parametrize("header", ["tags", "Tag", "T_AGS", "tag,Tags"])
+def test_tags_are_tags_whatever_their_column_is_called(tmp_path: Path, header: str) -> None:
+    cells = ["slow burn|heist", "", "Heist"]
+    if "," in header:
+        cells = ["slow burn,heist", ",", "Heist,"]
+    rows = "".join(f"{at},Title,Drama,{cell}\n" for at, cell in enumerate(cells))
+    items, _ = read_items(write(tmp_path / "items.csv", f"id,title,genres,{header}\n{rows}"))
+    assert items.texts == {"tags": ["slow burn\nheist", "", "Heist"]}
 
 
 def test_given_scale_is_kept(tmp_path: Path) -> None:
