@@ -95,7 +95,9 @@ def _projection(
     if n_texts <= settings.text_dims:
         return None
     svd = TruncatedSVD(settings.text_dims, random_state=settings.seed).fit(weights[:, n_genres:])
-    projection = np.zeros((weights.shape[1], n_genres + settings.text_dims), dtype=np.float32)
+    # As many components as were asked for, or as there are items.
+    n_dims = len(svd.components_)
+    projection = np.zeros((weights.shape[1], n_genres + n_dims), dtype=np.float32)
     projection[:n_genres, :n_genres] = np.eye(n_genres)
     projection[n_genres:, n_genres:] = svd.components_.T
     return projection

@@ -69,6 +69,16 @@ def test_weights_and_projection_make_the_vectors(text_dims: int) -> None:
     np.testing.assert_allclose(lengths, [1, 1, 1, 1, 0], atol=1e-6)
 
 
+def test_texts_of_fewer_items_than_dimensions_are_reduced_to_what_there_is() -> None:
+    plots = [" ".join(f"word{at}" for at in range(start, 50)) for start in (0, 0, 10, 20, 30)]
+    content = vectorize(items(plot=plots), BuildSettings(text_dims=32))
+    assert content.projection is not None
+    assert content.vectors.shape == (5, 3 + 5)
+    remade = content.weights @ content.projection
+    np.testing.assert_allclose(remade, content.vectors, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(content.vectors, axis=1), 1, atol=1e-6)
+
+
 def test_films_of_the_same_genres_and_no_text_stay_exactly_alike_when_texts_are_reduced() -> None:
     alike = items(tags=[*TAGS[:2], "", "", ""], plot=[*PLOTS[:2], "", "", ""])
     content = vectorize(alike, BuildSettings(text_dims=1, text_coverage=0))
