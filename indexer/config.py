@@ -73,4 +73,10 @@ def write(settings: BuildSettings, path: Path, remark: str) -> None:
             table[field.name] = value.value if isinstance(value, IndexKind) else value
     table.comment(remark)
     with writing(path):
-        path.write_text(tomlkit.dumps(document), encoding="utf-8")
+        try:
+            path.write_text(tomlkit.dumps(document), encoding="utf-8")
+        except OSError:
+            # A disk that is full leaves half a file, and the rest of it is somebody's own. No other file
+            # is put in its place: it may be mounted by itself.
+            path.write_text(text, encoding="utf-8")
+            raise

@@ -12,6 +12,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer, strip_accents_unicode
 
 from ilk.content import GENRES, ContentField
+from ilk.errors import DataError
 from ilk.vectors import Float32Matrix, Float32Vector, norms
 from indexer.interactions import Items
 from indexer.settings import BuildSettings
@@ -54,7 +55,18 @@ def vectorize(items: Items, settings: BuildSettings) -> Content:
     tag of several words is one term. Texts are reduced by truncated SVD where they have
     more terms than ``settings.text_dims``; genres never are, so that films of the same genres and no
     text stay exactly alike. Deerwester et al., "Indexing by Latent Semantic Analysis", JASIS 1990.
+
+    Raises
+    ------
+    DataError
+        If there are more genres than terms are taken of a field.
     """
+    n_genres = len({genre for genres in items.genres for genre in genres})
+    if n_genres > _MAX_TERMS:
+        problem = (
+            f"have {n_genres} genres; at most {_MAX_TERMS}: what is so many are tags or a text"
+        )
+        raise DataError("the items", problem)
     parts = [(ContentField(GENRES, terms), idf, m) for terms, idf, m in [_tfidf(items.genres)]]
     if settings.text_weight > 0:
         for name, texts in sorted(items.texts.items()):
@@ -83,7 +95,9 @@ def _projection(
     if n_texts <= settings.text_dims:
         return None
     svd = TruncatedSVD(settings.text_dims, random_state=settings.seed).fit(weights[:, n_genres:])
-    projection = np.zeros((weights.shape[1], n_genres + settings.text_dims), dtype=np.float32)
+    # As many components as were asked for, or as there are items.
+    n_dims = len(svd.components_)
+    projection = np.zeros((weights.shape[1], n_genres + n_dims), dtype=np.float32)
     projection[:n_genres, :n_genres] = np.eye(n_genres)
     projection[n_genres:, n_genres:] = svd.components_.T
     return projection

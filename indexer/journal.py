@@ -3,15 +3,14 @@
 It refuses to know what is searched for.
 """
 
-import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from optuna.exceptions import OptunaError
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend
 
 from ilk.errors import DataError
 
@@ -35,10 +34,14 @@ def open_journal(path: Path) -> JournalStorage:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
-            if path.exists():
-                _mend(path)
-        return JournalStorage(JournalFileBackend(str(path)))
+        lock = _Lock(path)
+        lock.acquire()
+        try:
+            _mend(path)
+        finally:
+            lock.release()
+        # What optuna would have a lock be, it keeps to itself; it calls no more than these two.
+        return JournalStorage(JournalFileBackend(str(path), lock))  # type: ignore[arg-type]
     except OSError as error:
         raise DataError(path, f"cannot be used as a journal: {error.strerror or error}") from error
     # Whole lines that do not follow from those before: optuna trusts, or asserts, what it has written.
@@ -49,15 +52,23 @@ def open_journal(path: Path) -> JournalStorage:
         raise DataError(path, problem) from error
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep out a search that writes to the same file: its last line is torn only for now."""
-    lock = JournalFileSymlinkLock(str(path))
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+class _Lock:
+    """Keeps out other searches that write to the same file: their last line is torn only for now.
+
+    It ends with the process that holds it. A lock that is a file of its own outlives a search that is
+    killed, and one of optuna's, beside a journal with a relative path, is waited for without end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def acquire(self) -> bool:
+        self._file = self._path.open("ab")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        self._file.close()
 
 
 def _mend(path: Path) -> None:

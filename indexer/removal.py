@@ -160,6 +160,8 @@ def _indices(
             settings = BuildSettings(
                 factors=bundle.manifest.n_factors,
                 index=IndexKind(records[key.name].kind),
+                content_weight=bundle.manifest.default_content_weight,
+                recall_target=bundle.manifest.default_recall,
                 seed=int(bundle.manifest.settings["seed"]),
             )
             factors = users.directions if key.by_likeness else users.factors

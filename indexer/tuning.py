@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import optuna
+from optuna.trial import TrialState
 
 from ilk.ann import IndexKind
 from ilk.errors import DataError, SettingsError
@@ -189,21 +190,23 @@ def _before(data: Interactions, date: datetime) -> Interactions:
 
 def _study(name: str, base: BuildSettings, ranges: Ranges, journal: Path) -> optuna.Study:
     optuna.logging.set_verbosity(logging.WARNING)
+    # A trial that is interrupted is no news, and one that fails is told by its error.
+    logging.getLogger("optuna.study").setLevel(logging.ERROR)
     study = optuna.create_study(
-        study_name=name,
-        storage=open_journal(journal),
-        direction="maximize",
-        load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=base.seed, n_startup_trials=_N_RANDOM_TRIALS),
+        study_name=name, storage=open_journal(journal), direction="maximize", load_if_exists=True
     )
-    if not study.trials:
+    # By the seed alone, a search that goes on would draw the trials again that it began with.
+    study.sampler = optuna.samplers.TPESampler(
+        seed=base.seed + len(study.trials), n_startup_trials=_N_RANDOM_TRIALS
+    )
+    if not study.get_trials(states=(TrialState.WAITING, TrialState.COMPLETE)):
         study.enqueue_trial(start(base, ranges))
     return study
 
 
 def _completed(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     """Return the trials that came to an end; one that was interrupted stays in the journal."""
-    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def _best_so_far(study: optuna.Study, metric: str) -> str:

@@ -54,6 +54,8 @@ def split_strong(
     rng = np.random.default_rng(seed)
     counts = np.bincount(interactions.user_rows[positive], minlength=interactions.n_users)
     eligible = np.flatnonzero(counts >= MIN_POSITIVES)
+    if not len(eligible):
+        raise DataError(interactions.source, f"has no user with {MIN_POSITIVES} positives or more")
     if n_test_users is None:
         n_test_users = max(1, int(test_fraction * len(eligible) + _ROUNDING))
     if not 1 <= n_test_users <= len(eligible):

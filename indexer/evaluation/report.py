@@ -56,9 +56,17 @@ def evaluate(
 
     Raises
     ------
+    SettingsError
+        If positives by users' own bars are asked for where nothing else is left to tell the bars by.
     DataError
         If the data has nothing to test.
     """
+    alone = settings.core is not None or (settings.is_strong and not settings.all_ratings)
+    if settings.own_bars and alone:
+        raise SettingsError(
+            "--own-bars lie at users' means of all ratings, and among positives alone they would be "
+            "higher: give --all-ratings with the strong protocol, and no --core"
+        )
     if settings.core is not None:
         data = k_core(data, relevant(data, build, own_bars=settings.own_bars), settings.core)
     return compare(_drawn(data, build, settings), build, settings, progress)

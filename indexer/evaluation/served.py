@@ -53,8 +53,8 @@ def rank(
 ) -> npt.NDArray[np.int64]:
     """Return the ``k`` items recommended to each test user, as item rows of the split's data.
 
-    Users whom training never saw (``strong``) come as profiles of what is folded in; others as the
-    users they are. Nothing folded in is recommended.
+    Users whom the bundle lacks (``strong``) come as profiles of what is folded in, as far as it holds
+    that; others as the users they are. Nothing folded in is recommended.
 
     Returns
     -------
@@ -63,8 +63,9 @@ def rank(
     """
     row_of = {item_id: row for row, item_id in enumerate(split.interactions.items.item_ids)}
     ranked = np.full((len(split.test_user_rows), k), -1, dtype=np.int64)
-    seekers = _seekers(bundle, split)
+    seekers = list(_seekers(bundle, split))
     for start in range(0, len(seekers), _BATCH):
+        asking = seekers[start : start + _BATCH]
         queries = [
             Query(
                 whom=whom,
@@ -74,12 +75,12 @@ def rank(
                 diversity=diversity,
                 popularity_penalty=popularity_penalty,
             )
-            for whom in seekers[start : start + _BATCH]
+            for _, whom in asking
         ]
         # As the server does. A batch is few queries per faiss call: its threads wait for each other.
         with threadpool_limits(1, "openmp"):
             outcomes = answer_many(bundle, queries)
-        for at, outcome in enumerate(outcomes, start=start):
+        for (at, _), outcome in zip(asking, outcomes, strict=True):
             rows = [row_of[n.id] for n in _answered(outcome).neighbors]
             ranked[at, : len(rows)] = rows
     return ranked
@@ -91,15 +92,17 @@ def _answered(outcome: Neighbors | IlkError) -> Neighbors:
     return outcome
 
 
-def _seekers(bundle: Bundle, split: Split) -> list[Whom]:
+def _seekers(bundle: Bundle, split: Split) -> Iterator[tuple[int, Whom]]:
+    """Yield places among the test users and who asks there; not who shows nothing the bundle holds."""
     data = split.interactions
     users = [data.user_ids[row] for row in split.test_user_rows.tolist()]
-    return [
-        UserId(user_id)
-        if bundle.users.vocabulary.row_of(user_id) >= 0
-        else profile_of(data, entries)
-        for user_id, entries in zip(users, split.entries_by_test_user(split.fold_in), strict=True)
-    ]
+    # Items with fewer ratings than settings ask for are left out of a bundle.
+    held = bundle.items.vocabulary.rows_of(data.items.item_ids)[data.item_rows] >= 0
+    for at, entries in enumerate(split.entries_by_test_user(split.fold_in & held)):
+        if bundle.users.vocabulary.row_of(users[at]) >= 0:
+            yield at, UserId(users[at])
+        elif len(entries):
+            yield at, profile_of(data, entries)
 
 
 def profile_of(data: Interactions, entries: npt.NDArray[np.int64]) -> Profile:

@@ -55,8 +55,9 @@ class EvaluationSettings:
         (but with --shown learn only).
         By default, as published, positives are all there is.
     own_bars
-        Call relevant what reaches each user's own bar (see --normalize), whatever the build does.
-        By default it is what reaches liked_from, for everybody.
+        Call relevant what reaches each user's own bar (see --normalize), whatever the build does;
+        strong: with --all-ratings, which tell the bars. By default it is what reaches liked_from, for
+        everybody.
     blends
         Content weights to measure. Default: 0, that of the build, and 1.
     diversities, popularity_penalties

@@ -9,11 +9,13 @@ import os
 import re
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import pooch
 
 from ilk.errors import DataError, SettingsError
+from indexer.outputs import expect_folder
 
 OFFICIAL = "https://files.grouplens.org/datasets/movielens/"
 NAMES = (
@@ -54,18 +56,17 @@ def fetch(name: str, into: Path, *, base_url: str = OFFICIAL, progress: bool = T
     DataError
         If the archive cannot be downloaded, or is not what was published: the MD5 checksum beside
         it differs or, where none is published, the checksums within it do.
+    IlkError
+        If the folder cannot be made or written to.
     """
     if name not in NAMES:
         raise SettingsError(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}")
     url = f"{base_url.rstrip('/')}/{name}.zip"
     target = into / f"{name}.zip"
-    try:
-        into.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(into, f"cannot be made: {error.strerror}") from error
     checksum = _published_checksum(url)
     if checksum and target.is_file() and pooch.file_hash(str(target), alg="md5") == checksum:
         return target
+    expect_folder(into)
     # Within the same folder, so that the last step is a rename.
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=into) as staging:
         staged = Path(staging, target.name)
@@ -123,5 +124,8 @@ def _verify(archive: Path, checksum: str | None, url: str) -> None:
             damaged = members.testzip()
     except zipfile.BadZipFile as error:
         raise DataError(url, f"is not a zip archive: {again}") from error
+    # What a damaged member leads to before its checksum is compared.
+    except (OSError, EOFError, RuntimeError, zlib.error) as error:
+        raise DataError(url, f"cannot be unpacked ({error}): {again}") from error
     if damaged:
         raise DataError(url, f"holds a damaged {damaged}: {again}")

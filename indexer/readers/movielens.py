@@ -227,7 +227,8 @@ def _read_items(layout: _Layout, skip_bad_rows: bool) -> tuple[Items, int]:
 
 
 def _known_genres(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name for name in names if name not in NO_GENRES)
+    stripped = (name.strip() for name in names)
+    return tuple(dict.fromkeys(name for name in stripped if name not in NO_GENRES))
 
 
 def _with_tags(items: Items, file: Delimited, skip_bad_rows: bool) -> tuple[Items, int]:

@@ -81,12 +81,12 @@ class ParquetRows:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
         with reading(self.name):
+            # Much of what is wrong with a file shows only as it is read.
             try:
-                file = pq.ParquetFile(self.path)
-            except pa.ArrowInvalid as error:
-                raise DataError(self.name, f"is not a Parquet file: {error}") from error
-            with file:
-                yield file
+                with pq.ParquetFile(self.path) as file:
+                    yield file
+            except (pa.ArrowException, UnicodeDecodeError) as error:
+                raise DataError(self.name, f"is not a sound Parquet file: {error}") from error
 
     def _check_type(self, column: Column) -> None:
         if not isinstance(column, IdColumn):
@@ -111,7 +111,8 @@ def _is_list(arrow_type: Any) -> bool:
 
 
 def _is_string(arrow_type: Any) -> bool:
-    return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_kind(arrow_type) for is_kind in kinds)
 
 
 def _as_type(values: Any, arrow_type: Any) -> Any:

@@ -213,11 +213,19 @@ def _text_key(name: str) -> str:
 
 
 def _texts(columns: dict[str, list[str]]) -> dict[str, list[str]]:
-    return {
-        name: ["\n".join(_split(t)) for t in texts] if _normal(name) in TAGS else texts
-        for name, texts in columns.items()
-        if not all(_is_number_or_blank(text) for text in texts)
+    texts = {
+        name: cells
+        for name, cells in columns.items()
+        if not all(_is_number_or_blank(text) for text in cells)
     }
+    # Under the one name that says that lines are terms, whatever the column is called.
+    of_tags = [texts.pop(name) for name in list(texts) if _normal(name) in TAGS]
+    if of_tags:
+        texts["tags"] = [
+            "\n".join(tag for cell in cells for tag in _split(cell))
+            for cells in zip(*of_tags, strict=True)
+        ]
+    return texts
 
 
 def _split(text: str) -> tuple[str, ...]:

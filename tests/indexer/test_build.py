@@ -10,7 +10,7 @@ from ilk.errors import DataError, SettingsError
 from ilk.query import answer
 from ilk.types import Examples, Filter, ItemId, Profile, Query, Rating, Target, Text, UserId
 from indexer import config
-from indexer.__main__ import app
+from indexer.__main__ import app, main
 from indexer.build import build
 from indexer.evaluation.quality import measure_quality
 from indexer.interactions import Interactions, Items
@@ -203,3 +203,14 @@ def test_an_unknown_key_of_the_settings_file_is_named(tmp_path: Path) -> None:
     path.write_text("[indexer\n")
     with pytest.raises(SettingsError, match="cannot be read"):
         config.check(path)
+
+
+def test_a_build_that_is_interrupted_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("indexer.__main__.build", interrupted)
+    assert main(["build", "--sample", "--quiet", "--store", str(tmp_path)]) == exits.FAILURE
+    assert capsys.readouterr().err == "interrupted\n"

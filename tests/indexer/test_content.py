@@ -3,6 +3,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from ilk.content import ContentModel
+from ilk.errors import DataError
 from indexer.content import vectorize
 from indexer.interactions import Items
 from indexer.settings import BuildSettings
@@ -21,6 +22,14 @@ def test_items_without_texts_have_genres_only() -> None:
     content = vectorize(items(), BuildSettings())
     assert [field.name for field in content.fields] == ["genres"]
     assert content.projection is None
+
+
+def test_more_genres_than_a_field_has_terms_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indexer.content._MAX_TERMS", 3)
+    assert len(vectorize(items(), BuildSettings()).fields[0].terms) == 3
+    monkeypatch.setattr("indexer.content._MAX_TERMS", 2)
+    with pytest.raises(DataError, match="the items: have 3 genres; at most 2"):
+        vectorize(items(), BuildSettings())
 
 
 def test_a_text_weight_of_zero_leaves_texts_out() -> None:
@@ -58,6 +67,16 @@ def test_weights_and_projection_make_the_vectors(text_dims: int) -> None:
     np.testing.assert_allclose(made, content.vectors, atol=1e-6)
     lengths = np.linalg.norm(content.vectors, axis=1)
     np.testing.assert_allclose(lengths, [1, 1, 1, 1, 0], atol=1e-6)
+
+
+def test_texts_of_fewer_items_than_dimensions_are_reduced_to_what_there_is() -> None:
+    plots = [" ".join(f"word{at}" for at in range(start, 50)) for start in (0, 0, 10, 20, 30)]
+    content = vectorize(items(plot=plots), BuildSettings(text_dims=32))
+    assert content.projection is not None
+    assert content.vectors.shape == (5, 3 + 5)
+    remade = content.weights @ content.projection
+    np.testing.assert_allclose(remade, content.vectors, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(content.vectors, axis=1), 1, atol=1e-6)
 
 
 def test_films_of_the_same_genres_and_no_text_stay_exactly_alike_when_texts_are_reduced() -> None:

@@ -20,6 +20,7 @@ from indexer.evaluation.metrics import metric_named
 from indexer.evaluation.plots import curves, draw
 from indexer.evaluation.present import print_tables
 from indexer.evaluation.protocols import (
+    show_only,
     split_cold_items,
     split_given,
     split_strong,
@@ -233,6 +234,22 @@ def test_users_and_items_that_training_lacks_are_counted_and_do_no_harm(few: Int
     assert set(comparison.models) >= {"ilk w=0", "ilk w=1", "EASE", "popularity"}
 
 
+def test_who_shows_what_settings_leave_out_is_ranked_for_by_the_rest(few: Interactions) -> None:
+    split = split_strong(few, relevant(few, QUICK), 1, test_fraction=0.5)
+    settings = replace(QUICK, min_item_ratings=12)
+    n_lists = []
+    for shown in (split, show_only(split, 1, 1)):
+        with built_from(shown.train_interactions(), settings, QUIET) as bundle:
+            held = bundle.items.vocabulary.rows_of(few.items.item_ids) >= 0
+            ranked = rank(bundle, shown, 10, content_weight=0.0)
+        assert not held.all()
+        assert held[ranked[ranked >= 0]].all()
+        can_be_ranked_for = shown.fold_in_matrix().toarray()[:, held].any(axis=1)
+        assert ((ranked >= 0).any(axis=1) == can_be_ranked_for).all()
+        n_lists.append(can_be_ranked_for.sum())
+    assert len(split.test_user_rows) > n_lists[0] > n_lists[1] > 0
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -245,6 +262,8 @@ def test_users_and_items_that_training_lacks_are_counted_and_do_no_harm(few: Int
         ([], "give one of --movielens, --interactions and --sample"),
         (["--sample", "--date", "2020-01-01"], "--date needs the temporal protocol"),
         (["--sample", "--protocol", "weak", "--all-ratings"], "--all-ratings needs the strong"),
+        (["--sample", "--own-bars"], "give --all-ratings with the strong protocol"),
+        (["--sample", "--own-bars", "--protocol", "weak", "--core", "2"], "and no --core"),
         (["--sample", "--core", "0"], "--core must be at least 1"),
         (["--sample", "--ease-regularization", "0"], "--ease-regularization must be positive"),
         (["--sample", "--diversities", "2"], r"--diversities must be in [0, 1]"),
@@ -373,6 +392,9 @@ def test_relevance_does_not_follow_the_build_unless_it_is_asked_to(few: Interact
     by_habit = relevant(data, everybodys, own_bars=True)
     assert (by_habit == relevant(data, own, own_bars=True)).all()
     assert by_habit.sum() > 1.5 * relevant(data, own).sum()
+    settings = EvaluationSettings(all_ratings=True, own_bars=True, blends=(0.0,), baselines=False)
+    (counts,) = evaluate(data, own, settings, QUIET).splits
+    assert counts["entries to learn from"] > by_habit.sum()
 
 
 def test_what_is_asked_of_the_served_model() -> None:

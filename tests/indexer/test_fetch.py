@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from ilk.errors import DataError, SettingsError
+from ilk.errors import DataError, IlkError, SettingsError
 from indexer.readers.fetch import fetch
 from indexer.readers.movielens import read_movielens
 
 NAME = "ml-latest-small"
 
 
-def archive(rating: str = "4.0") -> bytes:
+def archive(rating: str = "4.0", packed: int = zipfile.ZIP_STORED) -> bytes:
     held = io.BytesIO()
     files = {
         "movies.csv": "movieId,title,genres\n1,Heat (1995),Crime\n",
@@ -27,7 +27,7 @@ def archive(rating: str = "4.0") -> bytes:
     with zipfile.ZipFile(held, "w") as members:
         for name, text in files.items():
             # A ZipInfo has a fixed date, where a name would take the clock's: equal calls, equal bytes.
-            members.writestr(zipfile.ZipInfo(f"{NAME}/{name}"), text)
+            members.writestr(zipfile.ZipInfo(f"{NAME}/{name}"), text, packed)
     return held.getvalue()
 
 
@@ -139,6 +139,16 @@ def test_without_published_checksum_those_within_the_archive_are_checked(
     assert read_movielens(tmp_path / f"{NAME}.zip").items.titles == ["Heat"]
 
 
+def test_damage_that_cannot_be_unpacked_is_refused(site: Site, tmp_path: Path) -> None:
+    packed = bytearray(archive(packed=zipfile.ZIP_DEFLATED))
+    begins = packed.index(b"movies.csv") + len(b"movies.csv")
+    packed[begins : begins + 2] = b"\xff\xff"
+    site.publish(bytes(packed))
+    with pytest.raises(DataError, match=r"cannot be unpacked \(.*try again"):
+        fetch(NAME, tmp_path, base_url=site.url, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_page_in_place_of_the_archive_is_refused(site: Site, tmp_path: Path) -> None:
     site.publish(b"<html>Please log in</html>", "<html>Please log in</html>")
     with pytest.raises(DataError, match="is not a zip archive"):
@@ -192,5 +202,11 @@ def test_unknown_name_is_refused_before_anything_is_asked(site: Site, tmp_path: 
 
 def test_folder_that_cannot_be_made_is_refused(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataError, match="cannot be made"):
+    with pytest.raises(IlkError, match=r"folder cannot be written: Not a directory"):
         fetch(NAME, tmp_path / "file" / "folder", base_url=site.url)
+
+
+def test_folder_that_cannot_be_written_to_is_refused(site: Site) -> None:
+    site.publish(archive())
+    with pytest.raises(IlkError, match=r"^/proc cannot be written"):
+        fetch(NAME, Path("/proc"), base_url=site.url, progress=False)

@@ -22,6 +22,7 @@ from indexer.build import build
 from indexer.forgetting import forget, prove_absence, without_forgotten
 from indexer.forgotten import Forgotten
 from indexer.gate import GateSettings
+from indexer.indices import build_index
 from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.publishing import assemble_and_publish
@@ -278,6 +279,22 @@ def test_indices_of_every_kind_are_carried_over(kind: IndexKind, tmp_path: Path)
     assert (outcome.n_users, outcome.n_ratings, len(bundle.users)) == (1, 2, 4)
     near = answer(bundle, Query(ItemId("Inception"), Target.USERS)).neighbors
     assert {n.id for n in near} == {"U1", "U2", "U4", "U5"}
+
+
+def test_indices_are_measured_for_the_queries_that_the_bundle_was_built_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built_for = replace(SETTINGS, content_weight=0.7, recall_target=0.9)
+    assemble_and_publish(five_users(), tmp_path, built_for, {}, QUIET)
+    measured_for = []
+
+    def build_and_tell(*args: Any) -> Any:
+        measured_for.append((args[-1].content_weight, args[-1].recall_target))
+        return build_index(*args)
+
+    monkeypatch.setattr("indexer.removal.build_index", build_and_tell)
+    forget(Store(tmp_path), ["U3"], wait_s=0)
+    assert measured_for == [(0.7, 0.9)] * 2
 
 
 def test_a_trace_in_any_file_is_found(store: Store) -> None:

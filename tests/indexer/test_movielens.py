@@ -235,6 +235,12 @@ def test_one_user_and_one_film_without_genres_are_read(tmp_path: Path) -> None:
     assert data.items.genres == [()]
 
 
+def test_a_genre_that_is_named_twice_is_one(tmp_path: Path) -> None:
+    movies = "movieId,title,genres\n1,Heat,Crime|Drama|Crime\n29,Ran, Drama |War \n03,Ikiru,\n"
+    items = read_movielens(csv_folder(tmp_path, movies_csv=movies)).items
+    assert items.genres == [("Crime", "Drama"), ("Drama", "War"), ()]
+
+
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [

@@ -236,6 +236,8 @@ def test_users_with_few_positives_are_never_tested_strongly() -> None:
         split_strong(data, liked(data), seed=0, n_test_users=6)
     split = split_strong(data, liked(data), seed=0, n_test_users=4)
     assert max(split.test_user_rows) < 5
+    with pytest.raises(DataError, match="has no user with 5 positives or more"):
+        split_strong(data, np.zeros(len(data), np.bool_), seed=0)
 
 
 def test_weak_split_withholds_a_fifth_of_every_users_entries() -> None:

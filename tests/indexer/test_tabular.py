@@ -18,7 +18,7 @@ from indexer.readers.delimited import Delimited
 from indexer.readers.events import read_events
 from indexer.readers.quantities import DatetimeColumn, NumberColumn, SecondsColumn
 from indexer.readers.rows import Rows, RowSource, read_rows
-from indexer.readers.tabular import read_tables
+from indexer.readers.tabular import read_items, read_tables
 
 EVENTS = "user,item,rating,timestamp\nana b,🎬,4,100\nana b,02,1.5,200\nbo,02,5,300\n"
 ITEMS = "id,title,genres,year\n🎬,Heat,Crime|Drama,1995\n02,Cosmos,,\n2,Alien,Sci-Fi,1979.0\n"
@@ -200,6 +200,16 @@ def test_further_texts_are_kept_and_numbers_are_not(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("header", ["tags", "Tag", "T_AGS", "tag,Tags"])
+def test_tags_are_tags_whatever_their_column_is_called(tmp_path: Path, header: str) -> None:
+    cells = ["slow burn|heist", "", "Heist"]
+    if "," in header:
+        cells = ["slow burn,heist", ",", "Heist,"]
+    rows = "".join(f"{at},Title,Drama,{cell}\n" for at, cell in enumerate(cells))
+    items, _ = read_items(write(tmp_path / "items.csv", f"id,title,genres,{header}\n{rows}"))
+    assert items.texts == {"tags": ["slow burn\nheist", "", "Heist"]}
+
+
 def test_given_scale_is_kept(tmp_path: Path) -> None:
     assert read(tmp_path, rating_scale=(0.0, 5.0)).rating_scale == (0.0, 5.0)
 
@@ -236,6 +246,18 @@ def test_constant_rating_needs_a_scale(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="every rating is 1: give the rating scale"):
         read(tmp_path, events)
     assert read(tmp_path, events, rating_scale=(0.0, 1.0)).ratings.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("scale", [None, (-5.0, 0.0)])
+def test_ratings_of_which_none_can_be_above_zero_are_refused(
+    tmp_path: Path, scale: tuple[float, float] | None
+) -> None:
+    events = "user,item,rating\na,2,-1\nb,2,-3\n"
+    with pytest.raises(
+        DataError, match=r"has ratings from -\d to -?\d; the highest must be above 0"
+    ):
+        read(tmp_path, events, rating_scale=scale)
+    assert read(tmp_path, events, rating_scale=(-5.0, 1.0)).rating_scale == (-5.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +369,27 @@ def test_parquet_pair_is_read_like_csv(tmp_path: Path) -> None:
     assert data.items.texts == {"tags": ["slow burn\nheist", "", ""]}
 
 
+def test_every_kind_of_string_of_parquet_is_read(tmp_path: Path) -> None:
+    columns = {
+        "id": ["1", "2"],
+        "title": ["Heat", "Alien"],
+        "genres": ["Crime", None],
+        "plot": ["a", "b"],
+    }
+    same = read_tables(
+        parquet(tmp_path / "e.parquet", user=["7"], item=["2"]),
+        parquet(tmp_path / "i.parquet", **columns),
+    )
+    for kind in (pa.large_string(), pa.string_view()):
+        data = read_tables(
+            parquet(tmp_path / "e.parquet", user=pa.array(["7"], kind), item=pa.array(["2"], kind)),
+            parquet(tmp_path / "i.parquet", **{n: pa.array(c, kind) for n, c in columns.items()}),
+        )
+        assert triples(data) == triples(same) == [("7", "2", 1.0)]
+        assert (data.items.titles, data.items.texts) == (same.items.titles, same.items.texts)
+        assert data.items.texts == {"plot": ["a", "b"]}
+
+
 def test_integer_ids_of_parquet_become_their_digits(tmp_path: Path) -> None:
     events = parquet(tmp_path / "e.parquet", user=[7, 8], item=[2, 2], ts=[1, 2])
     data = read_tables(events, write(tmp_path / "items.csv", ITEMS))
@@ -389,8 +432,22 @@ def test_bad_row_of_parquet_is_refused_by_number_or_skipped_and_counted(
     assert (seconds(data), data.n_dropped) == ([0, 3], 1)
 
 
+def test_damaged_parquet_is_read_or_refused_wherever_the_damage_is(tmp_path: Path) -> None:
+    users, ones = [f"ü{at % 7}" for at in range(40)], ["2"] * 40
+    path = parquet(tmp_path / "e.parquet", user=users, item=ones, time=[*range(40)])
+    items, whole = write(tmp_path / "items.csv", ITEMS), path.read_bytes()
+    n_refused = 0
+    for at in range(0, len(whole), 2):
+        path.write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
+        try:
+            read_tables(path, items)
+        except DataError:
+            n_refused += 1
+    assert n_refused > len(whole) / 4
+
+
 def test_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a Parquet file"):
+    with pytest.raises(DataError, match="is not a sound Parquet file"):
         read_tables(write(tmp_path / "e.parquet", EVENTS), write(tmp_path / "items.csv", ITEMS))
 
 

@@ -1,5 +1,9 @@
 """Searches: what is searched, what may go on from where, and what is written for build."""
 
+import resource
+import signal
+import subprocess
+import sys
 from dataclasses import fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from ilk import exits
 from ilk.ann import IndexKind
-from ilk.errors import DataError, SettingsError
+from ilk.errors import DataError, IlkError, SettingsError
 from indexer import config
 from indexer.__main__ import app
 from indexer.evaluation.metrics import ndcg_at
@@ -89,6 +93,19 @@ def test_a_trial_that_was_killed_does_not_count(few: Interactions, tmp_path: Pat
     tuned = tune(few, QUICK, replace(WEAK, budget_s=1e-9), journal, QUIET)
     assert tuned.n_trials == 1
     assert trials_of(journal)[study.study_name] == 2
+    # It was to measure the settings given, and they are measured still.
+    assert replace(tuned.settings, content_weight=QUICK.content_weight) == QUICK
+
+
+def test_a_search_that_goes_on_makes_no_trial_again(few: Interactions, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    for n_trials in (2, 3, 4):
+        tune(few, QUICK, replace(WEAK, max_trials=n_trials, budget_s=1e4), journal, QUIET)
+    (study,) = optuna.get_all_study_summaries(JournalStorage(JournalFileBackend(str(journal))))
+    trials = optuna.load_study(
+        study_name=study.study_name, storage=JournalStorage(JournalFileBackend(str(journal)))
+    ).trials
+    assert len({str(trial.params) for trial in trials}) == len(trials) == 4
 
 
 def test_a_journal_that_was_torn_in_writing_goes_on(few: Interactions, tmp_path: Path) -> None:
@@ -103,7 +120,25 @@ def test_a_journal_that_was_torn_in_writing_goes_on(few: Interactions, tmp_path:
         assert [s.n_trials for s in optuna.get_all_study_summaries(storage)] == [1]
     journal.write_bytes(whole[:-3])
     assert tune(few, QUICK, replace(WEAK, max_trials=1), journal, QUIET).n_trials == 1
-    assert not list(tmp_path.glob("*.lock"))
+    assert list(tmp_path.iterdir()) == [journal]
+
+
+def test_a_search_that_was_killed_while_it_wrote_shuts_out_no_other(tmp_path: Path) -> None:
+    code = """
+import os, pathlib, signal
+from indexer.journal import open_journal
+open_journal(pathlib.Path("cache/journal"))._backend._lock.acquire()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    for _ in range(2):
+        killed = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(Path(__file__).parents[2])},
+            timeout=60,
+            check=False,
+        )
+        assert killed.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
@@ -255,3 +290,19 @@ def test_settings_written_are_the_settings_read(tmp_path: Path) -> None:
     path.write_text("[indexer\n")
     with pytest.raises(SettingsError, match="cannot be read"):
         config.write(written, path, "")
+
+
+def test_a_settings_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "ilk.toml"
+    whole = "[server]\nport = 1\n" + "# one's own\n" * 300
+    path.write_text(whole)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, limits[1]))
+    try:
+        with pytest.raises(IlkError, match=r"ilk\.toml cannot be written: File too large"):
+            config.write(QUICK, path, "tuned")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == whole
+    config.write(QUICK, path, "tuned")
+    assert path.read_text().startswith(whole)
