@@ -14,7 +14,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.openloop import Outcome, Request, offer
+from benchmarks.http2 import Request
+from benchmarks.openloop import Outcome, offer
 from benchmarks.overload import keep_to_other_cores, requests_of
 from benchmarks.processes import running
 from ilk.bundle import open_bundle
