@@ -14,6 +14,7 @@ installed (nghttp2), it shows what a server does that is: each on a core of its 
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +23,17 @@ import grpc
 import numpy as np
 
 from benchmarks import saturation
+from benchmarks.own_search import query_vectors
 from benchmarks.processes import ServerProcess, running
 from ilk import ann
 from ilk.bundle import Bundle, open_bundle
-from ilk.plan import make_plan
+from ilk.plan import Plan, make_plan
 from ilk.search import fetch_count
 from ilk.v1 import similarity_pb2 as pb
-from ilk.vectors import blend
 from server.requests import parse_query
 
 _BATCH = 64
+_BARE_REPEATS = 50
 _LEAST_BATCHES = 50
 _CONCURRENCY = 32
 # More would wait longer than a server lets them.
@@ -83,7 +85,7 @@ def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
             spent["two"].append(_call(two, "FindNeighbors", asked.unary, workers=2))
             spent["unary again"].append(_call(remembering, "FindNeighbors", asked.unary))
             spent["batch again"].append(_call(remembering, "BatchFindNeighbors", asked.batches))
-            bare.append(_bare_search_us(bundle, asked.unary))
+            bare.append(bare_search_us(bundle, asked.unary))
     cpu_us = {name: float(np.median([s.cpu_us_per_call for s in of])) for name, of in spent.items()}
     rate = {name: float(np.median([s.calls_per_s for s in of])) for name, of in spent.items()}
     bare_us = float(np.median(bare))
@@ -257,16 +259,26 @@ async def _stream(server: ServerProcess, bodies: Sequence[bytes]) -> Spent:
         return Spent(1e6 * spent_s / n_answers, n_answers / (time.perf_counter() - clock_s))
 
 
-def _bare_search_us(bundle: Bundle, bodies: Sequence[bytes]) -> float:
-    """Return CPU microseconds per query of ``index.search`` alone, 64 at a time, as served queries do."""
-    plans = [make_plan(bundle, parse_query(body)) for body in bodies[:_BATCH]]
-    vectors = np.concatenate(
-        [blend(p.seeker.collaborative, p.seeker.content, p.content_weight) for p in plans]
-    )
-    index, n_fetched = plans[0].space.index, fetch_count(plans[0])
-    index.nearest(vectors, n_fetched, plans[0].effort or 0)
-    n_repeats = 50
+def bare_search_us(bundle: Bundle, bodies: Sequence[bytes]) -> float:
+    """Return CPU microseconds per query of ``index.search`` alone, of 64 searched as served queries are.
+
+    Those that take the same effort and as many rows share a search.
+    """
+    together: dict[tuple[int, int], list[Plan]] = defaultdict(list)
+    for body in bodies[:_BATCH]:
+        plan = make_plan(bundle, parse_query(body))
+        together[plan.effort or 0, fetch_count(plan)].append(plan)
+    searches = [
+        (plans[0].space.index, query_vectors(plans), n_fetched, effort)
+        for (effort, n_fetched), plans in together.items()
+    ]
+
+    def search_all() -> None:
+        for index, vectors, n_fetched, effort in searches:
+            index.nearest(vectors, n_fetched, effort)
+
+    search_all()
     started = time.process_time()
-    for _ in range(n_repeats):
-        index.nearest(vectors, n_fetched, plans[0].effort or 0)
-    return 1e6 * (time.process_time() - started) / (n_repeats * _BATCH)
+    for _ in range(_BARE_REPEATS):
+        search_all()
+    return 1e6 * (time.process_time() - started) / (_BARE_REPEATS * _BATCH)
