@@ -12,9 +12,9 @@ from ilk.errors import IlkError, InvalidRequest, let_go
 from ilk.query import answer, answer_alike, answer_many
 from ilk.types import Neighbors, Query
 from server import requests
+from server.call import KINDS
 from server.cost import Costs
 from server.encoding import Encoder
-from server.guard import KINDS
 from server.metrics import Counts
 from server.privacy.users import UserPrivacy
 

@@ -17,8 +17,8 @@ from ilk.types import Query
 from ilk.v1 import similarity_pb2 as pb
 from server import requests, status
 from server.answers import Question
+from server.call import Call, log_failure
 from server.encoding import varint
-from server.guard import Call, log_failure
 from server.live import Served
 from server.metrics import NO_KIND
 from server.shadow import Shadow

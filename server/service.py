@@ -18,8 +18,9 @@ from ilk.v1 import similarity_pb2 as pb
 from server import batches, requests, responses
 from server.admission import Lane
 from server.answers import Question
+from server.call import Call
 from server.gathering import Gathering
-from server.guard import SHEDDING, Call, Guard, failing
+from server.guard import SHEDDING, Guard, failing
 from server.live import Live, Served
 from server.shadow import Shadow
 from server.streams import Streams

@@ -15,7 +15,7 @@ from server.access.callers import Scope
 from server.access.terms import Terms
 from server.admission import Gate, Shed
 from server.batches import answer_batch
-from server.guard import ByKind, Call
+from server.call import ByKind, Call
 from server.live import Live
 from server.metrics import Counts
 from server.settings import ServerSettings
