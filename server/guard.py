@@ -13,8 +13,9 @@ import grpc
 from ilk.errors import DeadlineExceeded, IlkError, let_go
 from server import status
 from server.access.control import Access
-from server.admission import Gate, Lane, Shed
+from server.admission import Lane, Shed
 from server.call import REQUEST_ID, ByKind, Call, Context, Observer, log_failure, made_up_id
+from server.gate import Gate
 from server.metrics import NO_KIND, Counts
 
 Request = TypeVar("Request")

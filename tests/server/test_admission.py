@@ -21,7 +21,8 @@ from ilk.errors import DeadlineExceeded, InvalidRequest, NotFound
 from ilk.types import EXACT, ItemId, Neighbors, Profile, Query, Rating
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
-from server.admission import Gate, Lane, Patience, Shed
+from server.admission import Lane, Patience, Shed
+from server.gate import Gate
 from server.guard import Guard
 from server.health import health_port
 from server.metrics import Counts
