@@ -13,7 +13,6 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from indexer.assemble import preference_of
 from indexer.evaluation import metrics
 from indexer.evaluation.baselines import EASE, Ranked
 from indexer.evaluation.estimates import Users, mean_with_interval
@@ -26,6 +25,7 @@ from indexer.evaluation.splits import Split
 from indexer.factors import fit
 from indexer.interactions import Interactions
 from indexer.order import ordered
+from indexer.preference import preference_of
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 
