@@ -138,9 +138,6 @@ class Lane:
         self._ahead_s += place.left_s
         try:
             yield place
-        except asyncio.CancelledError:
-            patience.gone = True
-            raise
         finally:
             self._ahead_s -= place.left_s
 
