@@ -25,9 +25,10 @@ from indexer.drift import Overlap, overlap
 from indexer.gate import GateSettings
 from indexer.interactions import Interactions
 from indexer.progress import Progress
+from indexer.self_neighbors import self_neighbors
 from indexer.settings import BuildSettings
 from indexer.upkeep import roll_back, verify
-from indexer.validation import check_values, self_neighbors
+from indexer.validation import check_values
 
 QUIET = Progress(quiet=True)
 QUICK = BuildSettings(factors=8, iterations=3, evaluate=False)
