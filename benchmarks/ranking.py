@@ -14,10 +14,11 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from indexer.evaluation import metrics
-from indexer.evaluation.baselines import EASE, Ranked
+from indexer.evaluation.baselines import EASE
 from indexer.evaluation.estimates import Users, mean_with_interval
 from indexer.evaluation.figures import DEPTH
 from indexer.evaluation.protocols import split_strong
+from indexer.evaluation.ranking import Ranked
 from indexer.evaluation.relevance import relevant
 from indexer.evaluation.report import evaluate
 from indexer.evaluation.settings import EvaluationSettings
