@@ -53,6 +53,19 @@ def test_quality_is_measured_on_scales_that_float32_cannot_hold(
     assert measure_quality(few, QUICK, QUIET)["test_users"] > 0
 
 
+def test_popularity_is_how_often_an_item_is_recommended_to_those_who_have_not_rated_it(
+    sample: Interactions, tmp_path: Path
+) -> None:
+    # Of so few items all are recommended, but for those that were rated.
+    few = sample.only((sample.user_rows < 40) & (sample.item_rows < 30))
+    settings = replace(QUICK, min_user_ratings=1, min_item_ratings=1)
+    build(few, tmp_path, settings, QUIET)
+    bundle = open_bundle(tmp_path)
+    n_raters = np.diff(bundle.ratings_by_item.indptr)
+    shown = np.log1p(len(bundle.users) - n_raters)
+    np.testing.assert_allclose(bundle.items.popularity, shown / shown.max(), rtol=1e-5)
+
+
 @pytest.mark.parametrize("evaluate", [False, True])
 def test_a_half_life_without_times_is_refused(
     sample: Interactions, tmp_path: Path, evaluate: bool
