@@ -9,6 +9,7 @@ from ilk.bundle import Store, open_bundle
 from ilk.errors import DataError, SettingsError
 from ilk.query import answer
 from ilk.types import Examples, Filter, ItemId, Profile, Query, Rating, Target, Text, UserId
+from ilk.vectors import norms, support
 from indexer import config
 from indexer.__main__ import app
 from indexer.build import build
@@ -64,6 +65,15 @@ def test_popularity_is_how_often_an_item_is_recommended_to_those_who_have_not_ra
     n_raters = np.diff(bundle.ratings_by_item.indptr)
     shown = np.log1p(len(bundle.users) - n_raters)
     np.testing.assert_allclose(bundle.items.popularity, shown / shown.max(), rtol=1e-5)
+
+
+def test_users_content_is_as_long_as_there_are_ratings_to_trust_it(
+    sample: Interactions, tmp_path: Path
+) -> None:
+    build(sample.only(sample.user_rows < 40), tmp_path, QUICK, QUIET)
+    bundle = open_bundle(tmp_path)
+    expected = support(np.diff(bundle.ratings_by_user.indptr))
+    np.testing.assert_allclose(norms(bundle.users.content), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("evaluate", [False, True])
