@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from server.address import reserved
 from server.cores import can_share_port, usable_cores
 from server.link import Report
 from server.metrics import Counts, Snapshot
+from server.pulse import SILENCE_S
 from server.settings import ServerSettings
 from server.slot import Slot, pause_s
 
@@ -234,6 +236,13 @@ def test_a_worker_that_has_served_for_a_while_is_back_after_the_shortest_pause()
         slot.empty(100.0 + served_s)
         assert (slot.falls, slot.report) == (falls, None)
         assert slot.restart_at_s == pytest.approx(100.0 + served_s + pause_s(falls))
+
+
+def test_a_worker_that_fell_silent_does_not_count_as_serving() -> None:
+    report = Report(serving=True, snapshot=Snapshot(Counts(), 0, 0.0, 0, "v1", 0.0, 0.0, None))
+    for silent_s, serves in ((0.0, True), (SILENCE_S + 1, False)):
+        slot = Slot(0, report=report, heard_at_s=time.monotonic() - silent_s)
+        assert slot.is_serving == serves
 
 
 QUOTAS = {
