@@ -33,7 +33,8 @@ _SURE = 1.5
 _WAY_BACK_S = 2e-3
 # Streams that may be open for each call that may be under way: most are silent at any time.
 _STREAMS_PER_CALL = 4
-# How long calls are turned away unread after one came too late.
+# How long calls are turned away unread after one came too late, but for those that have so much more
+# time left than it had: they have not waited where it has.
 _FLUSH_S = 0.05
 
 
@@ -148,7 +149,8 @@ class Lane:
         self._slots = asyncio.Semaphore(n_threads)
         self._others_until_s = 0.0
         self._ahead_s = 0.0
-        self._stale_until_s = 0.0
+        # Until then, whoever has no more time left than this has come too late.
+        self._stale_until_s = self._stale_left_s = 0.0
         self._pace_s: dict[str, float] = defaultdict(lambda: _FIRST_PACE_S)
 
     @property
@@ -187,10 +189,17 @@ class Lane:
         finally:
             self._ahead_s -= place.left_s
 
-    @property
-    def is_full(self) -> bool:
-        """Whether new work would have to wait too long, here or in the transport before."""
-        return self.wait_s > self._max_wait_s or time.monotonic() < self._stale_until_s
+    def is_full(self, left_s: float) -> bool:
+        """Whether new work would have to wait too long, here or in the transport before.
+
+        Parameters
+        ----------
+        left_s
+            How long its caller will wait.
+        """
+        return self.wait_s > self._max_wait_s or (
+            left_s <= self._stale_left_s and time.monotonic() < self._stale_until_s
+        )
 
     def _admit(self, place: "Place") -> None:
         wait_s, left_s = self.wait_s, place.patience.left_s
@@ -198,12 +207,14 @@ class Lane:
         late = wait_s > 0 and wait_s + place.needs_s > left_s
         if late or left_s <= 0:
             # It has spent its time in the transport's queue, and so have those behind it: until they
-            # are gone, turning them away unread is all that can be done for those to come.
+            # are gone, turning them away unread is all that can be done for those to come. Or it never
+            # had more, or wants much: others have.
+            self._stale_left_s = max(min(left_s, wait_s), 0.0) + _FLUSH_S
             self._stale_until_s = time.monotonic() + _FLUSH_S
         if left_s <= 0:
             self._counts.expired["arrival"] += 1
             place.patience.check()
-        if late or self.is_full:
+        if late or self.is_full(left_s):
             self._counts.shed["deadline" if late else "queue"] += 1
             raise Shed(wait_s)
 

@@ -25,11 +25,12 @@ _UNIMPLEMENTED: Final = grpc.StatusCode.UNIMPLEMENTED.value[0]
 class _Asked:
     """Details of a call, by which its handler is found."""
 
-    __slots__ = ("invocation_metadata", "method")
+    __slots__ = ("invocation_metadata", "method", "time_remaining")
 
-    def __init__(self, method: str, invocation_metadata: Any) -> None:
+    def __init__(self, method: str, call: Call) -> None:
         self.method = method
-        self.invocation_metadata = invocation_metadata
+        self.invocation_metadata = call.invocation_metadata()
+        self.time_remaining = call.time_remaining
 
 
 class Server:
@@ -102,7 +103,7 @@ class Server:
     def _begin(self, call: Call, event: Any) -> None:
         name = event.call_details.method
         method = name.decode() if isinstance(name, bytes) else name
-        handler = self._find(_Asked(method, event.invocation_metadata))
+        handler = self._find(_Asked(method, call))
         if handler is None:
             call.end(_UNIMPLEMENTED, "Method not found!")
         elif handler.request_streaming:

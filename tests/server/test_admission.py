@@ -71,7 +71,7 @@ async def test_work_that_would_wait_too_long_is_turned_away(
     made = await learnt(lane())
     async with made.admitted(forever(), "work", 100):
         assert made.wait_s > 0.5
-        assert made.is_full
+        assert made.is_full(float("inf"))
         with pytest.raises(Shed) as shed:
             await made.do("work", 1, forever(), lambda: None)
         assert shed.value.retry_after_s == made.wait_s
@@ -88,8 +88,19 @@ async def test_work_that_would_be_late_is_turned_away_before_it_waits(
         with pytest.raises(Shed):
             await made.do("work", 1, Patience(0.01), lambda: None)
         assert counts.shed == {"deadline": 1}
-        # Those behind it have waited as long.
-        assert made.is_full
+        # Those behind it have waited as long; whoever has much more time left has not.
+        assert made.is_full(0.01)
+        assert not made.is_full(1.0)
+
+
+async def test_a_call_that_wants_more_than_its_time_keeps_out_none_that_wants_little(
+    lane: Callable[[], Lane],
+) -> None:
+    made = await learnt(lane())
+    async with made.admitted(forever(), "work", 1):
+        with pytest.raises(Shed):
+            await made.do("work", 1000, Patience(5.0), lambda: None)
+        assert not made.is_full(1.0)
 
 
 async def test_work_whose_deadline_passes_while_it_waits_never_begins(
@@ -410,6 +421,17 @@ def test_of_calls_that_cannot_be_in_time_hardly_any_is_begun(
         in_vain = len(slow) - n_answered
         assert in_vain <= 0.05 * (n_calls - n_answered)
         assert _answered_in_the_end(stub).neighbors
+
+
+def test_a_caller_without_patience_keeps_no_other_out(serve: "Serve", sample_store: Path) -> None:
+    hasty = pb.BatchFindNeighborsRequest(queries=[QUERY] * 1000)
+    batch = pb.BatchFindNeighborsRequest(queries=[QUERY])
+    settings = ServerSettings(sample_store, port=0)
+    with serve(settings) as address, grpc.insecure_channel(address) as channel:
+        stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+        for _ in range(20):
+            stub.BatchFindNeighbors.future(hasty, timeout=0.003).exception()
+            assert stub.BatchFindNeighbors(batch, timeout=30).outcomes
 
 
 def test_a_large_batch_does_not_hold_up_single_calls(serve: "Serve", sample_store: Path) -> None:
