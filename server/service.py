@@ -125,11 +125,12 @@ class SimilarityService:
         check_count(len(message.item_ids))
         served = self._live.get()
         bundle, item_ids = served.bundle, list(message.item_ids)
+        if call.terms is not None:
+            rater = call.terms.rater(bundle, rater)
         cost = served.costs.of_predictions(rater, len(item_ids), method)
         self._work.check("item_ids", cost)
         if call.terms is not None:
             call.terms.charge(cost)
-            rater = call.terms.rater(bundle, rater)
         predictions = await self._work.threads.do(
             "predict",
             cost,
