@@ -131,7 +131,7 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         """
         order = StreamOrder()
         try:
-            with self._begin() as turn:
+            with self._begin(is_stream=True) as turn:
                 call = self._stub.StreamFindNeighbors(
                     _ask_in_order(queries, order), timeout=timeout_s, metadata=self._metadata
                 )
@@ -172,8 +172,8 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         response = await self._call(self._stub.GetBundle, pb.GetBundleRequest())
         return responses.bundle_from(response)
 
-    def _begin(self) -> Turn:
-        return begin_call(self._throttle, closed=self._closed)
+    def _begin(self, *, is_stream: bool = False) -> Turn:
+        return begin_call(self._throttle, is_stream=is_stream, closed=self._closed)
 
     async def _call(self, method: Callable[..., Awaitable[Any]], request: object) -> Any:
         try:

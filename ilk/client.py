@@ -183,7 +183,7 @@ class SimilarityClient(Questions[Neighbors]):
         """
         order = StreamOrder()
         try:
-            with self._begin() as turn:
+            with self._begin(is_stream=True) as turn:
                 call = self._stub.StreamFindNeighbors(
                     _ask_in_order(queries, order), timeout=timeout_s, metadata=self._metadata
                 )
@@ -222,8 +222,8 @@ class SimilarityClient(Questions[Neighbors]):
         """Return what the server serves: version, counts, measured recall, provenance."""
         return responses.bundle_from(self._call(self._stub.GetBundle, pb.GetBundleRequest()))
 
-    def _begin(self) -> Turn:
-        return begin_call(self._throttle, closed=self._closed)
+    def _begin(self, *, is_stream: bool = False) -> Turn:
+        return begin_call(self._throttle, is_stream=is_stream, closed=self._closed)
 
     def _call(self, method: Callable[..., Any], request: object) -> Any:
         try:
@@ -241,11 +241,11 @@ def check_settings(timeout_s: float, channel: object, credentials: object) -> No
         raise SettingsError("credentials belong to the channel: give one or the other, not both")
 
 
-def begin_call(throttle: Throttle, *, closed: bool) -> Turn:
+def begin_call(throttle: Throttle, *, is_stream: bool, closed: bool) -> Turn:
     """Return the turn of a call; of a client that is closed there is none, but a ServiceError."""
     if closed:
         raise ServiceError("this client is closed; make another")
-    return throttle.begin()
+    return throttle.begin(is_stream=is_stream)
 
 
 def call_metadata(token: str | None, metadata: Sequence[tuple[str, str]]) -> Metadata:
