@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -104,6 +105,8 @@ class Supervisor:
         self._stopping = False
         self._announced = False
         self._retired = Counts()
+        # What a worker counted stands in one place, whenever somebody looks.
+        self._counting = threading.Lock()
         self._restarts = 0
         self._ledger = -1
 
@@ -141,11 +144,12 @@ class Supervisor:
 
     def _gather(self) -> Fleet:
         """Return what all workers count; called from the threads of the metrics port."""
-        slots = list(self._slots)
-        reports = [(slot.number, slot.report) for slot in slots]
+        with self._counting:
+            reports = [(slot.number, slot.report) for slot in self._slots]
+            retired = self._retired.copy()
         living = {number: report.snapshot for number, report in reports if report is not None}
-        n_serving = sum(slot.is_serving for slot in slots)
-        return Fleet(living, n_serving, self._retired, self._restarts)
+        n_serving = sum(slot.is_serving for slot in self._slots)
+        return Fleet(living, n_serving, retired, self._restarts)
 
     @property
     def _places(self) -> list[Slot]:
@@ -237,9 +241,10 @@ class Supervisor:
         now_s = time.monotonic()
         proven = slot.report is not None and now_s - slot.served_since_s >= _PROVEN_S
         slot.falls = 1 if proven else slot.falls + 1
-        if slot.report is not None:
-            self._retired.add(slot.report.snapshot.counts)
-        slot.process = slot.link = slot.report = None
+        with self._counting:
+            if slot.report is not None:
+                self._retired.add(slot.report.snapshot.counts)
+            slot.process = slot.link = slot.report = None
         slot.restart_at_s = now_s + pause_s(slot.falls)
         if self._stopping:
             return

@@ -8,8 +8,10 @@ import time
 import urllib.request
 from collections.abc import Callable
 from itertools import count
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import given
@@ -23,9 +25,12 @@ from ilk.wire.requests import query_request
 from server.answers import Question
 from server.cores import can_share_port
 from server.exposition import Fleet, metrics_port
+from server.link import Report
 from server.live import Live, Served
 from server.metrics import BOUNDS_S, Counts, Histogram, Snapshot, resident_bytes
+from server.settings import ServerSettings
 from server.shadow import Shadow, hits_and_places
+from server.supervisor import Slot, Supervisor
 
 if TYPE_CHECKING:
     from tests.server.conftest import Program, Start
@@ -123,6 +128,24 @@ def test_a_fleet_is_told_whole() -> None:
     for worker_number in "01":
         assert get(samples, "ilk_in_flight", worker=worker_number) == 3
         assert get(samples, "ilk_waiting_seconds", worker=worker_number) == 0.25
+
+
+def test_what_a_fallen_worker_counted_is_told_once_whoever_looks_meanwhile() -> None:
+    counts = Counts()
+    counts.of("FindNeighbors", "item").statuses["OK"] = 100
+    supervisor = Supervisor(ServerSettings(workers=1))
+    ours, theirs = Pipe()
+    process = MagicMock(**{"wait.return_value": 0})
+    slot = Slot(0, process, ours, Report(True, Snapshot(counts, 0, 0.0, 0, "a", 1.0, 2.0)))
+    supervisor._slots[0] = slot
+    before = supervisor._gather()
+    with theirs:
+        supervisor._bury(slot)
+    for fleet in (before, supervisor._gather()):
+        told = Counts()
+        for part in (fleet.retired, *(snapshot.counts for snapshot in fleet.living.values())):
+            told.add(part)
+        assert told == counts
 
 
 @pytest.fixture
