@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -98,6 +99,24 @@ def test_a_copy_does_not_change_with_its_original() -> None:
 
 def test_resident_memory_is_told_in_bytes() -> None:
     assert 10 << 20 < resident_bytes() < 100 << 30
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_a_process_that_has_run_out_of_files_still_tells_how_it_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import resource
+
+    # Nothing more can be imported then.
+    monkeypatch.setitem(sys.modules, "resource", None)
+    resident_bytes()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        told = resident_bytes()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert 10 << 20 < told < 100 << 30
 
 
 def test_a_taken_metrics_port_is_a_settings_error() -> None:
