@@ -148,6 +148,7 @@ class Lane:
         self._n_threads = n_threads
         self._slots = asyncio.Semaphore(n_threads)
         self._others_until_s = 0.0
+        self._n_places = 0
         self._ahead_s = 0.0
         # Until then, whoever has no more time left than this has come too late.
         self._stale_until_s = self._stale_left_s = 0.0
@@ -180,6 +181,7 @@ class Lane:
         """
         place = Place(self, patience, sort, cost * self._pace_s[sort])
         self._admit(place)
+        self._n_places += 1
         self._ahead_s += place.left_s
         try:
             yield place
@@ -187,7 +189,10 @@ class Lane:
             patience.gone = True
             raise
         finally:
-            self._ahead_s -= place.left_s
+            self._n_places -= 1
+            # What rounding leaves of the sum would be a wait, and only what need not wait is tried
+            # whatever is expected of it.
+            self._ahead_s = self._ahead_s - place.left_s if self._n_places else 0.0
 
     def is_full(self, left_s: float) -> bool:
         """Whether new work would have to wait too long, here or in the transport before.

@@ -80,6 +80,16 @@ async def test_work_that_would_wait_too_long_is_turned_away(
     assert await made.do("work", 1, forever(), lambda: "again") == "again"
 
 
+async def test_an_empty_queue_is_no_wait_whatever_was_in_it(lane: Callable[[], Lane]) -> None:
+    made = lane()
+    for cost in range(1, 30):
+        async with made.admitted(forever(), "work", cost) as first:
+            async with made.admitted(forever(), "work", 3 * cost) as second:
+                await second.run(cost, lambda: None)
+            await first.run(cost, lambda: None)
+        assert made.wait_s == 0
+
+
 async def test_work_that_would_be_late_is_turned_away_before_it_waits(
     lane: Callable[[], Lane], counts: Counts
 ) -> None:
