@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import socket
+import struct
 import sys
 import time
 import urllib.request
@@ -126,6 +127,20 @@ def test_a_taken_metrics_port_is_a_settings_error() -> None:
         metrics_port("127.0.0.1", port, Fleet),
     ):
         pass
+
+
+def test_a_connection_that_breaks_off_leaves_nothing_in_the_log(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with metrics_port("127.0.0.1", 0, Fleet) as port:
+        assert port is not None
+        for sent in (b"", b"GET /metrics HTTP/1.1\r\nHost"):
+            with socket.create_connection(("127.0.0.1", port)) as broken:
+                broken.sendall(sent)
+                # Closed by a reset, as many a probe does.
+                broken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert get(read(port), "ilk_workers") == 0
+    assert capfd.readouterr().err == caplog.text == ""
 
 
 def test_a_fleet_is_told_whole() -> None:
