@@ -22,6 +22,7 @@ from ilk.types import EXACT, ItemId, Neighbors, Profile, Query, Rating
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
 from server.admission import Gate, Lane, Patience, Shed
+from server.answers import Answers
 from server.guard import Guard
 from server.health import health_port
 from server.metrics import Counts
@@ -442,6 +443,32 @@ def test_a_caller_without_patience_keeps_no_other_out(serve: "Serve", sample_sto
         for _ in range(20):
             stub.BatchFindNeighbors.future(hasty, timeout=0.003).exception()
             assert stub.BatchFindNeighbors(batch, timeout=30).outcomes
+
+
+def test_others_have_the_loop_while_a_batch_of_many_bytes_is_read(
+    serve: "Serve", sample_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = pb.Profile(ratings=[pb.Rating(item_id=MATRIX, stars=4.0)] * 10_000)
+    query = pb.FindNeighborsRequest(profile=profile)
+    batch = pb.BatchFindNeighborsRequest(queries=[query] * 8 + [pb.FindNeighborsRequest()])
+    questions, n_read = Answers.questions, list[int]()
+
+    def counted(self: Answers, bodies: Any, privacy: Any) -> Any:
+        n_read.append(len(bodies))
+        return questions(self, bodies, privacy)
+
+    monkeypatch.setattr(Answers, "questions", counted)
+    settings = ServerSettings(sample_store, port=0)
+    with serve(settings) as address, grpc.insecure_channel(address) as channel:
+        stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+        outcomes = stub.BatchFindNeighbors(batch, timeout=30).outcomes
+        assert n_read == [1] * 9
+        assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["response"] * 8 + [
+            "error"
+        ]
+        few = pb.BatchFindNeighborsRequest(queries=[QUERY] * 500)
+        assert len(stub.BatchFindNeighbors(few, timeout=30).outcomes) == 500
+        assert n_read[9:] == [500]
 
 
 def test_a_large_batch_does_not_hold_up_single_calls(serve: "Serve", sample_store: Path) -> None:
