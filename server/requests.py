@@ -44,6 +44,7 @@ _FIRST: Final = 0x0A
 _KNOWN: Final[dict[bytes, Query]] = {}
 _MOST_KNOWN: Final = 1024
 _MOST_BESIDE: Final = 64
+_MOST_FIELDS: Final = 10_000
 _NANOS_PER_S: Final = 1_000_000_000
 _RATER_FIELDS = {1: "user_id", 2: "profile"}
 _TARGETS: Final[dict[int, Target]] = {
@@ -260,9 +261,18 @@ def _short_bodies(data: bytes) -> list[bytes]:
 
 
 def _bodies(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield number and body of each length-delimited field at the top of a well-formed message."""
-    at = depth = 0
+    """Yield number and body of each length-delimited field at the top of a well-formed message.
+
+    Raises
+    ------
+    InvalidRequest
+        If there are more fields, known or not, than any request of ours has: each is a step in Python.
+    """
+    at = depth = n_fields = 0
     while at < len(data):
+        n_fields += 1
+        if n_fields > _MOST_FIELDS:
+            raise InvalidRequest("", f"the message has more than {_MOST_FIELDS} fields")
         tag, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
         wire_type = tag & 7
         if wire_type == 0:
