@@ -6,6 +6,7 @@ the standard library are enough.
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 Metadata = tuple[tuple[str, str], ...]
+_METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
 
 
 class SimilarityClient(Questions[Neighbors]):
@@ -100,7 +102,8 @@ class SimilarityClient(Questions[Neighbors]):
     Raises
     ------
     SettingsError
-        If ``timeout_s`` is not positive, or both ``channel`` and ``credentials`` are given.
+        If ``timeout_s`` is not positive, both ``channel`` and ``credentials`` are given, or ``token`` or
+        ``metadata`` cannot be sent.
 
     Notes
     -----
@@ -120,6 +123,7 @@ class SimilarityClient(Questions[Neighbors]):
         throttled: bool = True,
     ) -> None:
         check_settings(timeout_s, channel, credentials)
+        self._metadata = call_metadata(token, metadata)
         self._opened: grpc.Channel | None = None
         if channel is None:
             channel = self._opened = (
@@ -129,7 +133,6 @@ class SimilarityClient(Questions[Neighbors]):
             )
         self._stub = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s
-        self._metadata = call_metadata(token, metadata)
         self._throttle = Throttle() if throttled else Unthrottled()
         self._closed = False
 
@@ -249,8 +252,17 @@ def begin_call(throttle: Throttle, *, is_stream: bool, closed: bool) -> Turn:
 
 
 def call_metadata(token: str | None, metadata: Sequence[tuple[str, str]]) -> Metadata:
-    """Return the pairs to be sent with each call."""
+    """Return the pairs to be sent with each call; refuse those that gRPC cannot send."""
     bearer = () if token is None else (("authorization", f"Bearer {token}"),)
+    for key, value in (*bearer, *metadata):
+        if not _METADATA_KEY.fullmatch(key):
+            raise SettingsError(
+                f"metadata key {key!r}: must be lower-case letters, digits, '-', '_' and '.'"
+            )
+        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+            raise SettingsError(
+                f"what is sent as {key!r} must be printable ASCII; is there a line end in it?"
+            )
     return (*bearer, *metadata)
 
 
