@@ -16,6 +16,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from server.logs import cause_of
 from server.wire.calls import Call, messages
 from server.wire.loop import CompletionLoop
+from server.wire.unread import Unread
 
 log = logging.getLogger("ilk.server")
 
@@ -51,6 +52,7 @@ class Server:
         self._core.register_completion_queue(self._queue)
         self._handlers: list[grpc.GenericRpcHandler] = []
         self._calls: set[Call] = set()
+        self._unread = Unread()
         self._stopped: asyncio.Future[None] | None = None
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -93,7 +95,7 @@ class Server:
         # One that came before the end began is taken up; the core refuses to be asked for more then.
         if self._stopped is None:
             self._core.request_call(self._queue, self._queue, self)
-        call = Call(event, self._loop, self._calls.discard)
+        call = Call(event, self._loop, self._calls.discard, self._unread)
         self._calls.add(call)
         try:
             self._begin(call, event)

@@ -30,6 +30,7 @@ from server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve
+from tests.server.conftest import SERVICE
 
 MATRIX = "the-matrix-1999"
 QUERY = pb.FindNeighborsRequest(item_id=MATRIX)
@@ -469,6 +470,29 @@ def test_others_have_the_loop_while_a_batch_of_many_bytes_is_read(
         few = pb.BatchFindNeighborsRequest(queries=[QUERY] * 500)
         assert len(stub.BatchFindNeighbors(few, timeout=30).outcomes) == 500
         assert n_read[9:] == [500]
+
+
+def test_of_large_answers_that_nobody_reads_the_oldest_is_let_go(
+    serve: "Serve", sample_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.wire.unread._MOST_BYTES", 1 << 20)
+    settings = ServerSettings(sample_store, port=0)
+    many = pb.FindNeighborsRequest(item_id=MATRIX, neighbor_count=200)
+    batch = pb.BatchFindNeighborsRequest(queries=[many] * 500).SerializeToString()
+    # Read by nobody, no more of an answer is taken than this.
+    options = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
+    with serve(settings) as address, grpc.insecure_channel(address, options) as channel:
+        ask: Any = channel.unary_stream(f"/{SERVICE}/BatchFindNeighbors")
+        oldest = ask(batch, timeout=30)
+        # Comes with the answer.
+        oldest.initial_metadata()
+        (answer,) = ask(batch, timeout=30)
+        assert len(answer) > 1 << 20
+        with pytest.raises(grpc.RpcError, match="not read in time"):
+            list(oldest)
+        # What is read is no burden, however much there is of it.
+        for _ in range(3):
+            assert len(list(ask(batch, timeout=30))) == 1
 
 
 def test_a_large_batch_does_not_hold_up_single_calls(serve: "Serve", sample_store: Path) -> None:
