@@ -119,7 +119,10 @@ class Answers:
             if known is not None:
                 return known
         asked, its_id = requests.parse_alike(data)
-        return Question(data, asked, its_id, self._costs.of(asked, its_id))
+        if privacy is None:
+            return Question(data, asked, its_id, self._costs.of(asked, its_id))
+        meant = privacy.meant(asked if its_id is None else asked.about(its_id))
+        return Question(data, asked, its_id, self._costs.of(meant))
 
     def questions(
         self, bodies: Sequence[bytes], privacy: UserPrivacy | None = None

@@ -6,8 +6,11 @@ It refuses to know what they mean. All of it is for messages that protobuf has f
 from collections.abc import Iterator
 from typing import Final
 
+from ilk.errors import InvalidRequest
+
 # The tag of field 1, of a kind whose length is told.
 _FIRST: Final = 0x0A
+_MOST_FIELDS: Final = 10_000
 
 
 def short_bodies(data: bytes) -> list[bytes]:
@@ -24,9 +27,18 @@ def short_bodies(data: bytes) -> list[bytes]:
 
 
 def bodies(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield number and body of each length-delimited field at the top of a well-formed message."""
-    at = depth = 0
+    """Yield number and body of each length-delimited field at the top of a well-formed message.
+
+    Raises
+    ------
+    InvalidRequest
+        If there are more fields, known or not, than any request of ours has: each is a step in Python.
+    """
+    at = depth = n_fields = 0
     while at < len(data):
+        n_fields += 1
+        if n_fields > _MOST_FIELDS:
+            raise InvalidRequest("", f"the message has more than {_MOST_FIELDS} fields")
         tag, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
         wire_type = tag & 7
         if wire_type == 0:

@@ -53,20 +53,22 @@ class Guard:
         self._observers = observers
         self._access = access
 
-    def refuses(self, lane: Lane | None) -> bool:
+    def refuses(self, lane: Lane | None, left_s: float) -> bool:
         """Take note that a call has come, and tell whether to turn it away before it is even read.
 
         Parameters
         ----------
         lane
             Where its work would wait, if that is known.
+        left_s
+            How long its caller will wait.
         """
         gate = self._gate
         gate.passed += 1
         if gate.in_flight >= gate.max_in_flight:
             self.counts.shed["in flight"] += 1
             return True
-        if lane is not None and lane.is_full:
+        if lane is not None and lane.is_full(left_s):
             self.counts.shed["queue"] += 1
             return True
         return False

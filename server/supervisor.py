@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing import connection
 
@@ -54,6 +55,8 @@ class Supervisor:
         self._stopping = False
         self._announced = False
         self._retired = Counts()
+        # What a worker counted stands in one place, whenever somebody looks.
+        self._counting = threading.Lock()
         self._restarts = 0
         self._ledger = -1
 
@@ -91,11 +94,12 @@ class Supervisor:
 
     def _gather(self) -> Fleet:
         """Return what all workers count; called from the threads of the metrics port."""
-        slots = list(self._slots)
-        reports = [(slot.number, slot.report) for slot in slots]
+        with self._counting:
+            reports = [(slot.number, slot.report) for slot in self._slots]
+            retired = self._retired.copy()
         living = {number: report.snapshot for number, report in reports if report is not None}
-        n_serving = sum(slot.is_serving for slot in slots)
-        return Fleet(living, n_serving, self._retired, self._restarts)
+        n_serving = sum(slot.is_serving for slot in self._slots)
+        return Fleet(living, n_serving, retired, self._restarts)
 
     @property
     def _places(self) -> list[Slot]:
@@ -184,9 +188,10 @@ class Supervisor:
         assert slot.link is not None
         slot.link.close()
         code = slot.process.wait()
-        if slot.report is not None:
-            self._retired.add(slot.report.snapshot.counts)
-        slot.empty(time.monotonic())
+        with self._counting:
+            if slot.report is not None:
+                self._retired.add(slot.report.snapshot.counts)
+            slot.empty(time.monotonic())
         if self._stopping:
             return
         self._restarts += slot is not self._spare
