@@ -14,7 +14,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.openloop import Outcome, Request, offer
+from benchmarks.http2 import Request
+from benchmarks.openloop import Outcome, offer
 from benchmarks.overload import keep_to_other_cores, requests_of
 from benchmarks.processes import running
 from ilk.bundle import open_bundle
@@ -73,10 +74,12 @@ def measure(store: Path, plan: Plan) -> tuple[float, list[Round]]:
             for name, token in tokens.items()
         }
         flags = ("--store", str(store), "--workers", "1", "--host", LOOPBACK, "--burst-s", "0.5")
+        # What is remembered costs no search, and is no load.
+        forgetful = ("--answer-memory-mb", "0")
         callers = ("--callers", str(Path(folder) / "callers.json"))
         spawn = multiprocessing.get_context("spawn")
         with (
-            running("server", (*flags, *callers), core=0) as server,
+            running("server", (*flags, *forgetful, *callers), core=0) as server,
             ProcessPoolExecutor(2, spawn, keep_to_other_cores) as generators,
         ):
             _warm(generators, server.address, asked["quiet"], plan)

@@ -23,7 +23,8 @@ import grpc
 import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from benchmarks.openloop import Outcome, Request, offer
+from benchmarks.http2 import Request
+from benchmarks.openloop import Outcome, offer
 from benchmarks.processes import free_port, running
 from ilk.bundle import Bundle, open_bundle
 from ilk.v1 import similarity_pb2 as pb

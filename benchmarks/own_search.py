@@ -90,14 +90,16 @@ def _answer_points(
     truth = exact_scores(plans[0].space, plans)
     found = recall([RowNeighbors(none, scores)], [RowNeighbors(none, truth)], _K)
     turn = cycle(asked)
-    setting = f"accuracy {target:g}, effort {plans[0].effort}"
+    efforts = "/".join(dict.fromkeys(str(plan.effort) for plan in plans))
+    setting = f"accuracy {target:g}, effort {efforts}"
     searches: dict[str, tuple[Callable[[Float32Matrix], object], Float32Matrix]] = {
         "ilk answer": (lambda _: answer(bundle, next(turn)), vectors)
     }
     if all(map(through_index, plans)) and plans[0].space.index.kind is not IndexKind.IVF_PQ_2:
-        search, width = bare_search(plans[0])
+        bare, width = bare_searches(plans)
+        whose = cycle(bare)
         wide = np.pad(vectors, ((0, 0), (0, width - vectors.shape[1])))
-        searches["bare faiss"] = search, wide
+        searches["bare faiss"] = (lambda query: next(whose)(query)), wide
     # In turn, so that the machine is as quick for one as for the other.
     spent = [
         {name: cpu_us(*asked_for) for name, asked_for in searches.items()} for _ in range(_TURNS)
@@ -105,22 +107,31 @@ def _answer_points(
     return [_point(name, setting, found, min(s[name] for s in spent)) for name in searches]
 
 
-def bare_search(plan: Plan) -> tuple[Search, int]:
-    """Return faiss's own call for what a plan fetches, refined by faiss too, and the width it takes."""
-    space, n_fetched = plan.space, fetch_count(plan)
-    inner, parameters = space.index._inner, None
-    if space.index.kind not in (IndexKind.FLAT, IndexKind.PQ):
-        parameters = space.index._parts[0].parameters(searched(plan.effort or 0))
-    if not space.index.kind.has_codes:
-        return lambda query: inner.search(query, n_fetched, params=parameters)[1], inner.d
-    vectors = concatenate(space.factors, space.content)
-    wide = np.pad(vectors, ((0, 0), (0, inner.d - vectors.shape[1])))
-    refined = faiss.IndexRefineFlat(inner, faiss.swig_ptr(wide))
-    n_wanted = plan.n_wanted + 1
+def bare_searches(plans: Sequence[Plan]) -> tuple[list[Search], int]:
+    """Return faiss's own call for what each plan fetches, refined by faiss too, and the width they take.
+
+    Plans are of one space; each is searched at its own effort, as its answer is.
+    """
+    space = plans[0].space
+    inner = refined = space.index._inner
+    if space.index.kind.has_codes:
+        vectors = concatenate(space.factors, space.content)
+        wide = np.pad(vectors, ((0, 0), (0, inner.d - vectors.shape[1])))
+        refined = faiss.IndexRefineFlat(inner, faiss.swig_ptr(wide))
+    return [_bare_search(plan, refined) for plan in plans], inner.d
+
+
+def _bare_search(plan: Plan, index: Any) -> Search:
+    kind, n_fetched, n_wanted = plan.space.index.kind, fetch_count(plan), plan.n_wanted + 1
+    parameters = None
+    if kind not in (IndexKind.FLAT, IndexKind.PQ):
+        parameters = plan.space.index._parts[0].parameters(searched(plan.effort or 0))
+    if not kind.has_codes:
+        return lambda query: index.search(query, n_fetched, params=parameters)[1]
     options = faiss.IndexRefineSearchParameters(
         k_factor=n_fetched / n_wanted, base_index_params=parameters
     )
-    return lambda query: refined.search(query, n_wanted, params=options)[1], inner.d
+    return lambda query: index.search(query, n_wanted, params=options)[1]
 
 
 def _point(name: str, setting: str, found: float, spent_us: float) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ilk.ann import IndexKind
 from ilk.bundle import Bundle
 from ilk.errors import IlkError
 from ilk.foldin import FoldIn
-from ilk.types import Accuracy, Query, UserId
+from ilk.types import Accuracy, Neighbors, Query, UserId
 from indexer.factors import Factors
 from indexer.interactions import Interactions, Items
 from indexer.progress import Progress
@@ -86,7 +86,7 @@ class OwnService:
             found = [self._client.find_neighbors(self._queries[asked[0]])]
         else:
             outcomes = self._client.batch_find_neighbors([self._queries[at] for at in asked])
-            found = [outcome for outcome in outcomes if not isinstance(outcome, IlkError)]
+            found = list(map(_answered, outcomes))
         return [[self._rows[n.id] for n in answer.neighbors] for answer in found]
 
     def pids(self) -> list[int]:
@@ -96,6 +96,13 @@ class OwnService:
     def stop(self) -> None:
         """End it."""
         self._running.close()
+
+
+def _answered(outcome: Neighbors | IlkError) -> Neighbors:
+    # What is refused costs little: it must not count as answered.
+    if isinstance(outcome, IlkError):
+        raise outcome
+    return outcome
 
 
 def publish_vectors(items: Matrix, users: Matrix, store: Path, index: IndexKind | None) -> str:

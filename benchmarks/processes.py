@@ -48,8 +48,15 @@ class ServerProcess:
     def cpu_s(self) -> float:
         """Return user and system seconds spent so far by the process, its threads and its workers."""
         own = psutil.Process(self.pid)
-        spent = [process.cpu_times() for process in (own, *workers_of(own))]
-        return sum(times.user + times.system for times in spent)
+        return sum(map(_cpu_s, (own, *workers_of(own))))
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    if sys.platform == "linux":
+        # clock_getcpuclockid(3): to the nanosecond, where /proc tells hundredths of a second.
+        return time.clock_gettime((~process.pid << 3) | 2)
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def held_to(pid: int, core: int) -> None:

@@ -1,7 +1,7 @@
 """Whether answers keep the recall that was asked for, at any blend and through any filter.
 
-Random queries are answered twice: at a recall, and by scores of every row computed here, in float64,
-from the bundle's vectors. It refuses to know how an answer is found.
+Random queries are answered twice: at a recall, and by scores of every row computed here from the bundle's
+vectors. It refuses to know how an answer is found.
 """
 
 from collections.abc import Callable, Iterator

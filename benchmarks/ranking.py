@@ -13,12 +13,12 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from indexer.assemble import preference_of
 from indexer.evaluation import metrics
-from indexer.evaluation.baselines import EASE, Ranked
+from indexer.evaluation.baselines import EASE
 from indexer.evaluation.estimates import Users, mean_with_interval
 from indexer.evaluation.figures import DEPTH
 from indexer.evaluation.protocols import split_strong
+from indexer.evaluation.ranking import Ranked
 from indexer.evaluation.relevance import relevant
 from indexer.evaluation.report import evaluate
 from indexer.evaluation.settings import EvaluationSettings
@@ -26,6 +26,7 @@ from indexer.evaluation.splits import Split
 from indexer.factors import fit
 from indexer.interactions import Interactions
 from indexer.order import ordered
+from indexer.preference import preference_of
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 

@@ -41,19 +41,20 @@ def saturate(
     Parameters
     ----------
     bodies
-        Requests of ``method``, one for each of the programs.
+        Requests of ``method``: each of the programs asks one, over and over.
     n_calls
-        Of all programs together.
+        Of all programs together, rounded down to as many for each.
     cores
         Where they run.
     """
     cpu_s, n_programs = server.cpu_s(), _PROGRAMS * len(cores)
+    n_each = n_calls // n_programs
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / str(n) for n in range(n_programs)]
         for file, body in zip(files, bodies, strict=False):
             file.write_bytes(b"\0" + struct.pack(">I", len(body)) + body)
         programs = [
-            _program(server.address, method, file, n_calls // n_programs, cores[at % len(cores)])
+            _program(server.address, method, file, n_each, cores[at % len(cores)])
             for at, file in enumerate(files)
         ]
         said = [program.communicate()[0] for program in programs]
@@ -61,7 +62,9 @@ def saturate(
     rates = [_RATE.search(text) for text in said]
     if not all(rates) or not all(map(_DONE.search, said)):
         raise RuntimeError(f"h2load had calls that failed:\n{said[0]}")
-    return 1e6 * spent_s / n_calls, sum(float(rate.group(1)) for rate in rates if rate)
+    return 1e6 * spent_s / (n_each * n_programs), sum(
+        float(rate.group(1)) for rate in rates if rate
+    )
 
 
 def _program(

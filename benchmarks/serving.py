@@ -2,93 +2,47 @@
 
 The empty handler is that of our own transport (ADR 20), and of ``grpc.aio``, which others would use.
 
-The server is a process of its own; this one calls it with prepared bytes and reads the server's CPU
-seconds. Queries are for items like items that are drawn as often as people rate them, each round's anew.
-Calls are measured on a server that remembers no answers and on one that does, as servers do by default:
-how often it meets a query again is told too.
+The server is a process of its own; this one calls it with prepared bytes (`calls`) and reads the server's
+CPU seconds. Calls are measured on a server that remembers no answers and on one that does, as servers do
+by default: how often it meets a query again is told too.
 
 This client takes longer for a call than the server does, which so is never busy. Where h2load is
-installed (nghttp2), it shows what a server does that is: each on a core of its own.
+installed (nghttp2), it shows what a server does that is: each on a core of its own. Its programs ask
+eight things over and over, so that a server that remembers answers has them all.
 """
 
-import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import numpy as np
 
 from benchmarks import saturation
-from benchmarks.processes import ServerProcess, running
+from benchmarks.calls import BATCH, Requests, Spent, call, drawn, stream
+from benchmarks.own_search import query_vectors
+from benchmarks.processes import running
 from ilk import ann
 from ilk.bundle import Bundle, open_bundle
-from ilk.plan import make_plan
+from ilk.plan import Plan, make_plan
 from ilk.search import fetch_count
-from ilk.v1 import similarity_pb2 as pb
-from ilk.vectors import blend
 from server.requests import parse_query
 
-_BATCH = 64
-_LEAST_BATCHES = 50
-_CONCURRENCY = 32
-# More would wait longer than a server lets them.
-_BATCHES_AT_ONCE = 4
-_CONNECTIONS = 4
-_OWN = (("grpc.use_local_subchannel_pool", 1),)
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What one kind of call cost: server CPU, and calls per second of this run's clock."""
-
-    cpu_us_per_call: float
-    calls_per_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Requests:
-    """One round's requests, as bytes: alone, in batches of 64, and in a stream."""
-
-    unary: list[bytes]
-    batches: list[bytes]
-    streamed: list[bytes]
+_BARE_REPEATS = 50
 
 
 def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
     """Return figures of unary calls and of batches of 64; medians of ``n_rounds`` interleaved rounds."""
     ann.use_threads(1)
     bundle = open_bundle(store)
-    rounds = _rounds(bundle, n_calls, n_rounds)
-    kinds = ("empty", "stock", "unary", "batch", "stream", "two", "unary again", "batch again")
-    spent: dict[str, list[Spent]] = {kind: [] for kind in kinds}
-    bare: list[float] = []
-    stock = ("--transport", "aio")
-    stored, forgetful = ("--store", str(store)), ("--answer-memory-mb", "0")
-    with (
-        running("benchmarks.empty_server", (*stored, "--workers", "1")) as empty,
-        running("benchmarks.empty_server", (*stored, "--workers", "1", *stock)) as grpc_aio,
-        running("server", (*stored, "--workers", "1", *forgetful)) as real,
-        running("server", (*stored, "--workers", "2", *forgetful)) as two,
-        running("server", (*stored, "--workers", "1")) as remembering,
-    ):
-        for asked in rounds:
-            spent["empty"].append(_call(empty, "FindNeighbors", asked.unary))
-            spent["stock"].append(_call(grpc_aio, "FindNeighbors", asked.unary))
-            spent["unary"].append(_call(real, "FindNeighbors", asked.unary))
-            spent["batch"].append(_call(real, "BatchFindNeighbors", asked.batches))
-            spent["stream"].append(asyncio.run(_stream(real, asked.streamed)))
-            spent["two"].append(_call(two, "FindNeighbors", asked.unary, workers=2))
-            spent["unary again"].append(_call(remembering, "FindNeighbors", asked.unary))
-            spent["batch again"].append(_call(remembering, "BatchFindNeighbors", asked.batches))
-            bare.append(_bare_search_us(bundle, asked.unary))
+    rounds = drawn(bundle, n_calls, n_rounds)
+    spent, bare = _spent(store, bundle, rounds)
     cpu_us = {name: float(np.median([s.cpu_us_per_call for s in of])) for name, of in spent.items()}
     rate = {name: float(np.median([s.calls_per_s for s in of])) for name, of in spent.items()}
     bare_us = float(np.median(bare))
     busy = _busy(store, rounds, bare_us) if saturation.is_there() else {}
-    batch_us, again_us = cpu_us["batch"] / _BATCH, cpu_us["batch again"] / _BATCH
+    batch_us, again_us = cpu_us["batch"] / BATCH, cpu_us["batch again"] / BATCH
     return {
         "empty handler: server CPU, us per call": cpu_us["empty"],
         "FindNeighbors: server CPU, us per call": cpu_us["unary"],
@@ -115,6 +69,34 @@ def measure(store: Path, n_calls: int, n_rounds: int) -> dict[str, float]:
         "remembering: batch queries per CPU-second / bare": bare_us / again_us,
         **busy,
     }
+
+
+def _spent(
+    store: Path, bundle: Bundle, rounds: Sequence[Requests]
+) -> tuple[dict[str, list[Spent]], list[float]]:
+    """Return what each kind of call cost in each round, and each query of the bare index."""
+    spent: dict[str, list[Spent]] = defaultdict(list)
+    bare: list[float] = []
+    stock = ("--transport", "aio")
+    stored, forgetful = ("--store", str(store)), ("--answer-memory-mb", "0")
+    with (
+        running("benchmarks.empty_server", (*stored, "--workers", "1")) as empty,
+        running("benchmarks.empty_server", (*stored, "--workers", "1", *stock)) as grpc_aio,
+        running("server", (*stored, "--workers", "1", *forgetful)) as real,
+        running("server", (*stored, "--workers", "2", *forgetful)) as two,
+        running("server", (*stored, "--workers", "1")) as remembering,
+    ):
+        for asked in rounds:
+            spent["empty"].append(call(empty, "FindNeighbors", asked.unary))
+            spent["stock"].append(call(grpc_aio, "FindNeighbors", asked.unary))
+            spent["unary"].append(call(real, "FindNeighbors", asked.unary))
+            spent["batch"].append(call(real, "BatchFindNeighbors", asked.batches))
+            spent["stream"].append(stream(real, asked.streamed))
+            spent["two"].append(call(two, "FindNeighbors", asked.unary, workers=2))
+            spent["unary again"].append(call(remembering, "FindNeighbors", asked.unary))
+            spent["batch again"].append(call(remembering, "BatchFindNeighbors", asked.batches))
+            bare.append(bare_search_us(bundle, asked.unary))
+    return spent, bare
 
 
 def _busy(store: Path, rounds: Sequence[Requests], bare_us: float) -> dict[str, float]:
@@ -151,8 +133,8 @@ def _busy(store: Path, rounds: Sequence[Requests], bare_us: float) -> dict[str, 
         "busy: FindNeighbors, us per call": cpu_us["unary"],
         "busy: over empty handler, us": cpu_us["unary"] - cpu_us["empty"],
         "busy: throughput / empty handler's (clock)": rate["unary"] / rate["empty"],
-        "busy: batch of 64, us per query": cpu_us["batch"] / _BATCH,
-        "busy: batch queries per CPU-second / bare": bare_us / (cpu_us["batch"] / _BATCH),
+        "busy: batch of 64, us per query": cpu_us["batch"] / BATCH,
+        "busy: batch queries per CPU-second / bare": bare_us / (cpu_us["batch"] / BATCH),
         "busy, remembering: over empty handler, us": cpu_us["again"] - cpu_us["empty"],
         "busy, remembering: throughput / empty handler's": rate["again"] / rate["empty"],
         "2 workers on two cores / 1 worker on one (clock)": _two_cores_over_one(store, rounds),
@@ -175,28 +157,6 @@ def _two_cores_over_one(store: Path, rounds: Sequence[Requests]) -> float:
     return float(np.median(ratios))
 
 
-def _rounds(bundle: Bundle, n_calls: int, n_rounds: int) -> list[Requests]:
-    rng = np.random.default_rng(0)
-    return [_requests(bundle, rng, max(n_calls, _LEAST_BATCHES * _BATCH)) for _ in range(n_rounds)]
-
-
-def _requests(bundle: Bundle, rng: np.random.Generator, n: int) -> Requests:
-    # Batches are drawn for themselves: a server that remembers has not just answered all of them.
-    messages, of_batches = _messages(bundle, rng, n), _messages(bundle, rng, n - n % _BATCH)
-    batches = [
-        pb.BatchFindNeighborsRequest(queries=of_batches[at : at + _BATCH]).SerializeToString()
-        for at in range(0, len(of_batches), _BATCH)
-    ]
-    streamed = [pb.StreamFindNeighborsRequest(query=m).SerializeToString() for m in messages]
-    return Requests([m.SerializeToString() for m in messages], batches, streamed)
-
-
-def _messages(bundle: Bundle, rng: np.random.Generator, n: int) -> list[pb.FindNeighborsRequest]:
-    rows = rng.choice(bundle.ratings_by_user.others, n).tolist()
-    ids = map(bundle.items.vocabulary.id_of, rows)
-    return [pb.FindNeighborsRequest(item_id=i, target=pb.TARGET_ITEMS) for i in ids]
-
-
 def _asked_before(rounds: Sequence[Sequence[bytes]]) -> float:
     """Return the share of the last round's requests that were sent before."""
     met, n_again = {body for earlier in rounds[:-1] for body in earlier}, 0
@@ -206,67 +166,26 @@ def _asked_before(rounds: Sequence[Sequence[bytes]]) -> float:
     return n_again / len(rounds[-1])
 
 
-def _call(
-    server: ServerProcess, method: str, bodies: Sequence[bytes], *, workers: int = 1
-) -> Spent:
-    return asyncio.run(_call_many(server, method, bodies, workers))
+def bare_search_us(bundle: Bundle, bodies: Sequence[bytes]) -> float:
+    """Return CPU microseconds per query of ``index.search`` alone, of 64 searched as served queries are.
 
+    Those that take the same effort and as many rows share a search.
+    """
+    together: dict[tuple[int, int], list[Plan]] = defaultdict(list)
+    for body in bodies[:BATCH]:
+        plan = make_plan(bundle, parse_query(body))
+        together[plan.effort or 0, fetch_count(plan)].append(plan)
+    searches = [
+        (plans[0].space.index, query_vectors(plans), n_fetched, effort)
+        for (effort, n_fetched), plans in together.items()
+    ]
 
-async def _call_many(
-    server: ServerProcess, method: str, bodies: Sequence[bytes], workers: int
-) -> Spent:
-    """Keep ``_CONCURRENCY`` calls for each worker under way until ``bodies`` have been answered."""
-    async with contextlib.AsyncExitStack() as stack:
-        # Connections of their own, or all would be one, and reach one worker.
-        channels = [
-            await stack.enter_async_context(grpc.aio.insecure_channel(server.address, _OWN))
-            for _ in range(workers * _CONNECTIONS)
-        ]
-        asks: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = [
-            channel.unary_unary(f"/ilk.v1.SimilarityService/{method}") for channel in channels
-        ]
-        left = iter(range(len(bodies)))
+    def search_all() -> None:
+        for index, vectors, n_fetched, effort in searches:
+            index.nearest(vectors, n_fetched, effort)
 
-        async def caller() -> None:
-            for at in left:
-                await asks[at % len(asks)](bodies[at])
-
-        for ask in asks:
-            await ask(bodies[0])
-        cpu_s, clock_s = server.cpu_s(), time.perf_counter()
-        at_once = _BATCHES_AT_ONCE if method.startswith("Batch") else _CONCURRENCY
-        await asyncio.gather(*(caller() for _ in range(workers * at_once)))
-        spent_s = server.cpu_s() - cpu_s
-        took_s = time.perf_counter() - clock_s
-        return Spent(1e6 * spent_s / len(bodies), len(bodies) / took_s)
-
-
-async def _stream(server: ServerProcess, bodies: Sequence[bytes]) -> Spent:
-    """Send ``bodies`` over ``_CONNECTIONS`` streams, each as fast as the server takes them."""
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        ask: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
-            "/ilk.v1.SimilarityService/StreamFindNeighbors"
-        )
-
-        async def caller(first: int) -> int:
-            return len([answer async for answer in ask(iter(bodies[first::_CONNECTIONS]))])
-
-        cpu_s, clock_s = server.cpu_s(), time.perf_counter()
-        n_answers = sum(await asyncio.gather(*map(caller, range(_CONNECTIONS))))
-        spent_s = server.cpu_s() - cpu_s
-        return Spent(1e6 * spent_s / n_answers, n_answers / (time.perf_counter() - clock_s))
-
-
-def _bare_search_us(bundle: Bundle, bodies: Sequence[bytes]) -> float:
-    """Return CPU microseconds per query of ``index.search`` alone, 64 at a time, as served queries do."""
-    plans = [make_plan(bundle, parse_query(body)) for body in bodies[:_BATCH]]
-    vectors = np.concatenate(
-        [blend(p.seeker.collaborative, p.seeker.content, p.content_weight) for p in plans]
-    )
-    index, n_fetched = plans[0].space.index, fetch_count(plans[0])
-    index.nearest(vectors, n_fetched, plans[0].effort or 0)
-    n_repeats = 50
+    search_all()
     started = time.process_time()
-    for _ in range(n_repeats):
-        index.nearest(vectors, n_fetched, plans[0].effort or 0)
-    return 1e6 * (time.process_time() - started) / (n_repeats * _BATCH)
+    for _ in range(_BARE_REPEATS):
+        search_all()
+    return 1e6 * (time.process_time() - started) / (_BARE_REPEATS * BATCH)

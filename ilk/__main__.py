@@ -16,7 +16,7 @@ from ilk import tables
 from ilk.arguments import parse
 from ilk.client import SimilarityClient
 from ilk.credentials import tls_credentials, token_in
-from ilk.errors import IlkError, InvalidRequest, NotFound, Unavailable
+from ilk.errors import IlkError, InvalidRequest, NotFound, SettingsError, Unavailable
 from ilk.types import (
     Examples,
     Filter,
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except IlkError as error:
         _remark(str(error))
-        return ASKED_WRONGLY if isinstance(error, InvalidRequest) else FAILED
+        return ASKED_WRONGLY if isinstance(error, InvalidRequest | SettingsError) else FAILED
     return 0
 
 

@@ -4,6 +4,7 @@ It refuses to know anything that both clients share: how connections are set
 up is in `client`, how questions are phrased in `questions`, how they look on the wire in `wire`.
 """
 
+import asyncio
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -27,7 +28,7 @@ from ilk.client import (
     call_metadata,
     check_settings,
 )
-from ilk.errors import IlkError
+from ilk.errors import IlkError, Unavailable
 from ilk.questions import Questions
 from ilk.throttle import Throttle, Turn, Unthrottled
 from ilk.types import (
@@ -70,6 +71,7 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         throttled: bool = True,
     ) -> None:
         check_settings(timeout_s, channel, credentials)
+        self._metadata = call_metadata(token, metadata)
         self._opened: grpc.aio.Channel | None = None
         if channel is None:
             channel = self._opened = (
@@ -79,7 +81,6 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
             )
         self._stub = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s
-        self._metadata = call_metadata(token, metadata)
         self._throttle = Throttle() if throttled else Unthrottled()
         self._closed = False
 
@@ -131,7 +132,7 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         """
         order = StreamOrder()
         try:
-            with self._begin() as turn:
+            with self._begin(is_stream=True) as turn:
                 call = self._stub.StreamFindNeighbors(
                     _ask_in_order(queries, order), timeout=timeout_s, metadata=self._metadata
                 )
@@ -143,6 +144,9 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
                     call.cancel()
         except grpc.RpcError as error:
             raise error_from_rpc(error) from error
+        except asyncio.CancelledError:
+            self._tell_if_closed()
+            raise
         order.finish()
 
     async def predict_ratings(
@@ -172,8 +176,8 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         response = await self._call(self._stub.GetBundle, pb.GetBundleRequest())
         return responses.bundle_from(response)
 
-    def _begin(self) -> Turn:
-        return begin_call(self._throttle, closed=self._closed)
+    def _begin(self, *, is_stream: bool = False) -> Turn:
+        return begin_call(self._throttle, is_stream=is_stream, closed=self._closed)
 
     async def _call(self, method: Callable[..., Awaitable[Any]], request: object) -> Any:
         try:
@@ -181,6 +185,18 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
                 return await method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_from_rpc(error) from error
+        except asyncio.CancelledError:
+            self._tell_if_closed()
+            raise
+
+    def _tell_if_closed(self) -> None:
+        """Raise Unavailable for a call that ended with its client, while nobody has cancelled its task.
+
+        Python 3.10 does not tell whether somebody has, and leaves it at the cancellation.
+        """
+        cancelling: Callable[[], int] | None = getattr(asyncio.current_task(), "cancelling", None)
+        if self._closed and cancelling is not None and not cancelling():
+            raise Unavailable("this client was closed while it was waiting") from None
 
 
 async def _ask_in_order(

@@ -38,7 +38,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         server=server,
         timeout=DEFAULT_TIMEOUT_S,
         json=False,
-        token_file=None if token_file is None else Path(token_file),
+        token_file=Path(token_file) if token_file else None,
         **given,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -6,6 +6,7 @@ the standard library are enough.
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 Metadata = tuple[tuple[str, str], ...]
+_METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
 
 
 class SimilarityClient(Questions[Neighbors]):
@@ -100,7 +102,8 @@ class SimilarityClient(Questions[Neighbors]):
     Raises
     ------
     SettingsError
-        If ``timeout_s`` is not positive, or both ``channel`` and ``credentials`` are given.
+        If ``timeout_s`` is not positive, both ``channel`` and ``credentials`` are given, or ``token`` or
+        ``metadata`` cannot be sent.
 
     Notes
     -----
@@ -120,6 +123,7 @@ class SimilarityClient(Questions[Neighbors]):
         throttled: bool = True,
     ) -> None:
         check_settings(timeout_s, channel, credentials)
+        self._metadata = call_metadata(token, metadata)
         self._opened: grpc.Channel | None = None
         if channel is None:
             channel = self._opened = (
@@ -129,7 +133,6 @@ class SimilarityClient(Questions[Neighbors]):
             )
         self._stub = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s
-        self._metadata = call_metadata(token, metadata)
         self._throttle = Throttle() if throttled else Unthrottled()
         self._closed = False
 
@@ -183,7 +186,7 @@ class SimilarityClient(Questions[Neighbors]):
         """
         order = StreamOrder()
         try:
-            with self._begin() as turn:
+            with self._begin(is_stream=True) as turn:
                 call = self._stub.StreamFindNeighbors(
                     _ask_in_order(queries, order), timeout=timeout_s, metadata=self._metadata
                 )
@@ -222,8 +225,8 @@ class SimilarityClient(Questions[Neighbors]):
         """Return what the server serves: version, counts, measured recall, provenance."""
         return responses.bundle_from(self._call(self._stub.GetBundle, pb.GetBundleRequest()))
 
-    def _begin(self) -> Turn:
-        return begin_call(self._throttle, closed=self._closed)
+    def _begin(self, *, is_stream: bool = False) -> Turn:
+        return begin_call(self._throttle, is_stream=is_stream, closed=self._closed)
 
     def _call(self, method: Callable[..., Any], request: object) -> Any:
         try:
@@ -241,16 +244,25 @@ def check_settings(timeout_s: float, channel: object, credentials: object) -> No
         raise SettingsError("credentials belong to the channel: give one or the other, not both")
 
 
-def begin_call(throttle: Throttle, *, closed: bool) -> Turn:
+def begin_call(throttle: Throttle, *, is_stream: bool, closed: bool) -> Turn:
     """Return the turn of a call; of a client that is closed there is none, but a ServiceError."""
     if closed:
         raise ServiceError("this client is closed; make another")
-    return throttle.begin()
+    return throttle.begin(is_stream=is_stream)
 
 
 def call_metadata(token: str | None, metadata: Sequence[tuple[str, str]]) -> Metadata:
-    """Return the pairs to be sent with each call."""
+    """Return the pairs to be sent with each call; refuse those that gRPC cannot send."""
     bearer = () if token is None else (("authorization", f"Bearer {token}"),)
+    for key, value in (*bearer, *metadata):
+        if not _METADATA_KEY.fullmatch(key):
+            raise SettingsError(
+                f"metadata key {key!r}: must be lower-case letters, digits, '-', '_' and '.'"
+            )
+        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+            raise SettingsError(
+                f"what is sent as {key!r} must be printable ASCII; is there a line end in it?"
+            )
     return (*bearer, *metadata)
 
 

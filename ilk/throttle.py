@@ -109,8 +109,14 @@ class Throttle:
         """Calls that may be under way at once; infinite while there is no limit."""
         return self._limit
 
-    def begin(self) -> "Turn":
+    def begin(self, *, is_stream: bool = False) -> "Turn":
         """Return the turn of a call that may be sent now.
+
+        Parameters
+        ----------
+        is_stream
+            How it ends counts as of any call, but it is not counted as under way: until its first answer,
+            which may be when its caller likes to ask, it would take a place of which nothing is heard.
 
         Raises
         ------
@@ -120,9 +126,10 @@ class Throttle:
         with self._lock:
             if self._limit != math.inf:
                 self._check_limit()
-            self._under_way += 1
+            n_places = 0 if is_stream else 1
+            self._under_way += n_places
             self._n_begun += 1
-            return Turn(self, self._n_begun)
+            return Turn(self, self._n_begun, n_places)
 
     def _check_limit(self) -> None:
         now_s = self._clock()
@@ -133,15 +140,15 @@ class Throttle:
             self._wanted_more = True
             raise NotSent(int(self._limit))
 
-    def _end(self, number: int, status: grpc.StatusCode | None) -> None:
+    def _end(self, number: int, n_places: int, status: grpc.StatusCode | None) -> None:
         """Take note of how the call with that number ended; None: nobody knows, it was given up."""
         with self._lock:
+            self._under_way -= n_places
             if status is not None:
                 self._count(status)
                 # Calls that began after the round did tell what has become of its limit.
                 if number > self._round_began:
                     self._end_round(costly=status in _COSTLY)
-            self._under_way -= 1
 
     def _count(self, status: grpc.StatusCode) -> None:
         self._n_ended += 1
@@ -151,7 +158,7 @@ class Throttle:
         self._n_refused += 1
         self._refused_s = self._clock()
         if self._limit == math.inf:
-            self._limit = max(self._under_way - 1, 1)
+            self._limit = max(self._under_way, 1)
             # What it was right to send before says nothing of the limit.
             self._begin_round()
 
@@ -176,17 +183,18 @@ class Throttle:
 class Turn:
     """One call's turn: a context in which it is made, and which sees how it ends."""
 
-    __slots__ = ("_number", "_throttle")
+    __slots__ = ("_n_places", "_number", "_throttle")
 
-    def __init__(self, throttle: Throttle | None, number: int = 0) -> None:
+    def __init__(self, throttle: Throttle | None, number: int = 0, n_places: int = 0) -> None:
         self._throttle = throttle
         self._number = number
+        self._n_places = n_places
 
     def end(self, status: grpc.StatusCode | None) -> None:
         """Take note of the call's status, once; None: the caller gave it up."""
         throttle, self._throttle = self._throttle, None
         if throttle is not None:
-            throttle._end(self._number, status)
+            throttle._end(self._number, self._n_places, status)
 
     def __enter__(self) -> "Self":
         return self
@@ -208,6 +216,6 @@ class Turn:
 class Unthrottled(Throttle):
     """Lets every call begin."""
 
-    def begin(self) -> Turn:
+    def begin(self, *, is_stream: bool = False) -> Turn:
         """Return a turn."""
         return Turn(None)

@@ -5,45 +5,31 @@ It refuses to know files on either side: readers come before it, publishing afte
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from ilk.ann import Index
-from ilk.baseline import fit_biases
-from ilk.bundle.contents import (
-    Arrays,
-    Biases,
-    Catalogue,
-    ContentGroups,
-    Ratings,
-    Side,
-    TermWeights,
-    flatten,
-)
+from ilk.bundle.contents import Arrays, Side, flatten
 from ilk.bundle.manifest import IndexRecord
 from ilk.content import ContentModel
-from ilk.errors import DataError
 from ilk.expectation import expected_of_users
 from ilk.foldin import FoldIn
 from ilk.preference import Preference, age_weights
 from ilk.space import SPACE_KEYS, SpaceKey
-from ilk.titles import TitleNames
 from ilk.types import Target
 from ilk.vectors import Float32Matrix, concatenate, support, unit_rows
-from ilk.vocabulary import StringColumn, Vocabulary
+from ilk.vocabulary import Vocabulary
 from indexer.content import Content, vectorize
 from indexer.factors import Factors, fit
+from indexer.facts import known_arrays, matrix_of, starts_of
 from indexer.inference import factors_from_content, factors_of_untrained
 from indexer.interactions import Interactions
-from indexer.order import positions
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 from indexer.spaces import build_indices
 
-_SECONDS_PER_DAY = 86_400
 # Of so many users, the best so many recommendations, found at this effort where effort matters.
 _EXPOSURE_USERS = 2_000
 _EXPOSURE_DEPTH = 50
@@ -68,9 +54,9 @@ def assemble(
 ) -> Parts:
     """Return the parts of the bundle of ``data``, its rows and ratings as `indexer.order` leaves them.
 
-    ``preference`` is what :func:`read_ratings` gives for the data, in whatever order.
+    ``preference`` is what :func:`indexer.preference.read_ratings` gives for the data, in whatever order.
     """
-    starts = _starts(data.user_rows, data.n_users)
+    starts = starts_of(data.user_rows, data.n_users)
     ages = _age_weights(data, preference, starts)
     with progress.step("content"):
         content = vectorize(data.items, settings)
@@ -78,7 +64,7 @@ def assemble(
     # hardly any time of its own.
     with ThreadPoolExecutor(1, "assemble") as beside:
         user_content = beside.submit(_user_content, data, preference, ages, starts, content)
-        known = beside.submit(_known_arrays, data, starts, content)
+        known = beside.submit(known_arrays, data, starts, content)
         confidences = _confidences(data, preference, ages)
         with progress.step("train", settings.iterations) as advance:
             factors = fit(confidences, settings, advance)
@@ -103,68 +89,11 @@ def assemble(
     return Parts(arrays, indices, records, rejected, preference, factors.fold_in, model)
 
 
-def _known_arrays(data: Interactions, starts: npt.NDArray[np.int64], content: Content) -> Arrays:
-    """Return the arrays that depend on no factors."""
-    return (
-        _ratings_arrays(data, starts)
-        | flatten("catalogue", _catalogue(data, content))
-        | flatten("title_names", TitleNames.of(data.items.titles))
-        | flatten("content_groups", ContentGroups.of(content.vectors))
-        | flatten("biases", _biases(data))
-        | flatten("item_terms", _terms(content))
-    )
-
-
-def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
-    """Return how this data's ratings are read under these settings; errors as ``read_ratings``."""
-    return read_ratings(data, settings)[0]
-
-
-def read_ratings(
-    data: Interactions, settings: BuildSettings
-) -> tuple[Preference, npt.NDArray[np.bool_]]:
-    """Return how this data's ratings are read under these settings, and which then are positives.
-
-    Raises
-    ------
-    DataError
-        If the settings need timestamps and there are none.
-    """
-    if settings.half_life_days is not None and data.timestamps is None:
-        raise DataError(data.source, "has no timestamps; --half-life-days needs them")
-    liked_from = settings.liked_from
-    if liked_from is None:
-        liked_from = Preference.usual_threshold(data.rating_scale)
-    half_life = settings.half_life_days
-    preference = Preference(
-        scale=data.rating_scale,
-        liked_from=liked_from,
-        alpha=settings.alpha,
-        graded=settings.graded,
-        half_life_s=None if half_life is None else half_life * _SECONDS_PER_DAY,
-        activity_discount=settings.activity_discount,
-        normalize=settings.normalize,
-    )
-    liked = preference.liked(data.ratings, data.user_rows)
-    activity = np.bincount(data.user_rows[liked])
-    if not activity.any():
-        return preference, liked
-    typical = float(np.exp(np.mean(np.log(activity[activity > 0]))))
-    return replace(preference, typical_activity=round(typical, 6)), liked
-
-
 def _model_arrays(model: ContentModel) -> Arrays:
     arrays: Arrays = {"content.idf": model.idf, "content.to_factors": model.to_factors}
     if model.projection is not None:
         arrays["content.projection"] = model.projection
     return arrays
-
-
-def _starts(rows: npt.NDArray[np.int32], n_rows: int) -> npt.NDArray[np.int64]:
-    """Return where the entries of each row begin and end when they stand by row."""
-    starts = np.zeros(n_rows + 1, dtype=np.int64)
-    np.cumsum(np.bincount(rows, minlength=n_rows), out=starts[1:])
-    return starts
 
 
 def _age_weights(
@@ -183,17 +112,8 @@ def _confidences(
     """Return the confidence of each positive, shape ``(n_users, n_items)``."""
     values = preference.confidences(data.ratings, ages, user_rows=data.user_rows)
     liked = np.flatnonzero(values)
-    starts = _starts(data.user_rows[liked], data.n_users)
-    return _matrix(values[liked], data.item_rows[liked], starts, data.n_items)
-
-
-def _matrix(
-    values: npt.NDArray[Any],
-    columns: npt.NDArray[np.int32],
-    starts: npt.NDArray[np.int64],
-    n_columns: int,
-) -> sp.csr_matrix:
-    return sp.csr_matrix((values, columns, starts), shape=(len(starts) - 1, n_columns))
+    starts = starts_of(data.user_rows[liked], data.n_users)
+    return matrix_of(values[liked], data.item_rows[liked], starts, data.n_items)
 
 
 def _user_content(
@@ -204,7 +124,7 @@ def _user_content(
     content: Content,
 ) -> Float32Matrix:
     """Return the content of what each user rated, as far as there are enough ratings to trust it."""
-    weights = _matrix(
+    weights = matrix_of(
         preference.content_weights(data.ratings, ages), data.item_rows, starts, data.n_items
     )
     vectors = unit_rows(np.asarray(weights @ content.vectors, dtype=np.float32))
@@ -274,57 +194,3 @@ def _exposure(
         unseen = rows[(rows >= 0) & ~np.isin(rows, own)]
         shown[unseen[:_EXPOSURE_DEPTH]] += 1
     return _log_share(shown)
-
-
-def _ratings_arrays(data: Interactions, starts: npt.NDArray[np.int64]) -> Arrays:
-    times = np.empty(0, dtype=np.int64) if data.timestamps is None else data.timestamps
-    by_user = Ratings(starts, data.item_rows, data.ratings, times)
-    turned = _matrix(positions(len(data)), data.item_rows, starts, data.n_items).tocsc()
-    by_item = Ratings(
-        turned.indptr.astype(np.int64),
-        turned.indices,
-        data.ratings[turned.data],
-        times[turned.data] if len(times) else times,
-    )
-    return flatten("ratings_by_user", by_user) | flatten("ratings_by_item", by_item)
-
-
-def _biases(data: Interactions) -> Biases:
-    n_users, n_items = data.n_users, data.n_items
-    if data.rating_scale is None:
-        mean, users, items = 0.0, np.zeros(n_users), np.zeros(n_items)
-    else:
-        mean, users, items = fit_biases(
-            data.user_rows, data.item_rows, data.ratings, n_users, n_items
-        )
-    return Biases(np.array([mean]), users.astype(np.float32), items.astype(np.float32))
-
-
-def _terms(content: Content) -> TermWeights:
-    weights = content.weights.tocsr()
-    return TermWeights(
-        weights.indptr.astype(np.int64),
-        weights.indices.astype(np.int32),
-        weights.data.astype(np.float32),
-    )
-
-
-def _catalogue(data: Interactions, content: Content) -> Catalogue:
-    codes = {genre: code for code, genre in enumerate(content.fields[0].terms)}
-    per_item = [[codes[g] for g in genres] for genres in data.items.genres]
-    indptr = np.zeros(data.n_items + 1, dtype=np.int64)
-    np.cumsum([len(c) for c in per_item], out=indptr[1:])
-    genre_codes = np.fromiter((c for row in per_item for c in row), dtype=np.uint16)
-    mask = np.zeros((len(codes), data.n_items), dtype=np.bool_)
-    mask[genre_codes, np.repeat(np.arange(data.n_items), np.diff(indptr))] = True
-    counts = np.bincount(data.item_rows, minlength=data.n_items)
-    sums = np.bincount(data.item_rows, weights=data.ratings, minlength=data.n_items)
-    means = np.divide(sums, counts, out=np.full(data.n_items, np.nan), where=counts > 0)
-    return Catalogue(
-        titles=StringColumn.of(data.items.titles),
-        years=data.items.years,
-        genre_indptr=indptr,
-        genre_codes=genre_codes,
-        genre_bitmaps=np.packbits(mask, axis=1, bitorder="little"),
-        mean_stars=means.astype(np.float32),
-    )

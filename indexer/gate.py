@@ -12,7 +12,8 @@ from ilk.types import MIN_RECALL
 from indexer.drift import Overlap, overlap
 from indexer.forgotten import Forgotten
 from indexer.progress import note
-from indexer.validation import check_values, self_neighbors
+from indexer.self_neighbors import self_neighbors
+from indexer.validation import check_values
 
 # What two trainings with different seeds have in common: the least of three pairs each on MovieLens
 # ml-latest-small (0.83 and 0.78) and on the embedded sample (0.89 and 0.76), at the default settings.

@@ -17,11 +17,12 @@ from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import Manifest
 from ilk.bundle.writer import Savable
 from indexer import gate
-from indexer.assemble import Parts, assemble, read_ratings
+from indexer.assemble import Parts, assemble
 from indexer.drift import overlap
 from indexer.gate import GateSettings
 from indexer.interactions import Interactions
 from indexer.order import kept, ordered
+from indexer.preference import read_ratings
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 

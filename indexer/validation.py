@@ -15,8 +15,6 @@ from ilk.bundle import Bundle
 from ilk.bundle.contents import Ratings, Side, flatten
 from ilk.errors import BundleError
 from ilk.expectation import needing_help
-from ilk.space import Space
-from ilk.vectors import concatenate
 from ilk.vocabulary import Vocabulary
 
 Array = npt.NDArray[Any]
@@ -25,9 +23,6 @@ Array = npt.NDArray[Any]
 _CHUNK = 1 << 22
 _SLACK = 1e-4
 _MAX_IDS_ASKED = 20_000
-_ROWS_ASKED = 64
-_NEIGHBORS_ASKED = 10
-_EVEN_BLEND = 0.5
 
 
 def check_values(bundle: Bundle) -> None:
@@ -60,33 +55,6 @@ def check_values(bundle: Bundle) -> None:
     )
     for name, array in parts:
         _check_finite(name, array)
-
-
-def self_neighbors(space: Space, recall: float, seed: int) -> float:
-    """Return the share of rows that are found where they stand, asked through the index.
-
-    Each of a sample of stored rows asks at the effort that is to reach ``recall``. The row that comes
-    first must be as near, by the vectors of the bundle, as the nearest there is; that is the asking row
-    itself unless another is trusted more (see :func:`ilk.vectors.support`), and a tie is no miss. An
-    index over other vectors, or over these in another order, fails.
-    """
-    rng = np.random.default_rng(seed)
-    asking = rng.choice(len(space), min(_ROWS_ASKED, len(space)), replace=False)
-    queries = concatenate(space.factors[asking], space.content[asking])
-    effort = space.effort(_EVEN_BLEND, recall)
-    if effort is None:
-        effort = max((row.effort for row in space.recall), default=0)
-    found = space.nearest(queries, min(_NEIGHBORS_ASKED, len(space)), effort).rows[:, 0]
-    best = np.full(len(asking), -np.inf)
-    step = max(1, _CHUNK // max(queries.shape[1], 1))
-    for start in range(0, len(space), step):
-        part = slice(start, start + step)
-        scores = queries @ concatenate(space.factors[part], space.content[part]).T
-        best = np.maximum(best, scores.max(axis=1))
-    nearest = concatenate(space.factors[found], space.content[found])
-    reached = np.einsum("ij,ij->i", queries, nearest)
-    reached[found < 0] = -np.inf
-    return float(np.mean(reached >= best - _SLACK * np.maximum(1, np.abs(best))))
 
 
 def _check_side(name: str, side: Side) -> None:

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from typing import TypeVar
 
 from ilk.errors import DeadlineExceeded, Overloaded
+from server.gate import Gate
 from server.metrics import Counts
 from server.status import EXPIRED, SHED
 
@@ -24,16 +25,11 @@ _FIRST_PACE_S = 2e-10
 _NEWEST = 0.2
 # After a piece of work on the event loop, others may use the loop for this share of the time it took.
 _OTHERS_SHARE = 0.25
-# So many rounds of the loop bring to light what has come meanwhile.
-_ROUNDS = 2
-# How long the transport may take to bring the next call; uvloop's clock knows no less.
-_TRANSPORT_S = 1e-3
 # Work that had to wait begins if so many times what it is expected to take is left, and the way back.
 _SURE = 1.5
 _WAY_BACK_S = 2e-3
-# Streams that may be open for each call that may be under way: most are silent at any time.
-_STREAMS_PER_CALL = 4
-# How long calls are turned away unread after one came too late.
+# How long calls are turned away unread after one came too late, but for those that have so much more
+# time left than it had: they have not waited where it has.
 _FLUSH_S = 0.05
 
 
@@ -79,44 +75,6 @@ class Patience:
             raise DeadlineExceeded(EXPIRED)
 
 
-class Gate:
-    """Counts the calls under way, and closes when there are too many.
-
-    Parameters
-    ----------
-    max_in_flight
-        Calls that may be under way at once.
-
-    Attributes
-    ----------
-    in_flight
-        Calls under way. A stream is while what it asked is being answered; between, it is only open.
-    max_streams, streams
-        Streams that may be open at once, and that are.
-    """
-
-    __slots__ = ("in_flight", "max_in_flight", "max_streams", "passed", "streams")
-
-    def __init__(self, max_in_flight: int) -> None:
-        self.max_in_flight = max_in_flight
-        self.max_streams = _STREAMS_PER_CALL * max_in_flight
-        self.in_flight = self.streams = 0
-        # Calls begun and ended: whether it moves tells whether the loop is wanted.
-        self.passed = 0
-
-    async def let_others(self, until_s: float) -> None:
-        """Let other calls use the event loop until a time of :func:`time.perf_counter`.
-
-        Returns early if there are none.
-        """
-        before = self.passed
-        for _ in range(_ROUNDS):
-            await asyncio.sleep(0)
-        while self.passed != before and time.perf_counter() < until_s:
-            before = self.passed
-            await asyncio.sleep(_TRANSPORT_S)
-
-
 class Lane:
     """A queue for one sort of work, kept as short as its callers can bear.
 
@@ -147,8 +105,10 @@ class Lane:
         self._n_threads = n_threads
         self._slots = asyncio.Semaphore(n_threads)
         self._others_until_s = 0.0
+        self._n_places = 0
         self._ahead_s = 0.0
-        self._stale_until_s = 0.0
+        # Until then, whoever has no more time left than this has come too late.
+        self._stale_until_s = self._stale_left_s = 0.0
         self._pace_s: dict[str, float] = defaultdict(lambda: _FIRST_PACE_S)
 
     @property
@@ -178,19 +138,27 @@ class Lane:
         """
         place = Place(self, patience, sort, cost * self._pace_s[sort])
         self._admit(place)
+        self._n_places += 1
         self._ahead_s += place.left_s
         try:
             yield place
-        except asyncio.CancelledError:
-            patience.gone = True
-            raise
         finally:
-            self._ahead_s -= place.left_s
+            self._n_places -= 1
+            # What rounding leaves of the sum would be a wait, and only what need not wait is tried
+            # whatever is expected of it.
+            self._ahead_s = self._ahead_s - place.left_s if self._n_places else 0.0
 
-    @property
-    def is_full(self) -> bool:
-        """Whether new work would have to wait too long, here or in the transport before."""
-        return self.wait_s > self._max_wait_s or time.monotonic() < self._stale_until_s
+    def is_full(self, left_s: float) -> bool:
+        """Whether new work would have to wait too long, here or in the transport before.
+
+        Parameters
+        ----------
+        left_s
+            How long its caller will wait.
+        """
+        return self.wait_s > self._max_wait_s or (
+            left_s <= self._stale_left_s and time.monotonic() < self._stale_until_s
+        )
 
     def _admit(self, place: "Place") -> None:
         wait_s, left_s = self.wait_s, place.patience.left_s
@@ -198,12 +166,14 @@ class Lane:
         late = wait_s > 0 and wait_s + place.needs_s > left_s
         if late or left_s <= 0:
             # It has spent its time in the transport's queue, and so have those behind it: until they
-            # are gone, turning them away unread is all that can be done for those to come.
+            # are gone, turning them away unread is all that can be done for those to come. Or it never
+            # had more, or wants much: others have.
+            self._stale_left_s = max(min(left_s, wait_s), 0.0) + _FLUSH_S
             self._stale_until_s = time.monotonic() + _FLUSH_S
         if left_s <= 0:
             self._counts.expired["arrival"] += 1
             place.patience.check()
-        if late or self.is_full:
+        if late or self.is_full(left_s):
             self._counts.shed["deadline" if late else "queue"] += 1
             raise Shed(wait_s)
 

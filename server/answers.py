@@ -12,9 +12,9 @@ from ilk.errors import IlkError, InvalidRequest, let_go
 from ilk.query import answer, answer_alike, answer_many
 from ilk.types import Neighbors, Query
 from server import requests
+from server.call import KINDS
 from server.cost import Costs
 from server.encoding import Encoder
-from server.guard import KINDS
 from server.metrics import Counts
 from server.privacy.users import UserPrivacy
 
@@ -119,7 +119,10 @@ class Answers:
             if known is not None:
                 return known
         asked, its_id = requests.parse_alike(data)
-        return Question(data, asked, its_id, self._costs.of(asked, its_id))
+        if privacy is None:
+            return Question(data, asked, its_id, self._costs.of(asked, its_id))
+        meant = privacy.meant(asked if its_id is None else asked.about(its_id))
+        return Question(data, asked, its_id, self._costs.of(meant))
 
     def questions(
         self, bodies: Sequence[bytes], privacy: UserPrivacy | None = None

@@ -22,8 +22,9 @@ from server.access.control import Access
 from server.access.opening import Doors, doors
 from server.access.reflection import offer_reflection
 from server.address import address_of, taken
-from server.admission import Gate
-from server.guard import Guard, Observer, log_call
+from server.call import Observer, log_call
+from server.gate import Gate
+from server.guard import Guard
 from server.health import Health
 from server.link import Report
 from server.live import Live

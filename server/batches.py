@@ -6,7 +6,7 @@ batch began with.
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Final
 
@@ -17,8 +17,8 @@ from ilk.types import Query
 from ilk.v1 import similarity_pb2 as pb
 from server import requests, status
 from server.answers import Question
+from server.call import Call, log_failure
 from server.encoding import varint
-from server.guard import Call, log_failure
 from server.live import Served
 from server.metrics import NO_KIND
 from server.shadow import Shadow
@@ -27,6 +27,8 @@ from server.work import Work
 MAX_BATCH: Final = 1000
 # Faiss is at its best from here on, and the event loop is held up for a millisecond or three.
 _PART: Final = 64
+# Of so many bytes the event loop can read queries without a pause; one alone may have more.
+_READ_BYTES: Final = 16_384
 _OUTCOME: Final = b"\x0a"
 # Lengths of answers whose heads are remembered.
 _MOST_HEADS: Final = 4096
@@ -64,7 +66,11 @@ async def answer_batch(
 ) -> bytes:
     """Return the bytes of a BatchFindNeighborsResponse to those of a BatchFindNeighborsRequest."""
     bodies = requests.batch_bodies(data, MAX_BATCH)
-    asked = served.answers.questions(bodies, call.privacy)
+    try:
+        asked = await _read(served, work, call, bodies)
+    except IlkError as error:
+        count_refused(call, [error] * len(bodies))
+        raise
     parts: list[bytes] = []
     try:
         await _answer_in_parts(served, work, shadow, call, asked, parts)
@@ -74,6 +80,33 @@ async def answer_batch(
     head = pb.BatchFindNeighborsResponse(bundle_version=served.bundle.version).SerializeToString()
     # Messages written one after the other are one message.
     return b"".join((head, *parts))
+
+
+async def _read(
+    served: Served, work: Work, call: Call, bodies: Sequence[bytes]
+) -> Sequence[Question | IlkError]:
+    """Return what each query asks; where there is much to read, others have the event loop between."""
+    n_bytes = sum(map(len, bodies))
+    if n_bytes <= _READ_BYTES:
+        return served.answers.questions(bodies, call.privacy)
+    asked: list[Question | IlkError] = []
+    async with work.turns.admitted(call.patience(), "read", n_bytes) as place:
+        for group in _groups(bodies):
+            read = functools.partial(served.answers.questions, group, call.privacy)
+            asked += await place.run(sum(map(len, group)), read)
+    return asked
+
+
+def _groups(bodies: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Yield the bodies, in order, as many together as are few bytes."""
+    group, n_bytes = list[bytes](), 0
+    for body in bodies:
+        if group and n_bytes + len(body) > _READ_BYTES:
+            yield group
+            group, n_bytes = [], 0
+        group.append(body)
+        n_bytes += len(body)
+    yield group
 
 
 async def _answer_in_parts(

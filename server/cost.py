@@ -75,7 +75,7 @@ class Costs:
         """Return about how many multiplications the query takes, or one like it about ``its_id``."""
         shape = query.shape
         if shape is None:
-            return self._of(query)
+            return self._of(query if its_id is None else query.about(its_id))
         if its_id is None:
             its_id = query.its_id
         if query.filter.exclude_seen and self._has_seen_much(its_id):

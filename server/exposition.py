@@ -4,6 +4,8 @@ It refuses to know how they are counted (`metrics`) and gathered.
 """
 
 import contextlib
+import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +21,10 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from server.address import address_of, taken
+from server.logs import cause_of
 from server.metrics import BOUNDS_S, Counts, Histogram, Snapshot
+
+log = logging.getLogger("ilk.server")
 
 # How long a connection may be silent.
 _SILENCE_S: Final = 10.0
@@ -70,14 +75,24 @@ def metrics_port(host: str, port: int | None, gather: Gather) -> Iterator[int | 
     except OSError as error:
         raise taken(address_of(host, port)) from error
     # Each connection has a thread: one that says nothing is not waited for without end.
-    patient: Any = server.RequestHandlerClass
-    server.RequestHandlerClass = type(patient.__name__, (patient,), {"timeout": _SILENCE_S})
+    adapted: Any = server
+    handler = adapted.RequestHandlerClass
+    adapted.RequestHandlerClass = type(handler.__name__, (handler,), {"timeout": _SILENCE_S})
+    # Left to itself it writes a trace to stderr, past the log, for each probe that hangs up.
+    adapted.handle_error = _log_fault
     try:
         yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _log_fault(*_: object) -> None:
+    """Log the error that is being handled; a connection that broke off or fell silent is none."""
+    error = sys.exc_info()[1]
+    if error is not None and not isinstance(error, OSError):
+        log.error("a request for metrics failed\n%s", cause_of(error))
 
 
 class _Fleet(Collector):

@@ -4,132 +4,26 @@ It refuses to know what is asked. The text of an unforeseen error stays here.
 """
 
 import asyncio
-import logging
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 
 from ilk.errors import DeadlineExceeded, IlkError, let_go
-from ilk.types import Examples, ItemId, Profile, Text, UserId
 from server import status
 from server.access.control import Access
-from server.access.terms import Terms
-from server.admission import Gate, Lane, Patience, Shed
-from server.logs import cause_of
-from server.metrics import NO_KIND, Calls, Counts
-from server.privacy.users import UserPrivacy
-
-log = logging.getLogger("ilk.server")
+from server.admission import Lane, Shed
+from server.call import REQUEST_ID, ByKind, Call, Context, Observer, log_failure, made_up_id
+from server.gate import Gate
+from server.metrics import NO_KIND, Counts
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-
-REQUEST_ID: Final = "x-request-id"
-KINDS: Final[dict[type, str]] = {
-    ItemId: "item",
-    UserId: "user",
-    Profile: "profile",
-    Examples: "examples",
-    Text: "text",
-}
-_MAX_REQUEST_ID = 128
 # What has less time left is not begun: its answer would not be there in time.
 TOO_LATE_S = 1e-3
 # What is told to a call that is turned away unread.
 _RETRY_S = 0.1
-
-
-class ByKind(dict[str, Calls]):
-    """The calls of one rpc by kind of query, each found in one look-up."""
-
-    def __init__(self, counts: Counts, method: str) -> None:
-        super().__init__()
-        self._counts = counts
-        self._method = method
-
-    def __missing__(self, kind: str) -> Calls:
-        self[kind] = calls = self._counts.of(self._method, kind)
-        return calls
-
-
-class Call:
-    """One call, as its handler sees it; what the handler writes here is counted when it ends.
-
-    Parameters
-    ----------
-    context
-        gRPC's.
-    by_kind
-        Where queries of its rpc are counted.
-
-    Attributes
-    ----------
-    terms
-        On what terms its caller is answered; None: on any.
-    left_s
-        Seconds that were left until the deadline when the call began; None if there is none.
-    kind
-        Of query.
-    code
-        The name of the status that it ends with.
-    search_s, requested, returned
-        The time spent looking for neighbors; how many were asked for, and found.
-    """
-
-    __slots__ = (
-        "_id",
-        "by_kind",
-        "code",
-        "context",
-        "kind",
-        "left_s",
-        "requested",
-        "returned",
-        "search_s",
-        "terms",
-    )
-
-    def __init__(self, context: Context, by_kind: ByKind) -> None:
-        self.context = context
-        self.by_kind = by_kind
-        self.left_s = context.time_remaining()
-        self.terms: Terms | None = None
-        self._id: str | None = None
-        self.kind = NO_KIND
-        self.code = "OK"
-        self.search_s = 0.0
-        self.requested = self.returned = 0
-
-    def patience(self) -> Patience:
-        """Return how long the caller will wait from now on."""
-        return Patience(self.context.time_remaining())
-
-    @property
-    def privacy(self) -> UserPrivacy | None:
-        """What is kept from the caller; None: nothing."""
-        return None if self.terms is None else self.terms.privacy
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """What the caller sent with the call, but for binary values."""
-        pairs = self.context.invocation_metadata() or ()
-        return {key: value for key, value in pairs if isinstance(value, str)}
-
-    @property
-    def request_id(self) -> str:
-        """The caller's own name for the call, or one made here; what the log knows it by."""
-        if self._id is None:
-            told = self.metadata.get(REQUEST_ID, "")
-            fit = told.isascii() and told.isprintable()
-            self._id = told[:_MAX_REQUEST_ID] if told and fit else _made_up_id()
-        return self._id
-
-
-Observer: TypeAlias = Callable[[str, Call, float], None]
 
 
 class Guard:
@@ -159,20 +53,22 @@ class Guard:
         self._observers = observers
         self._access = access
 
-    def refuses(self, lane: Lane | None) -> bool:
+    def refuses(self, lane: Lane | None, left_s: float) -> bool:
         """Take note that a call has come, and tell whether to turn it away before it is even read.
 
         Parameters
         ----------
         lane
             Where its work would wait, if that is known.
+        left_s
+            How long its caller will wait.
         """
         gate = self._gate
         gate.passed += 1
         if gate.in_flight >= gate.max_in_flight:
             self.counts.shed["in flight"] += 1
             return True
-        if lane is not None and lane.is_full:
+        if lane is not None and lane.is_full(left_s):
             self.counts.shed["queue"] += 1
             return True
         return False
@@ -281,7 +177,7 @@ def behind_last_door(
 
 async def fail(context: Context, error: BaseException) -> NoReturn:
     """Log a fault of ours, and end the call that met it without a word of it."""
-    name = _made_up_id()
+    name = made_up_id()
     log_failure(name, error)
     await context.abort(grpc.StatusCode.INTERNAL, status.internal(name))
     raise AssertionError  # abort raises
@@ -296,33 +192,9 @@ def failing(error: BaseException) -> "grpc.RpcMethodHandler[Any, Any]":
     return grpc.stream_stream_rpc_method_handler(handle)
 
 
-def _made_up_id() -> str:
-    return uuid.uuid4().hex[:16]
-
-
 async def _shed(_: object, context: Context) -> None:
     await context.abort_with_status(status.to_shed_status(_RETRY_S))
 
 
 # A handler of streams, whatever the rpc: gRPC reads no message before it runs.
 SHEDDING: Final["grpc.RpcMethodHandler[Any, Any]"] = grpc.stream_stream_rpc_method_handler(_shed)
-
-
-def log_failure(request_id: str, error: BaseException) -> None:
-    """Log a fault of ours under the call's request id, without what the caller sent."""
-    cause = cause_of(error)
-    log.error("request %s failed\n%s", request_id, cause, extra={"request_id": request_id})
-
-
-def log_call(method: str, call: Call, took_s: float) -> None:
-    """Leave a line in the log of a call that ended; an :data:`Observer`."""
-    fields = {
-        "request_id": call.request_id,
-        "method": method,
-        "kind": call.kind,
-        "code": call.code,
-        "took_ms": round(1e3 * took_s, 3),
-    }
-    if call.terms is not None:
-        fields["caller"] = call.terms.name
-    log.info("%(method)s %(code)s in %(took_ms)g ms, request %(request_id)s", fields, extra=fields)

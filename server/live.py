@@ -147,7 +147,7 @@ class Live:
     def _named_now(self) -> str:
         try:
             return self._store.current_version()
-        except BundleError:
+        except (BundleError, OSError):
             return ""
 
     def _refuse(self, version: str, error: Exception) -> None:

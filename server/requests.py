@@ -4,7 +4,6 @@ It refuses to know bundles. Ranges are the values' own business (`ilk.types`); h
 wire can get wrong: malformed messages, two answers to "to whom", numbers that mean "default".
 """
 
-from collections.abc import Iterator
 from typing import Final, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -32,6 +31,7 @@ from ilk.types import (
     Whom,
 )
 from ilk.v1 import similarity_pb2 as pb
+from server.fields import bodies, short_bodies
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -39,7 +39,6 @@ _WHOM_FIELDS = {2: "item_id", 3: "user_id", 4: "profile", 5: "examples", 6: "tex
 # Tags as they stand on the wire, of what nearly every request holds.
 _TARGET: Final = b"\x08"
 _IDS: Final = (b"\x12", b"\x1a")
-_FIRST: Final = 0x0A
 # A query by what its request says beside the name of whom it is about; so many, and of so few bytes.
 _KNOWN: Final[dict[bytes, Query]] = {}
 _MOST_KNOWN: Final = 1024
@@ -122,7 +121,7 @@ def batch_bodies(data: bytes, most: int) -> list[bytes]:
     n_queries = len(parse(pb.BatchFindNeighborsRequest, data).queries)
     if not 1 <= n_queries <= most:
         raise InvalidRequest("queries", f"needs 1 to {most} queries, got {n_queries}")
-    return _short_bodies(data) or [body for number, body in _bodies(data) if number == 1]
+    return short_bodies(data) or [body for number, body in bodies(data) if number == 1]
 
 
 def parse_stream_message(data: bytes) -> tuple[str, bytes | InvalidRequest]:
@@ -130,7 +129,7 @@ def parse_stream_message(data: bytes) -> tuple[str, bytes | InvalidRequest]:
     request_id = parse(pb.StreamFindNeighborsRequest, data).request_id
     if len(request_id.encode()) > MAX_ID_BYTES:
         return request_id[:64], InvalidRequest("request_id", f"is longer than {MAX_ID_BYTES} bytes")
-    return request_id, b"".join(part for at, part in _bodies(data) if at == 2)
+    return request_id, b"".join(part for at, part in bodies(data) if at == 2)
 
 
 def _may_have_lost(message: Message, data: bytes, *signed: str) -> bool:
@@ -241,48 +240,6 @@ def _accuracy(message: pb.Accuracy) -> Accuracy | None:
 
 
 def _refuse_two(oneof: str, members: dict[int, str], data: bytes) -> None:
-    present = sorted(members[number] for number, _ in _bodies(data) if number in members)
+    present = sorted(members[number] for number, _ in bodies(data) if number in members)
     if len(present) > 1:
         raise InvalidRequest(oneof, f"give one, not {len(present)}: {', '.join(present)}")
-
-
-def _short_bodies(data: bytes) -> list[bytes]:
-    """Return the bodies of a message that has nothing but field 1, all short; none of any other."""
-    bodies, at, end = [], 0, len(data)
-    while at < end:
-        # A size from 128 on takes another byte.
-        if data[at] != _FIRST or data[at + 1] >= 0x80:
-            return []
-        start = at + 2
-        at = start + data[at + 1]
-        bodies.append(data[start:at])
-    return bodies
-
-
-def _bodies(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield number and body of each length-delimited field at the top of a well-formed message."""
-    at = depth = 0
-    while at < len(data):
-        tag, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
-        wire_type = tag & 7
-        if wire_type == 0:
-            _, at = _varint(data, at)
-        elif wire_type in (1, 5):
-            at += 8 if wire_type == 1 else 4
-        elif wire_type == 2:
-            size, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
-            if not depth:
-                yield tag >> 3, data[at : at + size]
-            at += size
-        else:  # the start or the end of a group, which no field of ours is
-            depth += 1 if wire_type == 3 else -1
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at

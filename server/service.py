@@ -18,8 +18,9 @@ from ilk.v1 import similarity_pb2 as pb
 from server import batches, requests, responses
 from server.admission import Lane
 from server.answers import Question
+from server.call import Call
 from server.gathering import Gathering
-from server.guard import SHEDDING, Call, Guard, failing
+from server.guard import SHEDDING, Guard, failing
 from server.live import Live, Served
 from server.shadow import Shadow
 from server.streams import Streams
@@ -125,11 +126,12 @@ class SimilarityService:
         check_count(len(message.item_ids))
         served = self._live.get()
         bundle, item_ids = served.bundle, list(message.item_ids)
+        if call.terms is not None:
+            rater = call.terms.rater(bundle, rater)
         cost = served.costs.of_predictions(rater, len(item_ids), method)
         self._work.check("item_ids", cost)
         if call.terms is not None:
             call.terms.charge(cost)
-            rater = call.terms.rater(bundle, rater)
         predictions = await self._work.threads.do(
             "predict",
             cost,
@@ -201,11 +203,12 @@ class _Handlers(grpc.GenericRpcHandler):
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         # What is raised here gRPC would tell the caller, word by word.
         try:
-            return self._find(details.method)
+            return self._find(details)
         except Exception as error:  # noqa: BLE001 - a fault of ours, told by its id alone
             return failing(error)
 
-    def _find(self, name: str) -> "grpc.RpcMethodHandler[Any, Any] | None":
+    def _find(self, details: Any) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        name = details.method
         method = self._methods.get(name)
         if method is None:
             return None
@@ -213,7 +216,9 @@ class _Handlers(grpc.GenericRpcHandler):
         lanes = served.lanes
         if not lanes:
             lanes.update(self._lanes_of(served))
-        return SHEDDING if self._guard.refuses(lanes.get(name)) else method
+        lane = lanes.get(name)
+        left_s = 0.0 if lane is None else _left_s(details)
+        return SHEDDING if self._guard.refuses(lane, left_s) else method
 
     def _lanes_of(self, served: Served) -> dict[str, Lane | None]:
         """Return where each rpc's usual work waits."""
@@ -225,6 +230,15 @@ class _Handlers(grpc.GenericRpcHandler):
             "SearchTitles": self._work.threads,
         }
         return {f"/{SERVICE.full_name}/{name}": lane for name, lane in of.items()}
+
+
+def _left_s(details: Any) -> float:
+    """Return how long a caller will wait; 0 where that is not told before its call is begun."""
+    # It is by our own transport, and not by grpc.aio.
+    if not hasattr(details, "time_remaining"):
+        return 0.0
+    left_s: float | None = details.time_remaining()
+    return float("inf") if left_s is None else left_s
 
 
 def _find(served: Served, question: Question, call: Call) -> None:

@@ -23,8 +23,8 @@ from server.batches import (
     refused,
     screened,
 )
+from server.call import Call, Context
 from server.encoding import delimited
-from server.guard import Call, Context
 from server.live import Live, Served
 from server.metrics import NO_KIND
 from server.shadow import Shadow

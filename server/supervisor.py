@@ -12,9 +12,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing import connection
-from multiprocessing.connection import Connection
 
 from ilk import exits
 from ilk.errors import IlkError, SettingsError
@@ -24,68 +24,19 @@ from server.exposition import Fleet
 from server.front import Front, shown
 from server.link import Failed, Orders, Report, give_orders, hear
 from server.metrics import Counts
-from server.pulse import BEAT_S, SILENCE_S
+from server.pulse import BEAT_S
 from server.settings import ServerSettings
 from server.signals import heard, reap_orphans
+from server.slot import Slot, pause_s
 
 log = logging.getLogger("ilk.server")
 
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 30.0
-# A worker that served this long, more than it takes to start, is restarted after the shortest pause.
-_PROVEN_S = 1.0
 # So many deaths in a row before any worker has served mean that none will.
 _MAX_STILLBORN = 5
 # How much longer than the grace a worker may take to end before it is killed.
 _KILL_AFTER_S = 5.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _HEEDED = (*_ENDING, signal.SIGHUP, signal.SIGCHLD)
-
-
-@dataclasses.dataclass(slots=True)
-class Slot:
-    """The place of one worker, whoever fills it at the time.
-
-    Attributes
-    ----------
-    number
-        Which worker it is, from 0; -1: none yet, it stands by.
-    process, link
-        The worker in it; None between a fall and the restart.
-    report
-        What it last said of itself; None until it serves.
-    heard_at_s
-        When it said so, on the monotonic clock.
-    falls
-        Deaths in a row without a proven life between.
-    restart_at_s
-        When the empty place is to be filled, on the monotonic clock.
-    """
-
-    number: int = -1
-    process: "subprocess.Popen[bytes] | None" = None
-    link: Connection | None = None
-    report: Report | None = None
-    heard_at_s: float = 0.0
-    served_since_s: float = 0.0
-    falls: int = 0
-    restart_at_s: float = 0.0
-
-    @property
-    def is_serving(self) -> bool:
-        """Whether the worker takes new calls, as far as is known: who falls silent may be frozen."""
-        # Read once: the fall of the worker takes it away, and other threads ask too.
-        report = self.report
-        is_fresh = time.monotonic() - self.heard_at_s <= SILENCE_S
-        return report is not None and report.serving and is_fresh
-
-    def __str__(self) -> str:
-        return "the spare worker" if self.number < 0 else f"worker {self.number}"
-
-
-def pause_s(falls: int) -> float:
-    """Return how long to wait before the restart after that many ``falls`` in a row."""
-    return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (min(falls, 20) - 1)))
 
 
 class Supervisor:
@@ -104,6 +55,8 @@ class Supervisor:
         self._stopping = False
         self._announced = False
         self._retired = Counts()
+        # What a worker counted stands in one place, whenever somebody looks.
+        self._counting = threading.Lock()
         self._restarts = 0
         self._ledger = -1
 
@@ -141,11 +94,12 @@ class Supervisor:
 
     def _gather(self) -> Fleet:
         """Return what all workers count; called from the threads of the metrics port."""
-        slots = list(self._slots)
-        reports = [(slot.number, slot.report) for slot in slots]
+        with self._counting:
+            reports = [(slot.number, slot.report) for slot in self._slots]
+            retired = self._retired.copy()
         living = {number: report.snapshot for number, report in reports if report is not None}
-        n_serving = sum(slot.is_serving for slot in slots)
-        return Fleet(living, n_serving, self._retired, self._restarts)
+        n_serving = sum(slot.is_serving for slot in self._slots)
+        return Fleet(living, n_serving, retired, self._restarts)
 
     @property
     def _places(self) -> list[Slot]:
@@ -234,13 +188,10 @@ class Supervisor:
         assert slot.link is not None
         slot.link.close()
         code = slot.process.wait()
-        now_s = time.monotonic()
-        proven = slot.report is not None and now_s - slot.served_since_s >= _PROVEN_S
-        slot.falls = 1 if proven else slot.falls + 1
-        if slot.report is not None:
-            self._retired.add(slot.report.snapshot.counts)
-        slot.process = slot.link = slot.report = None
-        slot.restart_at_s = now_s + pause_s(slot.falls)
+        with self._counting:
+            if slot.report is not None:
+                self._retired.add(slot.report.snapshot.counts)
+            slot.empty(time.monotonic())
         if self._stopping:
             return
         self._restarts += slot is not self._spare

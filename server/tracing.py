@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from google.rpc import code_pb2
 
 from ilk.errors import SettingsError
-from server.guard import Call, Observer
+from server.call import Call, Observer
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider

@@ -7,7 +7,8 @@ from concurrent.futures import Executor
 from typing import Final
 
 from ilk.errors import InvalidRequest
-from server.admission import Gate, Lane
+from server.admission import Lane
+from server.gate import Gate
 from server.metrics import Counts
 from server.settings import ServerSettings
 

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.peers.service import BASE_REQUIREMENTS, K, Matrix, end, free_port, main, wait_until
+from benchmarks.peers.program import end, free_port, wait_until
+from benchmarks.peers.service import BASE_REQUIREMENTS, K, Matrix, main
 
 REQUIREMENTS = (*BASE_REQUIREMENTS, "chromadb==1.5.9")
 _LOADED_AT_ONCE = 5000

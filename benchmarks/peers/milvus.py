@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.peers.network import enter_own_network
-from benchmarks.peers.service import BASE_REQUIREMENTS, K, Matrix, end, free_port, main, wait_until
+from benchmarks.peers.program import end, free_port, wait_until
+from benchmarks.peers.service import BASE_REQUIREMENTS, K, Matrix, main
 
 REQUIREMENTS = (*BASE_REQUIREMENTS, "milvus==2.3.5", "pymilvus==3.0.2")
 _LOADED_AT_ONCE = 5000

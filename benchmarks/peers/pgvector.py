@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.service import BASE_REQUIREMENTS, K, Matrix, end, free_port, main, wait_until
+from benchmarks.peers.program import end, free_port, wait_until
+from benchmarks.peers.service import BASE_REQUIREMENTS, K, Matrix, main
 
 REQUIREMENTS = (
     *BASE_REQUIREMENTS,

@@ -8,7 +8,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.peers.service import BASE_REQUIREMENTS, K, Matrix, end, free_port, main, wait_until
+from benchmarks.peers.program import end, free_port, wait_until
+from benchmarks.peers.service import BASE_REQUIREMENTS, K, Matrix, main
 
 REQUIREMENTS = (
     *BASE_REQUIREMENTS,

@@ -7,7 +7,6 @@ but numpy and psutil: ``python -m benchmarks.peers.NAME FOLDER RECALL``, the ans
 import contextlib
 import json
 import os
-import socket
 import statistics
 import sys
 import tempfile
@@ -31,7 +30,6 @@ _ROUND_S = 3.0
 _WARM_UP_S = 0.5
 _IDLE_S = 2.0
 _FEWEST_CALLS = 30
-_START_TIMEOUT_S = 120.0
 _HIGHEST_EFFORT = 1000
 
 Matrix = npt.NDArray[np.float32]
@@ -157,50 +155,6 @@ def measure(at_work: Loaded, target: float) -> dict[str, Any]:
         "load_s": round(at_work.load_s, 1),
         **at_work.costs(effort),
     }
-
-
-def free_port() -> int:
-    """Return a loopback port that nothing listens on just now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def wait_until(answers: Callable[[], object], what: str) -> None:
-    """Call ``answers`` until it raises nothing.
-
-    Raises
-    ------
-    TimeoutError
-        If it never does.
-    """
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while True:
-        try:
-            answers()
-        except Exception as error:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{what} did not start") from error
-            time.sleep(0.2)
-        else:
-            return
-
-
-def end(pid: int) -> None:
-    """End a process and its children by their ids, at first politely."""
-    try:
-        process = psutil.Process(pid)
-    except psutil.NoSuchProcess:
-        return
-    family = [*process.children(recursive=True), process]
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.terminate()
-    _, alive = psutil.wait_procs(family, timeout=20)
-    for member in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    psutil.wait_procs(alive, timeout=20)
 
 
 def _least_effort(recall_at: Callable[[int], float], wanted: float) -> int:

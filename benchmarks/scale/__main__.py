@@ -9,8 +9,9 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from benchmarks.scale import building, serving
+from benchmarks.scale.drawing import Population
 from benchmarks.scale.expansion import Shape
-from benchmarks.scale.population import Population, publish_drawn
+from benchmarks.scale.population import publish_drawn
 from benchmarks.scale.world import Tail, outside, tails, write_world
 from benchmarks.spending import own_peak_bytes
 from ilk import exits

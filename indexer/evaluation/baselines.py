@@ -6,23 +6,26 @@ It refuses to know splits, figures and bundles: they take and give matrices of r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy import linalg, sparse
 
-from ilk.errors import DataError, SettingsError
-
-Ranked: TypeAlias = npt.NDArray[np.int64]
-Scores: TypeAlias = npt.NDArray[np.floating[Any]]
-CsrMatrix: TypeAlias = "sparse.csr_matrix[Any]"
+from ilk.errors import SettingsError
+from indexer.evaluation.ranking import (
+    BLOCK_NUMBERS,
+    CsrMatrix,
+    Ranked,
+    Scores,
+    best_columns,
+    checked,
+    rank_by,
+)
 
 MAX_EASE_ITEMS = 20_000
-# Dense numbers held at once while scoring or multiplying: 128 MiB of float64.
-_BLOCK_NUMBERS = 1 << 24
 
 
 class Ranker(Protocol):
@@ -71,7 +74,7 @@ class Popularity:
     def rank(self, fold_in: CsrMatrix, k: int, *, seen: CsrMatrix | None = None) -> Ranked:
         """See :meth:`Ranker.rank`."""
         scores = self.counts.astype(np.float64)
-        return _rank(
+        return rank_by(
             lambda users: np.tile(scores, (users.shape[0], 1)), len(scores), fold_in, k, seen
         )
 
@@ -91,7 +94,7 @@ class RandomRanking:
     def rank(self, fold_in: CsrMatrix, k: int, *, seen: CsrMatrix | None = None) -> Ranked:
         """See :meth:`Ranker.rank`."""
         rng = np.random.default_rng(self.seed)
-        return _rank(lambda users: rng.random(users.shape), self.n_items, fold_in, k, seen)
+        return rank_by(lambda users: rng.random(users.shape), self.n_items, fold_in, k, seen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +119,7 @@ class ItemKNN:
                 f"n_neighbors must be at least 1 and shrinkage finite and not negative, "
                 f"got {n_neighbors} and {shrinkage}"
             )
-        columns = _checked("train", train)
+        columns = checked("train", train)
         n_items = columns.shape[1]
         norms = np.sqrt(np.asarray(columns.multiply(columns).sum(axis=0)).ravel())
         parts = []
@@ -126,7 +129,7 @@ class ItemKNN:
             cosines = np.divide(products, divisors, out=np.zeros_like(products), where=divisors > 0)
             cosines[np.arange(len(block)), block] = 0.0
             cosines[cosines <= 0.0] = -np.inf
-            neighbors = _best(cosines, n_neighbors)
+            neighbors = best_columns(cosines, n_neighbors)
             rows, places = np.nonzero(neighbors >= 0)
             found = neighbors[rows, places]
             shape = (len(block), n_items)
@@ -141,7 +144,7 @@ class ItemKNN:
             scores: Scores = (users @ by_source).toarray()
             return np.where(scores == 0.0, -np.inf, scores)
 
-        return _rank(score, self.weights.shape[0], fold_in, k, seen)
+        return rank_by(score, self.weights.shape[0], fold_in, k, seen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,7 +192,7 @@ class EASE:
                 f"at most {MAX_EASE_ITEMS} items are taken; keep the most rated or use ItemKNN"
             )
         gram = np.empty((n_items, n_items), dtype=number, order="F")
-        for start, products in _gram_blocks(_checked("train", train)):
+        for start, products in _gram_blocks(checked("train", train)):
             gram[:, start : start + len(products)] = products.T
         gram[np.diag_indices(n_items)] += regularization
         try:
@@ -211,64 +214,13 @@ class EASE:
         def score(users: CsrMatrix) -> Scores:
             return np.asarray(users.astype(self.weights.dtype) @ self.weights)
 
-        return _rank(score, len(self.weights), fold_in, k, seen)
-
-
-def _rank(
-    score: Callable[[CsrMatrix], Scores],
-    n_items: int,
-    fold_in: CsrMatrix,
-    k: int,
-    seen: CsrMatrix | None,
-) -> Ranked:
-    if k < 1:
-        raise SettingsError(f"k: must be at least 1, got {k}")
-    if fold_in.shape[1] != n_items:
-        raise DataError("fold_in", f"has {fold_in.shape[1]} items; training had {n_items}")
-    if seen is not None and seen.shape != fold_in.shape:
-        raise DataError("seen", f"has shape {seen.shape}; fold_in has {fold_in.shape}")
-    users = _checked("fold_in", fold_in)
-    hidden = users if seen is None else seen.tocsr()
-    ranked = np.full((users.shape[0], k), -1, dtype=np.int64)
-    step = max(1, _BLOCK_NUMBERS // n_items)
-    for start in range(0, len(ranked), step):
-        scores = score(users[start : start + step])
-        chunk = hidden[start : start + step]
-        rows = np.repeat(np.arange(len(scores)), np.diff(chunk.indptr))
-        scores[rows, chunk.indices] = -np.inf
-        best = _best(scores, k)
-        ranked[start : start + step, : best.shape[1]] = best
-    return ranked
-
-
-def _best(scores: Scores, k: int) -> Ranked:
-    """Return each row's best columns, at most ``k``; ties by column, ``-1`` where ``-inf``."""
-    n, width = scores.shape
-    k = min(k, width)
-    least = np.partition(scores, width - k, axis=1)[:, width - k, None]
-    above, level = scores > least, scores == least
-    # A partition alone would choose among ties as its memory layout pleases.
-    room = k - above.sum(axis=1, keepdims=True)
-    taken = above | (level & (level.cumsum(axis=1) <= room))
-    columns = np.nonzero(taken)[1].reshape(n, k)
-    values = np.take_along_axis(scores, columns, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    columns = np.take_along_axis(columns, order, axis=1)
-    ranked_values = np.take_along_axis(values, order, axis=1)
-    return np.where(ranked_values == -np.inf, -1, columns).astype(np.int64)
+        return rank_by(score, len(self.weights), fold_in, k, seen)
 
 
 def _gram_blocks(columns: CsrMatrix) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
     """Yield ``(first item, rows of X^T X)``; the whole product can outgrow memory when sparse."""
     n_items = columns.shape[1]
     transposed = columns.T.tocsr()
-    step = max(1, _BLOCK_NUMBERS // n_items)
+    step = max(1, BLOCK_NUMBERS // n_items)
     for start in range(0, n_items, step):
         yield start, (transposed[start : start + step] @ columns).toarray()
-
-
-def _checked(name: str, matrix: CsrMatrix) -> CsrMatrix:
-    numbers: CsrMatrix = matrix.tocsr().astype(np.float64)
-    if not np.isfinite(numbers.data).all():
-        raise DataError(name, "holds values that are not finite")
-    return numbers

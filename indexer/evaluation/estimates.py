@@ -12,7 +12,8 @@ import numpy.typing as npt
 from scipy import sparse, stats
 
 from ilk.errors import DataError
-from indexer.evaluation.metrics import CsrMatrix, Figures, Metric, Ranked
+from indexer.evaluation.metrics import Figures, Metric
+from indexer.evaluation.ranking import CsrMatrix, Ranked
 
 Groups: TypeAlias = npt.NDArray[np.int64]
 # Whose a value is: any number, the same wherever the user comes again.

@@ -24,7 +24,8 @@ from indexer.evaluation.estimates import (
     mean_with_interval,
     popularity_groups,
 )
-from indexer.evaluation.metrics import Figures, Ranked
+from indexer.evaluation.metrics import Figures
+from indexer.evaluation.ranking import Ranked
 from indexer.evaluation.settings import Request
 from indexer.evaluation.splits import Split
 

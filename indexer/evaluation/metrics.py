@@ -1,9 +1,8 @@
 """Knows the figures of ranked lists: accuracy, coverage, concentration, novelty and diversity.
 
 It refuses to know how lists were ranked or entries held out, and how sure a figure is (`estimates`
-does). A ranking is ``(n_users, width)``
-int64 item rows, best first, ``-1`` where unfilled; held-out items are the stored places of a CSR
-matrix ``(n_users, n_items)``, whatever their values.
+does). A ranking is ``(n_users, width)`` int64 item rows, best first, ``-1`` where unfilled; held-out
+items are the stored places of a CSR matrix ``(n_users, n_items)``, whatever their values.
 """
 
 from collections.abc import Callable
@@ -14,10 +13,9 @@ import numpy.typing as npt
 from scipy import sparse, stats
 
 from ilk.errors import DataError, SettingsError
+from indexer.evaluation.ranking import CsrMatrix, Ranked
 
-Ranked: TypeAlias = npt.NDArray[np.int64]
 Figures: TypeAlias = npt.NDArray[np.float64]
-CsrMatrix: TypeAlias = "sparse.csr_matrix[Any]"
 Metric: TypeAlias = Callable[[Ranked, CsrMatrix, int], Figures]
 
 _USERS_PER_CHUNK = 4096

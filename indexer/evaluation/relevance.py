@@ -5,9 +5,9 @@ It refuses to know how training reads ratings: settings are compared by one meas
 
 from dataclasses import replace
 
-from indexer.assemble import preference_of
 from indexer.evaluation.splits import Mask
 from indexer.interactions import Interactions
+from indexer.preference import preference_of
 from indexer.settings import BuildSettings
 
 

@@ -14,9 +14,8 @@ import numpy.typing as npt
 from ilk.bundle import Bundle
 from ilk.errors import DataError, SettingsError
 from ilk.space import likeness_vectors
-from indexer.evaluation.baselines import EASE, CsrMatrix, ItemKNN, Popularity, RandomRanking, Ranker
+from indexer.evaluation.baselines import EASE, ItemKNN, Popularity, RandomRanking, Ranker
 from indexer.evaluation.figures import DEPTH, ModelFigures
-from indexer.evaluation.metrics import Ranked
 from indexer.evaluation.protocols import (
     show_only,
     split_cold_items,
@@ -25,6 +24,7 @@ from indexer.evaluation.protocols import (
     split_temporal,
     split_weak,
 )
+from indexer.evaluation.ranking import CsrMatrix, Ranked
 from indexer.evaluation.relevance import relevant
 from indexer.evaluation.served import built_from, rank
 from indexer.evaluation.settings import EvaluationSettings, Request

@@ -1,53 +1,26 @@
-"""Knows every layout in which GroupLens has published MovieLens; the only door to them.
+"""Knows how MovieLens is read, in whichever layout (`layouts`); the only door to it.
 
 It refuses to know what is done with the ratings, and how files are downloaded (`fetch` does).
-
-    ml-latest, -small, 32m, 25m, 20m    ratings.csv, movies.csv and, optionally, tags.csv
-    ml-10m                              ratings.dat, movies.dat, tags.dat; ``::``, UTF-8
-    ml-1m                               ratings.dat, movies.dat, users.dat; ``::``, Latin-1
-    ml-100k                             u.data (tabs), u.item and u.genre (``|``), Latin-1
 """
 
-import contextlib
 import itertools
-import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from ilk.errors import DataError
 from indexer.interactions import Interactions, Items
 from indexer.readers.columns import Column, IdColumn, TextColumn
-from indexer.readers.delimited import Delimited, Member, reading
+from indexer.readers.delimited import Delimited
+from indexer.readers.layouts import RATING, TAG, U_ITEM, Layout, layout_of, opened
 from indexer.readers.pairs import Events, to_interactions
 from indexer.readers.quantities import NumberColumn, SecondsColumn
 from indexer.readers.rows import read_rows
 from indexer.readers.titles import parse_title
 
-HALF_STARS = (0.5, 5.0)
-WHOLE_STARS = (1.0, 5.0)
 NO_GENRES = frozenset({"", "(no genres listed)", "unknown"})
-EXPECTED = (
-    "expected ratings.csv and movies.csv, or ratings.dat and movies.dat, "
-    "or u.data, u.item and u.genre"
-)
-_RATING = ("userId", "movieId", "rating", "timestamp")
-_MOVIE = ("movieId", "title", "genres")
-_TAG = ("userId", "movieId", "tag", "timestamp")
-_U_GENRE = ("genre", "number")
-_U_ITEM = ("movieId", "title", "release date", "video release date", "IMDb URL")
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    ratings: Delimited
-    movies: Delimited
-    scale: tuple[float, float]
-    tags: Delimited | None = None
-    flag_genres: tuple[str, ...] = ()
 
 
 def read_movielens(
@@ -78,8 +51,8 @@ def read_movielens(
         If files are missing or malformed, or name a film that the movies file does not have.
         Tags of such films, and blank tags, are passed over.
     """
-    with _opened(path) as folder:
-        layout = _layout_of(folder)
+    with opened(path) as folder:
+        layout = layout_of(folder)
         items, n_bad_items = _read_items(layout, skip_bad_rows)
         n_bad_tags = 0
         if with_tags and layout.tags is not None:
@@ -93,106 +66,7 @@ def read_movielens(
     return to_interactions(events, items, layout.scale, source)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Member]:
-    if path.is_dir():
-        yield _data_folder(path)
-        return
-    with reading(str(path)):
-        if not path.exists():
-            raise DataError(path, f"does not exist; {EXPECTED}, as a folder or the published zip")
-        if not zipfile.is_zipfile(path):
-            raise DataError(path, "is neither a folder nor a zip archive")
-        archive = zipfile.ZipFile(path)
-    with archive:
-        yield _data_folder(zipfile.Path(archive))
-
-
-def _data_folder(root: Member) -> Member:
-    if _looks_like_data(root):
-        return root
-    folders = [child for child in _children(root) if child.is_dir() and _looks_like_data(child)]
-    if len(folders) > 1:
-        names = ", ".join(sorted(folder.name for folder in folders))
-        raise DataError(root, f"holds several data sets ({names}); name one of them")
-    if not folders:
-        raise DataError(root, f"holds no MovieLens data; {EXPECTED}")
-    return folders[0]
-
-
-def _children(folder: Member) -> list[Member]:
-    with reading(str(folder)):
-        return list(folder.iterdir())
-
-
-def _looks_like_data(folder: Member) -> bool:
-    tell_tales = {"ratings.csv", "movies.csv", "ratings.dat", "movies.dat", "u.data", "u.item"}
-    return any(child.name in tell_tales for child in _children(folder))
-
-
-def _layout_of(folder: Member) -> _Layout:
-    names = {child.name for child in _children(folder)}
-    if names & {"ratings.csv", "movies.csv"}:
-        _require(folder, names, "ratings.csv", "movies.csv")
-        tags = Delimited(folder / "tags.csv") if "tags.csv" in names else None
-        ratings, movies = (Delimited(folder / name) for name in ("ratings.csv", "movies.csv"))
-        return _Layout(ratings, movies, HALF_STARS, tags)
-    if names & {"ratings.dat", "movies.dat"}:
-        _require(folder, names, "ratings.dat", "movies.dat")
-        return _dat_layout(folder, names)
-    _require(folder, names, "u.data", "u.item", "u.genre")
-    genres = _read_flag_genres(Delimited(folder / "u.genre", "|", False, _U_GENRE, "latin-1"))
-    return _Layout(
-        Delimited(folder / "u.data", "\t", False, _RATING, "latin-1"),
-        Delimited(folder / "u.item", "|", False, (*_U_ITEM, *genres), "latin-1"),
-        WHOLE_STARS,
-        flag_genres=genres,
-    )
-
-
-def _require(folder: Member, present: set[str], *names: str) -> None:
-    for name in names:
-        if name not in present:
-            raise DataError(folder / name, f"is missing; {EXPECTED} in one folder")
-
-
-def _dat_layout(folder: Member, names: set[str]) -> _Layout:
-    # 1m has users.dat, 10m tags.dat. Where both were taken away, the bytes of the titles tell.
-    is_1m = "users.dat" in names and "tags.dat" not in names
-    is_1m = is_1m or ("tags.dat" not in names and not _is_utf8(folder / "movies.dat"))
-    encoding = "latin-1" if is_1m else "utf-8"
-
-    def file(name: str, columns: Sequence[str]) -> Delimited:
-        return Delimited(folder / name, "::", False, columns, encoding)
-
-    return _Layout(
-        file("ratings.dat", _RATING),
-        file("movies.dat", _MOVIE),
-        WHOLE_STARS if is_1m else HALF_STARS,
-        file("tags.dat", _TAG) if "tags.dat" in names else None,
-    )
-
-
-def _is_utf8(file: Member) -> bool:
-    with reading(str(file)):
-        try:
-            file.read_bytes().decode()
-        except UnicodeDecodeError:
-            return False
-    return True
-
-
-def _read_flag_genres(file: Delimited) -> tuple[str, ...]:
-    columns = (TextColumn("genre", 0), TextColumn("number", 1, r"\d{1,3}", "a genre's number"))
-    rows = read_rows(file, columns)
-    numbers = [int(number) for number in rows.values["number"]]
-    if sorted(numbers) != list(range(len(numbers))):
-        raise DataError(file.name, f"numbers its {len(numbers)} genres {numbers}; expected 0, 1...")
-    by_number = sorted(zip(numbers, rows.values["genre"], strict=True))
-    return tuple(genre for _, genre in by_number)
-
-
-def _read_items(layout: _Layout, skip_bad_rows: bool) -> tuple[Items, int]:
+def _read_items(layout: Layout, skip_bad_rows: bool) -> tuple[Items, int]:
     file = layout.movies
     title = TextColumn("title", _position(file, "title"))
     movie_id = IdColumn("movieId", _position(file, "movieId"), unique=True)
@@ -200,7 +74,7 @@ def _read_items(layout: _Layout, skip_bad_rows: bool) -> tuple[Items, int]:
     if layout.flag_genres:
         content = [
             TextColumn(genre, position, "[01]", f"0 or 1 for the genre {genre}")
-            for position, genre in enumerate(layout.flag_genres, start=len(_U_ITEM))
+            for position, genre in enumerate(layout.flag_genres, start=len(U_ITEM))
         ]
     else:
         content = [TextColumn("genres", _position(file, "genres"))]
@@ -232,7 +106,7 @@ def _known_genres(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _with_tags(items: Items, file: Delimited, skip_bad_rows: bool) -> tuple[Items, int]:
-    movie, tag, timestamp = (_position(file, name) for name in _TAG[1:])
+    movie, tag, timestamp = (_position(file, name) for name in TAG[1:])
     columns = (
         IdColumn("movieId", movie),
         TextColumn("tag", tag),
@@ -257,9 +131,9 @@ def _with_tags(items: Items, file: Delimited, skip_bad_rows: bool) -> tuple[Item
     return replace(items, texts={"tags": texts}, line_times={"tags": line_times}), n_dropped
 
 
-def _read_ratings(layout: _Layout, item_ids: list[str], skip_bad_rows: bool) -> Events:
+def _read_ratings(layout: Layout, item_ids: list[str], skip_bad_rows: bool) -> Events:
     file = layout.ratings
-    user, movie, rating, timestamp = (_position(file, name) for name in _RATING)
+    user, movie, rating, timestamp = (_position(file, name) for name in RATING)
     known = (pa.array(item_ids, pa.string()), layout.movies.path.name)
     columns = (
         IdColumn("userId", user),

@@ -17,7 +17,7 @@ from server.privacy.users import UserPrivacy, open_privacy
 from server.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from server.guard import Call, Context
+    from server.call import Call, Context
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")

@@ -83,6 +83,13 @@ class UserPrivacy:
             outcomes[at] = outcome
         return outcomes  # type: ignore[return-value]
 
+    def meant(self, query: Query) -> Query:
+        """Return the query about whom a pseudonym in it stands for; as it is where there is none."""
+        if self.pseudonyms is None or not isinstance(query.whom, UserId):
+            return query
+        true_id = self.pseudonyms.user_id(query.whom.user_id)
+        return query.about(true_id) if true_id else query
+
     def true_user(self, bundle: Bundle, user: UserId) -> UserId:
         """Return the user that a caller means.
 

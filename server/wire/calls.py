@@ -15,6 +15,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from server.wire.loop import CompletionLoop
 from server.wire.pause import Pause
 from server.wire.stream import Inbox, Outbox
+from server.wire.unread import LARGE_BYTES, Unread
 
 _NO_FLAGS: Final = 0
 # Of deadlines, which are Unix times, the core's "never" is above this.
@@ -23,6 +24,7 @@ _OK: Final = 0
 _UNKNOWN: Final = grpc.StatusCode.UNKNOWN.value[0]
 _INTERNAL: Final = grpc.StatusCode.INTERNAL.value[0]
 _UNIMPLEMENTED: Final = grpc.StatusCode.UNIMPLEMENTED.value[0]
+_EXHAUSTED: Final = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 _RECEIVE: Final = cygrpc.ReceiveMessageOperation
 _CLOSE: Final = cygrpc.ReceiveCloseOnServerOperation
 _SEND: Final = cygrpc.SendMessageOperation
@@ -54,6 +56,8 @@ class Call:
         Where its handler runs if it has to wait.
     ended
         Called once nothing more will happen to it.
+    unread
+        Where large answers are counted.
     """
 
     __slots__ = (
@@ -63,12 +67,16 @@ class Call:
         "_ended",
         "_event",
         "_inbox",
+        "_is_large",
         "_loop",
         "_over",
         "_task",
+        "_unread",
     )
 
-    def __init__(self, event: Any, loop: CompletionLoop, ended: Callable[["Call"], object]) -> None:
+    def __init__(
+        self, event: Any, loop: CompletionLoop, ended: Callable[["Call"], object], unread: Unread
+    ) -> None:
         self._event = event
         self._call = event.call
         self._loop = loop
@@ -77,6 +85,8 @@ class Call:
         self._begun = False
         self._over = False
         self._cancelled = False
+        self._unread = unread
+        self._is_large = False
         self._inbox: Inbox | None = None
         self._call.start_server_batch((_CLOSE(_NO_FLAGS),), self)
 
@@ -185,6 +195,9 @@ class Call:
         if not self._over:
             self._over = True
             self._call.start_server_batch((_BEGIN, _SEND(message, _NO_FLAGS), _END), NOBODY)
+            if len(message) >= LARGE_BYTES:
+                self._is_large = True
+                self._unread.add(self, len(message))
 
     def end(self, code: int = _OK, details: str = "", metadata: Metadata = ()) -> None:
         """End the call with a status, unless it has ended."""
@@ -208,9 +221,15 @@ class Call:
         """End a call that had no message, where one is needed."""
         self.end(_UNIMPLEMENTED, "requires exactly one request message")
 
+    def let_go(self) -> None:
+        """End the call, though its caller has not read the answer."""
+        self._call.cancel(_EXHAUSTED, "the answer was not read in time")
+
     def complete(self, event: Any) -> None:
         """Take note that the caller has gone, or has been told all."""
         self._over = True
+        if self._is_large:
+            self._unread.remove(self)
         if event.batch_operations[0].cancelled():
             self._cancelled = True
             if self._task is not None:

@@ -16,6 +16,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from server.logs import cause_of
 from server.wire.calls import Call, messages
 from server.wire.loop import CompletionLoop
+from server.wire.unread import Unread
 
 log = logging.getLogger("ilk.server")
 
@@ -25,11 +26,12 @@ _UNIMPLEMENTED: Final = grpc.StatusCode.UNIMPLEMENTED.value[0]
 class _Asked:
     """Details of a call, by which its handler is found."""
 
-    __slots__ = ("invocation_metadata", "method")
+    __slots__ = ("invocation_metadata", "method", "time_remaining")
 
-    def __init__(self, method: str, invocation_metadata: Any) -> None:
+    def __init__(self, method: str, call: Call) -> None:
         self.method = method
-        self.invocation_metadata = invocation_metadata
+        self.invocation_metadata = call.invocation_metadata()
+        self.time_remaining = call.time_remaining
 
 
 class Server:
@@ -50,6 +52,7 @@ class Server:
         self._core.register_completion_queue(self._queue)
         self._handlers: list[grpc.GenericRpcHandler] = []
         self._calls: set[Call] = set()
+        self._unread = Unread()
         self._stopped: asyncio.Future[None] | None = None
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -92,7 +95,7 @@ class Server:
         # One that came before the end began is taken up; the core refuses to be asked for more then.
         if self._stopped is None:
             self._core.request_call(self._queue, self._queue, self)
-        call = Call(event, self._loop, self._calls.discard)
+        call = Call(event, self._loop, self._calls.discard, self._unread)
         self._calls.add(call)
         try:
             self._begin(call, event)
@@ -102,7 +105,7 @@ class Server:
     def _begin(self, call: Call, event: Any) -> None:
         name = event.call_details.method
         method = name.decode() if isinstance(name, bytes) else name
-        handler = self._find(_Asked(method, event.invocation_metadata))
+        handler = self._find(_Asked(method, call))
         if handler is None:
             call.end(_UNIMPLEMENTED, "Method not found!")
         elif handler.request_streaming:

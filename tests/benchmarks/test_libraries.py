@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from benchmarks import libraries, own_search
 from benchmarks.libraries import Point, cheapest, frontier
 from benchmarks.peers import searching
 from ilk.ann import IndexKind
-from ilk.bundle import Bundle
+from ilk.bundle import Bundle, open_bundle
 from ilk.plan import make_plan
 from ilk.query import answer
 from ilk.space import SPACE_KEYS, SpaceKey
@@ -117,6 +118,22 @@ def test_ilks_own_points_tell_index_answer_and_bare_index(
     }
     assert all(p["recall"] >= 0.9 and p["cpu_us"] > 0 for p in points if p["name"] == "ilk answer")
     assert max(p["recall"] for p in points if p["name"] == "ilk index") >= 0.99
+
+
+@pytest.mark.parametrize("kind", [IndexKind.PQ, IndexKind.HNSW])
+def test_the_bare_index_is_asked_for_what_each_plan_fetches(
+    kind: IndexKind, sample: Interactions, tmp_path: Path
+) -> None:
+    settings = BuildSettings(factors=8, iterations=2, index=kind, evaluate=False)
+    assemble_and_publish(sample, tmp_path, settings, {}, Progress(quiet=True))
+    bundle = open_bundle(tmp_path)
+    (query,) = own_search.drawn_queries(bundle, SPACE_KEYS[0], 0.1, 1)
+    plan = make_plan(bundle, query)
+    plans = [plan, replace(plan, n_wanted=50), plan]
+    searches, width = own_search.bare_searches(plans)
+    wide = np.zeros((1, width), dtype=np.float32)
+    some, more, again = (np.size(search(wide)) for search in searches)
+    assert some == again < more
 
 
 @pytest.mark.parametrize("key", SPACE_KEYS, ids=lambda key: key.name)

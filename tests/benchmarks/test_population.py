@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.scale import serving
-from benchmarks.scale.population import Population, publish_drawn
+from benchmarks.scale.drawing import Population
+from benchmarks.scale.population import publish_drawn
 from benchmarks.scale.resampling import Drawn, moved_rows
 from ilk.bundle import Bundle, open_bundle
 from ilk.plan import make_plan

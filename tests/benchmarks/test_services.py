@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from benchmarks.peers import service as peers
 from benchmarks.services import table
 from ilk.ann import IndexKind
 from ilk.bundle import open_bundle
+from ilk.errors import Overloaded
+from ilk.types import Query, UserId
 
 REPOSITORY = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
@@ -49,6 +52,14 @@ def test_our_server_finds_the_true_neighbors_of_given_vectors(tmp_path: Path) ->
         own.stop()
     truth = np.argsort(-(USERS @ ITEMS.T), axis=1)[:, : peers.K]
     assert single == truth.tolist()
+
+
+def test_a_refused_query_of_a_batch_does_not_count_as_answered() -> None:
+    own = OwnService(0.98, IndexKind.FLAT, None, Path("nowhere"))
+    own._queries = [Query(UserId("u0"))] * 2
+    own._client = mock.Mock(batch_find_neighbors=lambda _: [Overloaded("full")] * 2)
+    with pytest.raises(Overloaded):
+        own.search(range(2), 0)
 
 
 @given(st.integers(peers.K, 900), st.floats(0.5, 0.999))

@@ -273,6 +273,11 @@ def test_what_turns_out_to_be_asked_wrongly_is_a_usage_error(
     assert ran.err.startswith(message)
 
 
+def test_a_variable_that_is_empty_names_no_file(ilk: Ilk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ILK_TOKEN_FILE", "")
+    assert ilk("bundle").status == 0
+
+
 def test_nobody_listening_is_a_failure_that_says_what_to_do(ilk: Ilk) -> None:
     ran = ilk("--server", "127.0.0.1:1", "bundle")
     assert (ran.status, ran.out) == (3, "")

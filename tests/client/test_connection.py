@@ -3,8 +3,9 @@
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -47,6 +48,63 @@ def test_a_closed_client_says_that_it_is_closed() -> None:
         client.get_bundle()
     with pytest.raises(errors.ServiceError, match="is closed"):
         next(client.stream_find_neighbors([Query(ItemId("alien"))]))
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="a task does not tell whether it is cancelled"
+)
+@pytest.mark.parametrize("rpc", ["GetBundle", "StreamFindNeighbors"])
+def test_calls_that_run_when_their_client_closes_fail_and_are_not_cancelled(
+    target: str, service: "ScriptedService", rpc: str
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def held(asked: object, _: object) -> pb.GetBundleResponse:
+        begun.set()
+        ended.wait(30)
+        return pb.GetBundleResponse()
+
+    service.replies[rpc] = held
+
+    async def ask(client: AsyncSimilarityClient) -> object:
+        if rpc == "GetBundle":
+            return await client.get_bundle()
+        return await anext(client.stream_find_neighbors([Query(ItemId("alien"))]))
+
+    async def close_meanwhile() -> None:
+        client = AsyncSimilarityClient(target)
+        left, cancelled = (asyncio.create_task(ask(client)) for _ in range(2))
+        await asyncio.to_thread(begun.wait, 30)
+        cancelled.cancel()
+        await client.close()
+        with pytest.raises(errors.Unavailable, match="closed"):
+            await left
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+
+    try:
+        asyncio.run(close_meanwhile())
+    finally:
+        ended.set()
+
+
+@pytest.mark.parametrize("client_type", [SimilarityClient, AsyncSimilarityClient])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"token": "secret\n"},
+        {"token": "s\u00e9cret"},
+        {"metadata": (("Key", "secret"),)},
+        {"metadata": (("key", "sec\0ret"),)},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_sent_with_calls_is_refused_when_a_client_is_made(
+    client_type: Any, given: dict[str, Any]
+) -> None:
+    with pytest.raises(errors.SettingsError) as refusal:
+        client_type("127.0.0.1:1", **given)
+    assert "secret" not in str(refusal.value)
 
 
 def test_a_closed_client_of_asyncio_says_that_it_is_closed() -> None:

@@ -1,7 +1,9 @@
 """What a client sends while the server turns calls away: no time passes, a clock is turned."""
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from ilk import SimilarityClient, errors
 from ilk.throttle import NotSent, Throttle, Turn
 from ilk.types import ItemId, Query
+from ilk.v1 import similarity_pb2 as pb
 
 if TYPE_CHECKING:
     from tests.client.conftest import Ask, ScriptedService
@@ -161,6 +164,24 @@ def test_a_connection_that_fails_makes_no_pause(throttle: Throttle) -> None:
     assert len(n_begun(throttle, 1)) == 1
 
 
+def test_a_stream_takes_no_place(throttle: Throttle) -> None:
+    streams = [throttle.begin(is_stream=True) for _ in range(10)]
+    narrow(throttle, 2)
+    assert len(n_begun(throttle, 10)) == 2
+    with pytest.raises(NotSent):
+        throttle.begin(is_stream=True)
+    streams[0].end(SHED)
+    assert throttle.limit == 2
+    end_all(streams[1:], OK)
+    assert n_begun(throttle, 10) == []
+
+
+def test_a_stream_that_is_refused_limits_the_calls_to_those_under_way(throttle: Throttle) -> None:
+    n_begun(throttle, 5)
+    throttle.begin(is_stream=True).end(SHED)
+    assert throttle.limit == 5
+
+
 def test_a_turn_ends_once(throttle: Throttle) -> None:
     narrow(throttle, 2)
     turn = throttle.begin()
@@ -278,6 +299,32 @@ def test_where_all_is_turned_away_the_next_call_is_not_sent_at_once(
         ask(thrice)
     assert isinstance(caught.value.__cause__, NotSent)
     assert len(service.requests) == 2
+
+
+def test_a_stream_that_asks_nothing_yet_keeps_no_call_from_being_sent(
+    target: str, service: "ScriptedService"
+) -> None:
+    is_open, may_ask = threading.Event(), threading.Event()
+
+    def queries() -> Iterator[Query]:
+        may_ask.wait(30)
+        yield Query(ItemId("x"))
+
+    def answered(asked: Iterator[Any], _: object) -> Iterator[pb.StreamFindNeighborsResponse]:
+        is_open.set()
+        for message in asked:
+            yield pb.StreamFindNeighborsResponse(request_id=message.request_id, response={})
+
+    service.replies = {"StreamFindNeighbors": answered, "GetBundle": turned_away}
+    with SimilarityClient(target) as client, ThreadPoolExecutor(1) as pool:
+        told = pool.submit(list, client.stream_find_neighbors(queries()))
+        assert is_open.wait(30)
+        with pytest.raises(errors.Overloaded, match="too busy"):
+            client.get_bundle()
+        service.replies["GetBundle"] = pb.GetBundleResponse(bundle_version="v")
+        assert client.get_bundle().version == "v"
+        may_ask.set()
+        assert len(told.result(30)) == 1
 
 
 def _after_failures(client: Any, question: Callable[[Any], Any]) -> Any:

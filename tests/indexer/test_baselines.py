@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from ilk.errors import DataError, SettingsError
-from indexer.evaluation import baselines, metrics
-from indexer.evaluation.baselines import EASE, CsrMatrix, ItemKNN, Popularity, RandomRanking, Ranker
+from indexer.evaluation import baselines, metrics, ranking
+from indexer.evaluation.baselines import EASE, ItemKNN, Popularity, RandomRanking, Ranker
+from indexer.evaluation.ranking import CsrMatrix
 
 quick = settings(deadline=None, max_examples=30)
 seeds = st.integers(min_value=0, max_value=100_000)
@@ -166,7 +167,8 @@ def test_seen_may_be_more_or_less_than_what_is_folded_in() -> None:
 def test_lists_and_weights_do_not_depend_on_block_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     train, users = random_matrix(1), random_matrix(2)
     whole = [ranker.rank(users, 5) for ranker in all_rankers(train)]
-    monkeypatch.setattr(baselines, "_BLOCK_NUMBERS", 20)
+    for module in (baselines, ranking):
+        monkeypatch.setattr(module, "BLOCK_NUMBERS", 20)
     for ranker, wanted in zip(all_rankers(train), whole, strict=True):
         assert (ranker.rank(users, 5) == wanted).all()
 

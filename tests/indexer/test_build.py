@@ -9,6 +9,7 @@ from ilk.bundle import Store, open_bundle
 from ilk.errors import DataError, SettingsError
 from ilk.query import answer
 from ilk.types import Examples, Filter, ItemId, Profile, Query, Rating, Target, Text, UserId
+from ilk.vectors import norms, support
 from indexer import config
 from indexer.__main__ import app, main
 from indexer.build import build
@@ -51,6 +52,28 @@ def test_quality_is_measured_on_scales_that_float32_cannot_hold(
     )
     few = kept(data.only(data.user_rows < 100), min_user_ratings=1, min_item_ratings=0)
     assert measure_quality(few, QUICK, QUIET)["test_users"] > 0
+
+
+def test_popularity_is_how_often_an_item_is_recommended_to_those_who_have_not_rated_it(
+    sample: Interactions, tmp_path: Path
+) -> None:
+    # Of so few items all are recommended, but for those that were rated.
+    few = sample.only((sample.user_rows < 40) & (sample.item_rows < 30))
+    settings = replace(QUICK, min_user_ratings=1, min_item_ratings=1)
+    build(few, tmp_path, settings, QUIET)
+    bundle = open_bundle(tmp_path)
+    n_raters = np.diff(bundle.ratings_by_item.indptr)
+    shown = np.log1p(len(bundle.users) - n_raters)
+    np.testing.assert_allclose(bundle.items.popularity, shown / shown.max(), rtol=1e-5)
+
+
+def test_users_content_is_as_long_as_there_are_ratings_to_trust_it(
+    sample: Interactions, tmp_path: Path
+) -> None:
+    build(sample.only(sample.user_rows < 40), tmp_path, QUICK, QUIET)
+    bundle = open_bundle(tmp_path)
+    expected = support(np.diff(bundle.ratings_by_user.indptr))
+    np.testing.assert_allclose(norms(bundle.users.content), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("evaluate", [False, True])

@@ -45,6 +45,11 @@ def test_tags_are_whole_terms_in_any_case_and_plots_are_words() -> None:
     assert terms["plot"] == ("robot", "wedding")
 
 
+def test_a_tag_is_the_same_with_accents_and_without() -> None:
+    content = vectorize(items(tags=["Café", "cafe", "", "", ""]), BuildSettings(text_coverage=0))
+    assert content.fields[1].terms == ("cafe",)
+
+
 def test_vectors_are_weighted_fields_side_by_side_at_length_one() -> None:
     content = vectorize(items(tags=TAGS), BuildSettings(text_weight=0.5))
     genres = TfidfVectorizer(analyzer=lambda names: names).fit_transform(GENRES).toarray()

@@ -109,12 +109,16 @@ def outcome_of(bundle: Bundle) -> int:
 def test_what_stays_is_what_it_was_to_the_last_bit(store: Store) -> None:
     before = open_bundle(store.path)
     folder = store.folder_of(before.version)
-    rows = np.array([2, 40, 41])
+    most_active = np.flatnonzero(before.users.popularity == before.users.popularity.max())
+    rows = np.union1d([2, 40, 41], most_active)
     manifest, arrays, _ = without_users(before, folder, rows)
     assert isinstance(manifest, Manifest)
     kept = np.setdiff1d(np.arange(len(before.users)), rows)
     for part in ("factors", "directions", "content"):
         assert np.array_equal(arrays[f"users.{part}"], getattr(before.users, part)[kept])
+    # How active users are is told beside the most active who stays.
+    active = before.users.popularity[kept]
+    np.testing.assert_allclose(arrays["users.popularity"], active / active.max(), rtol=1e-6)
     assert before.expected is not None
     assert np.array_equal(arrays["users.expected"], before.expected[kept])
     for name, array in flatten("items", before.items).items():

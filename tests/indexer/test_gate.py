@@ -16,18 +16,19 @@ from ilk.ann import Index, IndexKind, IndexSpec
 from ilk.bundle import Bundle, Store, open_bundle
 from ilk.errors import BundleError, BundleMissing, SettingsError
 from ilk.space import SPACE_KEYS
-from ilk.types import Target
+from ilk.types import ItemId, Query, Target
 from ilk.vectors import concatenate
-from indexer import gate
+from indexer import drift, gate
 from indexer.__main__ import main
 from indexer.build import build
 from indexer.drift import Overlap, overlap
 from indexer.gate import GateSettings
 from indexer.interactions import Interactions
 from indexer.progress import Progress
+from indexer.self_neighbors import self_neighbors
 from indexer.settings import BuildSettings
 from indexer.upkeep import roll_back, verify
-from indexer.validation import check_values, self_neighbors
+from indexer.validation import check_values
 
 QUIET = Progress(quiet=True)
 QUICK = BuildSettings(factors=8, iterations=3, evaluate=False)
@@ -155,13 +156,16 @@ class TestRows:
 
 
 class TestRecall:
-    def test_the_best_setting_at_the_worst_blend_must_reach_the_floor(self, bundle: Bundle) -> None:
+    @pytest.mark.parametrize(("at_10", "at_100"), [(0.93, 0.96), (0.96, 0.93)])
+    def test_the_best_setting_at_the_worst_blend_must_reach_the_floor(
+        self, at_10: float, at_100: float, bundle: Bundle
+    ) -> None:
         space = bundle.spaces[LIKENESS_OF_ITEMS]
         row = space.recall[0]
         table = (
             replace(row, content_weight=0.0, effort=1, recall_at_10=0.5, recall_at_100=0.4),
             replace(row, content_weight=0.0, effort=2, recall_at_10=0.97, recall_at_100=0.95),
-            replace(row, content_weight=0.5, effort=2, recall_at_10=0.93, recall_at_100=0.96),
+            replace(row, content_weight=0.5, effort=2, recall_at_10=at_10, recall_at_100=at_100),
         )
         spaces = {LIKENESS_OF_ITEMS: replace(space, recall=table)}
         gate.check_recall(replace(bundle, spaces=spaces), 0.93)
@@ -186,6 +190,15 @@ class TestDrift:
         self, bundle: Bundle, five_users_bundle: Bundle
     ) -> None:
         assert overlap(bundle, five_users_bundle, seed=1) == Overlap(0, 0, 0, 0)
+
+    def test_an_answer_that_became_shorter_lacks_what_it_lost(
+        self, bundle: Bundle, five_users_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answers = {bundle.version: [set("abcd")], five_users_bundle.version: [set("a")]}
+        monkeypatch.setattr(drift, "_answers", lambda of, _: answers[of.version])
+        asked = [Query(ItemId("x"))]
+        assert drift._mean_overlap(bundle, five_users_bundle, asked) == 0.25
+        assert drift._mean_overlap(five_users_bundle, bundle, asked) == 0.25
 
     @pytest.mark.parametrize(
         ("found", "refused"),

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from ilk.errors import DataError, SettingsError
 from indexer.evaluation import estimates, metrics, stars
-from indexer.evaluation.metrics import CsrMatrix, Ranked
+from indexer.evaluation.ranking import CsrMatrix, Ranked
 
 quick = settings(deadline=None, max_examples=60)
 seeds = st.integers(min_value=0, max_value=100_000)

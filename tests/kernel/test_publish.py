@@ -18,6 +18,7 @@ from ilk.ann import Index, IndexSpec
 from ilk.bundle import Bundle, Store, open_bundle, open_folder, publish
 from ilk.bundle.contents import Arrays, ContentGroups, flatten
 from ilk.bundle.manifest import Manifest
+from ilk.bundle.store import sync_folder
 from ilk.errors import BundleError, BundleMissing
 from indexer import publishing
 from indexer.interactions import Interactions
@@ -139,6 +140,26 @@ def test_current_is_flipped_only_when_the_new_version_is_whole(
     assert seen == [open_bundle(store.path).version] == ["second"]
     assert open_bundle(store.path, before.version).version == before.version
     assert store.list_versions() == [before.version, "second"]
+
+
+def test_a_version_is_in_its_place_for_good_before_current_names_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Path | str] = []
+    flip = Store.point_current_at
+
+    def synced(folder: Path) -> None:
+        done.append(folder)
+        sync_folder(folder)
+
+    def flipped(self: Store, version: str) -> None:
+        done.append(version)
+        flip(self, version)
+
+    monkeypatch.setattr("ilk.bundle.writer.sync_folder", synced)
+    monkeypatch.setattr(Store, "point_current_at", flipped)
+    publish(store, TINY, FEW, {})
+    assert done == [store.staging / ".unnamed", store.versions, TINY.version]
 
 
 @contextmanager

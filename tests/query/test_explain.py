@@ -72,8 +72,8 @@ def test_contributions_of_all_rated_items_sum_to_the_collaborative_component(
 def test_beside_favorites_rated_items_have_the_shares_of_the_vector_that_recommended(
     oracle: "Oracle",
 ) -> None:
-    # Known fault: a favorite genre is folded in beside the ratings, but the reasons are solved
-    # without it, so the shares of the rated items are those of another vector.
+    # A favorite genre is folded in beside the ratings: reasons solved without it would be those of
+    # another vector.
     profile = Profile(RATINGS, favorite_genres=("Horror", "Comedy"))
     seeker = seek(oracle.bundle, Query(profile))
     rows = np.arange(len(oracle.items.ids))

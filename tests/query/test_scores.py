@@ -213,8 +213,8 @@ def test_a_query_that_names_no_weight_or_accuracy_gets_those_of_the_bundle(
 def test_an_approximate_search_returns_as_many_as_an_exact_one(
     world: "World", name: str, whom: str, recall: float | None, count: int
 ) -> None:
-    # Known fault: an index searched at the effort that its recall asks for can hold fewer than are
-    # wanted in the lists or links it visits, and the answer says that the bundle holds no more.
+    # The lists or links that an index visits, at the effort that its recall asks for, can hold fewer
+    # than are wanted.
     oracle = world(name)
     accuracy = None if recall is None else Accuracy.at_recall(recall)
     for weight in WEIGHTS:

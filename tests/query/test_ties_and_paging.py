@@ -102,8 +102,8 @@ def test_by_content_alone_a_filter_that_lets_all_pass_changes_no_order(crowd: "O
 def test_pages_make_up_the_long_list(
     world: "World", name: str, whom: ItemId | UserId | Text, weight: float, wanted: Filter
 ) -> None:
-    # Known fault below weight 1: of equal scores at the last place of a page faiss keeps whichever
-    # it likes, so that some of a tie come on two pages and others on none.
+    # Below weight 1 faiss keeps whichever it likes of equal scores at the last place of a page: left at
+    # that, some of a tie would come on two pages and others on none.
     query = Query(whom, Target.ITEMS, weight, wanted, accuracy=EXACT)
     assert_pages_make_up_the_list(world(name).bundle, query, 25, 40)
 
@@ -122,8 +122,8 @@ def test_pages_of_the_sample_make_up_the_long_list(
 def test_re_ranked_pages_show_nobody_twice(
     bundle: Bundle, diversity: float, penalty: float
 ) -> None:
-    # Known fault: candidates are ten times the last rank of the page, so a later page re-ranks
-    # another pool than the page before it, and the two disagree on the order.
+    # Were candidates as many as the page's last rank asks for, a later page would re-rank another pool
+    # than the page before it, and the two would disagree on the order.
     query = Query(UserId("sim-00007"), diversity=diversity, popularity_penalty=penalty)
     paged = [n.id for n in in_pages(bundle, query, 10, 6)]
     assert len(set(paged)) == len(paged)
@@ -165,7 +165,6 @@ def twins(build_bundle: "BuildBundle") -> Bundle:
 def test_of_many_that_are_alike_in_everything_the_first_rows_come(
     twins: Bundle, count: int, weight: float
 ) -> None:
-    # Known fault below weight 1, as above.
     unrated = [f"f{row:03d}" for row in range(40, 300)]
     rated = tuple(f"f{row:03d}" for row in range(40))
     for wanted in (Filter(exclude_ids=rated), Filter(include_ids=tuple(unrated))):
@@ -197,7 +196,6 @@ def test_where_a_filter_leaves_just_what_is_wanted_of_what_was_found_the_first_r
 def test_pages_of_what_is_alike_in_everything_show_everyone_once(
     twins: Bundle, weight: float
 ) -> None:
-    # Known fault below weight 1, as above.
     query = Query(Text("Drama War"), content_weight=weight)
     assert_pages_make_up_the_list(twins, query, 20, 15)
 

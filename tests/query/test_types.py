@@ -119,7 +119,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(
 
 
 def test_a_rating_s_time_must_be_a_number_if_it_is_given() -> None:
-    # Known fault: NaN and infinite times are let through; an infinite one makes ages of NaN.
+    # An infinite one would make ages of NaN.
     for time_s in (NAN, INF, -INF):
         with pytest.raises(InvalidRequest) as caught:
             Rating("a", 1.0, time_s)

@@ -21,7 +21,9 @@ from ilk.errors import DeadlineExceeded, InvalidRequest, NotFound
 from ilk.types import EXACT, ItemId, Neighbors, Profile, Query, Rating
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
-from server.admission import Gate, Lane, Patience, Shed
+from server.admission import Lane, Patience, Shed
+from server.answers import Answers
+from server.gate import Gate
 from server.guard import Guard
 from server.health import health_port
 from server.metrics import Counts
@@ -29,6 +31,7 @@ from server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve
+from tests.server.conftest import SERVICE
 
 MATRIX = "the-matrix-1999"
 QUERY = pb.FindNeighborsRequest(item_id=MATRIX)
@@ -71,13 +74,23 @@ async def test_work_that_would_wait_too_long_is_turned_away(
     made = await learnt(lane())
     async with made.admitted(forever(), "work", 100):
         assert made.wait_s > 0.5
-        assert made.is_full
+        assert made.is_full(float("inf"))
         with pytest.raises(Shed) as shed:
             await made.do("work", 1, forever(), lambda: None)
         assert shed.value.retry_after_s == made.wait_s
     assert counts.shed == {"queue": 1}
     assert made.wait_s < 0.01
     assert await made.do("work", 1, forever(), lambda: "again") == "again"
+
+
+async def test_an_empty_queue_is_no_wait_whatever_was_in_it(lane: Callable[[], Lane]) -> None:
+    made = lane()
+    for cost in range(1, 30):
+        async with made.admitted(forever(), "work", cost) as first:
+            async with made.admitted(forever(), "work", 3 * cost) as second:
+                await second.run(cost, lambda: None)
+            await first.run(cost, lambda: None)
+        assert made.wait_s == 0
 
 
 async def test_work_that_would_be_late_is_turned_away_before_it_waits(
@@ -88,8 +101,19 @@ async def test_work_that_would_be_late_is_turned_away_before_it_waits(
         with pytest.raises(Shed):
             await made.do("work", 1, Patience(0.01), lambda: None)
         assert counts.shed == {"deadline": 1}
-        # Those behind it have waited as long.
-        assert made.is_full
+        # Those behind it have waited as long; whoever has much more time left has not.
+        assert made.is_full(0.01)
+        assert not made.is_full(1.0)
+
+
+async def test_a_call_that_wants_more_than_its_time_keeps_out_none_that_wants_little(
+    lane: Callable[[], Lane],
+) -> None:
+    made = await learnt(lane())
+    async with made.admitted(forever(), "work", 1):
+        with pytest.raises(Shed):
+            await made.do("work", 1000, Patience(5.0), lambda: None)
+        assert not made.is_full(1.0)
 
 
 async def test_work_whose_deadline_passes_while_it_waits_never_begins(
@@ -410,6 +434,66 @@ def test_of_calls_that_cannot_be_in_time_hardly_any_is_begun(
         in_vain = len(slow) - n_answered
         assert in_vain <= 0.05 * (n_calls - n_answered)
         assert _answered_in_the_end(stub).neighbors
+
+
+def test_a_caller_without_patience_keeps_no_other_out(serve: "Serve", sample_store: Path) -> None:
+    hasty = pb.BatchFindNeighborsRequest(queries=[QUERY] * 1000)
+    batch = pb.BatchFindNeighborsRequest(queries=[QUERY])
+    settings = ServerSettings(sample_store, port=0)
+    with serve(settings) as address, grpc.insecure_channel(address) as channel:
+        stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+        for _ in range(20):
+            stub.BatchFindNeighbors.future(hasty, timeout=0.003).exception()
+            assert stub.BatchFindNeighbors(batch, timeout=30).outcomes
+
+
+def test_others_have_the_loop_while_a_batch_of_many_bytes_is_read(
+    serve: "Serve", sample_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = pb.Profile(ratings=[pb.Rating(item_id=MATRIX, stars=4.0)] * 10_000)
+    query = pb.FindNeighborsRequest(profile=profile)
+    batch = pb.BatchFindNeighborsRequest(queries=[query] * 8 + [pb.FindNeighborsRequest()])
+    questions, n_read = Answers.questions, list[int]()
+
+    def counted(self: Answers, bodies: Any, privacy: Any) -> Any:
+        n_read.append(len(bodies))
+        return questions(self, bodies, privacy)
+
+    monkeypatch.setattr(Answers, "questions", counted)
+    settings = ServerSettings(sample_store, port=0)
+    with serve(settings) as address, grpc.insecure_channel(address) as channel:
+        stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+        outcomes = stub.BatchFindNeighbors(batch, timeout=30).outcomes
+        assert n_read == [1] * 9
+        assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["response"] * 8 + [
+            "error"
+        ]
+        few = pb.BatchFindNeighborsRequest(queries=[QUERY] * 500)
+        assert len(stub.BatchFindNeighbors(few, timeout=30).outcomes) == 500
+        assert n_read[9:] == [500]
+
+
+def test_of_large_answers_that_nobody_reads_the_oldest_is_let_go(
+    serve: "Serve", sample_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.wire.unread._MOST_BYTES", 1 << 20)
+    settings = ServerSettings(sample_store, port=0)
+    many = pb.FindNeighborsRequest(item_id=MATRIX, neighbor_count=200)
+    batch = pb.BatchFindNeighborsRequest(queries=[many] * 500).SerializeToString()
+    # Read by nobody, no more of an answer is taken than this.
+    options = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
+    with serve(settings) as address, grpc.insecure_channel(address, options) as channel:
+        ask: Any = channel.unary_stream(f"/{SERVICE}/BatchFindNeighbors")
+        oldest = ask(batch, timeout=30)
+        # Comes with the answer.
+        oldest.initial_metadata()
+        (answer,) = ask(batch, timeout=30)
+        assert len(answer) > 1 << 20
+        with pytest.raises(grpc.RpcError, match="not read in time"):
+            list(oldest)
+        # What is read is no burden, however much there is of it.
+        for _ in range(3):
+            assert len(list(ask(batch, timeout=30))) == 1
 
 
 def test_a_large_batch_does_not_hold_up_single_calls(serve: "Serve", sample_store: Path) -> None:

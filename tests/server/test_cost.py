@@ -217,3 +217,10 @@ def test_whatever_a_profile_holds_of_items_is_part_of_its_cost(bundle: Bundle) -
     for profile in (Profile(liked_item_ids=ids), Profile(disliked_item_ids=ids)):
         assert costs.of(Query(profile)) == costs.of(Query(rated))
     assert costs.of(Query(rated)) > costs.of(Query(Profile(favorite_genres=("Drama",))))
+
+
+def test_what_is_like_another_query_costs_what_who_asks_has_rated(bundle: Bundle) -> None:
+    costs = Costs(bundle)
+    user = bundle.users.vocabulary.id_of(int(np.diff(bundle.ratings_by_user.indptr).argmax()))
+    asked = Query(UserId(user), neighbor_count=200, include_explanation=True)
+    assert costs.of(asked.about("anybody"), user) == costs.of(asked)

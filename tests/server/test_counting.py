@@ -13,9 +13,10 @@ from ilk.errors import DeadlineExceeded, InvalidRequest
 from ilk.v1 import similarity_pb2 as pb
 from server.access.callers import Scope
 from server.access.terms import Terms
-from server.admission import Gate, Shed
+from server.admission import Shed
 from server.batches import answer_batch
-from server.guard import ByKind, Call
+from server.call import ByKind, Call
+from server.gate import Gate
 from server.live import Live
 from server.metrics import Counts
 from server.settings import ServerSettings

@@ -62,7 +62,7 @@ def test_the_terminal_shows_who_asks(
 def test_a_file_that_is_not_there_is_told_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--token-file", str(tmp_path / "absent"), "bundle"]) == 3
+    assert main(["--token-file", str(tmp_path / "absent"), "bundle"]) == 2
     assert "absent cannot be read" in capsys.readouterr().err
 
 

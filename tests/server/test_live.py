@@ -233,6 +233,21 @@ def test_an_unreadable_current_is_complained_of_once(
     assert caplog.text.count("refused") == 1
 
 
+def test_a_store_that_cannot_even_be_listed_is_looked_at_again(
+    live: Live, store: Store, versions: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_files(_: Store) -> list[str]:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    store.current_file.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "list_versions", out_of_files)
+        live.refresh()
+    store.point_current_at(versions[1])
+    live.refresh()
+    assert live.get().bundle.version == versions[1]
+
+
 class Caller(threading.Thread):
     """Asks single queries and batches without a pause, and keeps the versions that answered."""
 

@@ -22,8 +22,9 @@ from ilk.types import ItemId, Query, Text
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
 from server import tracing
-from server.admission import Gate
-from server.guard import ByKind, Call, Guard
+from server.call import ByKind, Call
+from server.gate import Gate
+from server.guard import Guard
 from server.logs import (
     JsonFormatter,
     TextFormatter,

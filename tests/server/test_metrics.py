@@ -4,12 +4,16 @@ import os
 import pickle
 import signal
 import socket
+import struct
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
 from itertools import count
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import given
@@ -23,9 +27,13 @@ from ilk.wire.requests import query_request
 from server.answers import Question
 from server.cores import can_share_port
 from server.exposition import Fleet, metrics_port
+from server.link import Report
 from server.live import Live, Served
 from server.metrics import BOUNDS_S, Counts, Histogram, Snapshot, resident_bytes
+from server.settings import ServerSettings
 from server.shadow import Shadow, hits_and_places
+from server.slot import Slot
+from server.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from tests.server.conftest import Program, Start
@@ -95,6 +103,24 @@ def test_resident_memory_is_told_in_bytes() -> None:
     assert 10 << 20 < resident_bytes() < 100 << 30
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_a_process_that_has_run_out_of_files_still_tells_how_it_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import resource
+
+    # Nothing more can be imported then.
+    monkeypatch.setitem(sys.modules, "resource", None)
+    resident_bytes()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        told = resident_bytes()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert 10 << 20 < told < 100 << 30
+
+
 def test_a_taken_metrics_port_is_a_settings_error() -> None:
     with (
         metrics_port("127.0.0.1", 0, Fleet) as port,
@@ -102,6 +128,20 @@ def test_a_taken_metrics_port_is_a_settings_error() -> None:
         metrics_port("127.0.0.1", port, Fleet),
     ):
         pass
+
+
+def test_a_connection_that_breaks_off_leaves_nothing_in_the_log(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with metrics_port("127.0.0.1", 0, Fleet) as port:
+        assert port is not None
+        for sent in (b"", b"GET /metrics HTTP/1.1\r\nHost"):
+            with socket.create_connection(("127.0.0.1", port)) as broken:
+                broken.sendall(sent)
+                # Closed by a reset, as many a probe does.
+                broken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert get(read(port), "ilk_workers") == 0
+    assert capfd.readouterr().err == caplog.text == ""
 
 
 def test_a_fleet_is_told_whole() -> None:
@@ -123,6 +163,24 @@ def test_a_fleet_is_told_whole() -> None:
     for worker_number in "01":
         assert get(samples, "ilk_in_flight", worker=worker_number) == 3
         assert get(samples, "ilk_waiting_seconds", worker=worker_number) == 0.25
+
+
+def test_what_a_fallen_worker_counted_is_told_once_whoever_looks_meanwhile() -> None:
+    counts = Counts()
+    counts.of("FindNeighbors", "item").statuses["OK"] = 100
+    supervisor = Supervisor(ServerSettings(workers=1))
+    ours, theirs = Pipe()
+    process = MagicMock(**{"wait.return_value": 0})
+    slot = Slot(0, process, ours, Report(True, Snapshot(counts, 0, 0.0, 0, "a", 1.0, 2.0)))
+    supervisor._slots[0] = slot
+    before = supervisor._gather()
+    with theirs:
+        supervisor._bury(slot)
+    for fleet in (before, supervisor._gather()):
+        told = Counts()
+        for part in (fleet.retired, *(snapshot.counts for snapshot in fleet.living.values())):
+            told.add(part)
+        assert told == counts
 
 
 @pytest.fixture

@@ -44,8 +44,8 @@ DOORS = {
     "server.service._Handlers.service",
     "server.guard.fail",
     "server.guard.failing",
-    "server.guard._made_up_id",
-    "server.guard.log_failure",
+    "server.call.made_up_id",
+    "server.call.log_failure",
     "server.status.internal",
 }
 

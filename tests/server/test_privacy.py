@@ -1,5 +1,6 @@
 """What callers who may ask for users are not told: who they are, who stands out, and any vector."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -21,6 +22,7 @@ from ilk.types import (
     Filter,
     ItemId,
     Neighbors,
+    PredictionMethod,
     Profile,
     Query,
     ShortfallReason,
@@ -30,6 +32,10 @@ from ilk.types import (
 )
 from ilk.v1 import similarity_pb2 as pb
 from server.access.callers import Caller, Callers, Scope, new_token, to_bytes
+from server.answers import Answers
+from server.cost import Costs
+from server.encoding import Encoder
+from server.metrics import Counts
 from server.privacy.pseudonyms import Pseudonyms, read_pseudonyms
 from server.privacy.users import UserPrivacy
 from server.service import SERVICE
@@ -335,6 +341,38 @@ def test_each_caller_lives_among_true_ids_or_among_pseudonyms(
         ):
             assert isinstance(outcome, Neighbors)
             assert all(NAMES.user_id(n.id) for n in outcome.neighbors)
+
+
+def test_who_is_asked_for_by_a_pseudonym_costs_what_they_have_rated(bundle: Bundle) -> None:
+    answers = Answers(bundle, Encoder(bundle), Costs(bundle), 0, Counts())
+    true_id = bundle.users.vocabulary.id_of(int(np.diff(bundle.ratings_by_user.indptr).argmax()))
+    pb_of = functools.partial(pb.FindNeighborsRequest, include_explanation=True)
+    true, told = (
+        pb_of(user_id=known).SerializeToString() for known in (true_id, NAMES.of(true_id))
+    )
+    assert answers.question(told, UserPrivacy(NAMES)).cost == answers.question(true).cost
+
+
+def test_predictions_by_a_pseudonym_are_held_against_what_the_user_has_rated(
+    serve: Serve, bundle: Bundle, sample_store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text(KEY.hex())
+    user = UserId(bundle.users.vocabulary.id_of(0))
+    items = [bundle.items.vocabulary.id_of(row) for row in range(20)]
+    of_predictions = functools.partial(
+        Costs(bundle).of_predictions, n_items=len(items), method=PredictionMethod.COSINE_KNN
+    )
+    least, whole = of_predictions(UserId("nobody")), of_predictions(user)
+    settings = ServerSettings(
+        sample_store, port=0, pseudonym_key=tmp_path / "key", max_cost=(least + whole) / 2
+    )
+    pseudonym = NAMES.of(user.user_id)
+    with (
+        serve(settings) as address,
+        SimilarityClient(address) as client,
+        pytest.raises(InvalidRequest, match="multiplications"),
+    ):
+        client.predict_ratings(pseudonym, items, PredictionMethod.COSINE_KNN)
 
 
 VECTORS = {FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE}

@@ -351,3 +351,22 @@ def test_a_rater_is_read_as_it_was_written() -> None:
     by_profile = pb.PredictRatingsRequest(profile=pb.Profile(liked_item_ids=["alien"]))
     rater, _ = parse_prediction(by_profile.SerializeToString())
     assert rater == Profile(liked_item_ids=("alien",))
+
+
+@pytest.mark.parametrize("stray", [b"\x78\x01", b"\x7b\x7c"], ids=["numbers", "groups"])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda stray: parse_query(ALIEN + delimited(8, b"\x40\x01") + stray),
+        lambda stray: batch_bodies(delimited(1, ALIEN) + stray, 9),
+        lambda stray: parse_stream_message(delimited(2, ALIEN) + stray),
+        lambda stray: parse_prediction(delimited(2, delimited(2, b"alien")) + stray),
+    ],
+    ids=["query", "batch", "stream", "prediction"],
+)
+def test_of_fields_that_nobody_knows_few_are_passed_over(
+    read: Callable[[bytes], object], stray: bytes
+) -> None:
+    read(stray * 1000)
+    with pytest.raises(InvalidRequest, match="more than"):
+        read(stray * 20_000)

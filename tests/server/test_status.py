@@ -18,8 +18,9 @@ from ilk import errors
 from ilk.v1 import similarity_pb2 as pb
 from ilk.wire.refusals import error_from_query, error_from_status
 from server import status
-from server.admission import Gate
-from server.guard import Call, Guard
+from server.call import Call
+from server.gate import Gate
+from server.guard import Guard
 from server.metrics import Counts
 from server.service import SimilarityService
 from server.settings import ServerSettings

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import overload
-from benchmarks.openloop import NOT_SENT
+from benchmarks.http2 import NOT_SENT
 from benchmarks.steadiness import agreement, changes, ends, soak
 from ilk.ann import IndexKind
 from indexer.interactions import Interactions

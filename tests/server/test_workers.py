@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,13 @@ from ilk import SimilarityClient
 from ilk.bundle import Store
 from ilk.errors import SettingsError, Unavailable
 from ilk.types import ItemId, Query
-from server import supervisor
 from server.address import reserved
 from server.cores import can_share_port, usable_cores
+from server.link import Report
+from server.metrics import Counts, Snapshot
+from server.pulse import SILENCE_S
 from server.settings import ServerSettings
+from server.slot import Slot, pause_s
 
 if TYPE_CHECKING:
     from tests.server.conftest import Program, Start
@@ -221,9 +225,24 @@ def test_an_address_that_is_not_ours_cannot_be_reserved() -> None:
 
 @given(st.integers(1, 10_000))
 def test_pauses_grow_with_each_fall_up_to_half_a_minute(falls: int) -> None:
-    pause_s = supervisor.pause_s(falls)
-    assert 0.1 <= pause_s <= supervisor.pause_s(falls + 1) <= 30
-    assert supervisor.pause_s(falls + 1) <= 2 * pause_s
+    assert 0.1 <= pause_s(falls) <= pause_s(falls + 1) <= 30
+    assert pause_s(falls + 1) <= 2 * pause_s(falls)
+
+
+def test_a_worker_that_has_served_for_a_while_is_back_after_the_shortest_pause() -> None:
+    report = Report(serving=True, snapshot=Snapshot(Counts(), 0, 0.0, 0, "v1", 0.0, 0.0, None))
+    for served_s, falls in ((0.5, 6), (60.0, 1)):
+        slot = Slot(0, report=report, served_since_s=100.0, falls=5)
+        slot.empty(100.0 + served_s)
+        assert (slot.falls, slot.report) == (falls, None)
+        assert slot.restart_at_s == pytest.approx(100.0 + served_s + pause_s(falls))
+
+
+def test_a_worker_that_fell_silent_does_not_count_as_serving() -> None:
+    report = Report(serving=True, snapshot=Snapshot(Counts(), 0, 0.0, 0, "v1", 0.0, 0.0, None))
+    for silent_s, serves in ((0.0, True), (SILENCE_S + 1, False)):
+        slot = Slot(0, report=report, heard_at_s=time.monotonic() - silent_s)
+        assert slot.is_serving == serves
 
 
 QUOTAS = {
