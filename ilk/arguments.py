@@ -47,11 +47,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_user_questions(commands)
     _add_predict(commands)
     _add_lookups(commands)
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    # Told with the usage of the command, which the parser of all commands does not know.
+    refuse = commands.choices[args.command].error
+    if unknown:
+        refuse(f"unrecognized arguments: {' '.join(unknown)}")
     if args.command == "recommend":
         tastes = args.like or args.dislike or args.rate or args.genre
         if bool(tastes) is (args.user_id is not None):
-            parser.error("recommend: give either USER_ID or tastes (--like, --rate, --genre ...)")
+            refuse("give either USER_ID or tastes (--like, --rate, --genre ...)")
     return args
 
 
