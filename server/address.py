@@ -39,7 +39,8 @@ def is_loopback(host: str) -> bool:
 def taken(address: str) -> SettingsError:
     """Return the error of an address that cannot be listened on."""
     return SettingsError(
-        f"cannot listen on {address}: is another server there? Stop it, or name another port; 0 is a free one"
+        f"cannot listen on {address}: is another server there? Stop it, or name another port "
+        "(0: any that is free)"
     )
 
 
