@@ -161,3 +161,17 @@ def found(dotted: str) -> bool:
             importlib.import_module(".".join(names[: at + 1]))
         module = getattr(module, name)
     return True
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_every_flag_says_what_it_is(name: str) -> None:
+    app = APPS[name]
+    commands = [app, *(app[command] for command in app if not command.startswith("-"))]
+    silent = {
+        argument.name
+        for command in commands
+        if command.default_command
+        for argument in command.assemble_argument_collection(parse_docstring=True)
+        if argument.show and not argument.parameter.help
+    }
+    assert silent == set()
