@@ -11,10 +11,11 @@ from tests.docs.conftest import blocks
 def test_what_the_readme_asks_is_answered(
     sample_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = (body for page, body in blocks("python") if page == "README.md")
     with served(sample_store) as target:
-        exec(compile(code.replace("127.0.0.1:50051", target), "README.md", "exec"), {})
+        for page, code in blocks("python"):
+            if page == "README.md":
+                exec(compile(code.replace("127.0.0.1:50051", target), page, "exec"), {})
     told = capsys.readouterr().out
-    assert "Toy Story" in told
+    assert "toy-story-3-2010 0." in told
     assert "refused: unknown item 'no-such-film'" in told
     assert "Explanation(items=(" in told
