@@ -90,7 +90,9 @@ def _advice(error: IlkError) -> str | None:
             return "--tls-ca must vouch for its certificate; a server in plaintext wants no --tls"
         if "Socket closed" in told:
             return "if it speaks TLS, connect with --tls or --tls-ca"
-        return "start a server there with `python -m server`, or name another with --server"
+        return (
+            "start a server there with `python -m server`, or name another with --server HOST:PORT"
+        )
     if isinstance(error, DeadlineExceeded):
         return "wait longer with --timeout"
     if isinstance(error, Unauthenticated):
