@@ -104,8 +104,10 @@ def run_services(
     ----------
     factors
         Compare on the factors of that data.
-    rows, dim
-        Size of the second comparison, on drawn vectors; 0 rows: none.
+    rows
+        Vectors of the second comparison, which are drawn; 0: none.
+    dim
+        Their dimensions.
     recall
         What Ilk is asked for; the others are tuned to what its answers then have.
     index

@@ -21,7 +21,18 @@ from ilk.tables import (
     render_predictions,
     render_user_neighbors,
 )
-from ilk.types import Examples, Filter, ItemId, Neighbors, Profile, Query, Rating, Target, UserId
+from ilk.types import (
+    Examples,
+    Filter,
+    ItemId,
+    Neighbors,
+    Profile,
+    Query,
+    Rating,
+    Target,
+    Text,
+    UserId,
+)
 
 FILMS = ("Toy Story", "The Matrix", "Spirited Away")
 _START_TIMEOUT_S = 60.0
@@ -83,6 +94,7 @@ class Tour:
         self._recommended(f"Recommended to user {user_id}", UserId(user_id), exclude_seen=True)
         self._newcomers()
         self._from_examples()
+        self._from_words("animation fantasy")
         self._audience("The Matrix")
         self._stars(user_id)
 
@@ -126,6 +138,10 @@ class Tour:
         query = Query(examples, neighbor_count=_SHOWN, include_components=True)
         headline = f"Like {' and '.join(positive)}, unlike {' and '.join(negative)}"
         self._show(headline, self._client.find_neighbors(query))
+
+    def _from_words(self, words: str) -> None:
+        query = Query(Text(words), neighbor_count=_SHOWN, include_components=True)
+        self._show(f"Near to the words {words!r}", self._client.find_neighbors(query))
 
     def _audience(self, title: str) -> None:
         query = Query(

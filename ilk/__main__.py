@@ -16,7 +16,15 @@ from ilk import tables
 from ilk.arguments import parse
 from ilk.client import SimilarityClient
 from ilk.credentials import tls_credentials, token_in
-from ilk.errors import IlkError, InvalidRequest, NotFound, SettingsError, Unavailable
+from ilk.errors import (
+    DeadlineExceeded,
+    IlkError,
+    InvalidRequest,
+    NotFound,
+    SettingsError,
+    Unauthenticated,
+    Unavailable,
+)
 from ilk.types import (
     Examples,
     Filter,
@@ -65,14 +73,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _connected(args) as client:
             print(ANSWERS[args.command](client, args), flush=True)
-    except Unavailable as error:
-        _remark(f"no answer from {args.server}: {error}")
-        _remark("start a server there with `python -m server`, or name another with --server")
-        return FAILED
     except IlkError as error:
-        _remark(str(error))
+        nobody = isinstance(error, Unavailable | DeadlineExceeded)
+        _remark(f"no answer from {args.server}: {error}" if nobody else str(error))
+        if advice := _advice(error):
+            _remark(advice)
         return ASKED_WRONGLY if isinstance(error, InvalidRequest | SettingsError) else FAILED
     return 0
+
+
+def _advice(error: IlkError) -> str | None:
+    """Return what to do about an error that does not say so itself."""
+    if isinstance(error, Unavailable):
+        told = str(error)
+        if "handshake failed" in told:
+            return "--tls-ca must vouch for its certificate; a server in plaintext wants no --tls"
+        if "Socket closed" in told:
+            return "if it speaks TLS, connect with --tls or --tls-ca"
+        return (
+            "start a server there with `python -m server`, or name another with --server HOST:PORT"
+        )
+    if isinstance(error, DeadlineExceeded):
+        return "wait longer with --timeout"
+    if isinstance(error, Unauthenticated):
+        return "name a file with a token by --token-file"
+    if isinstance(error, NotFound):
+        return "ids are those of the data; `ilk search` finds films by what you remember"
+    return None
 
 
 def _connected(args: Namespace) -> SimilarityClient:

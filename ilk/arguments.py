@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _FILM = "a film's id, or its title as you remember it"
+_USER = "a user's id, as the data has it"
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,11 +48,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_user_questions(commands)
     _add_predict(commands)
     _add_lookups(commands)
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    # Told with the usage of the command, which the parser of all commands does not know.
+    refuse = commands.choices[args.command].error
+    if unknown:
+        refuse(f"unrecognized arguments: {' '.join(unknown)}")
     if args.command == "recommend":
         tastes = args.like or args.dislike or args.rate or args.genre
         if bool(tastes) is (args.user_id is not None):
-            parser.error("recommend: give either USER_ID or tastes (--like, --rate, --genre ...)")
+            refuse("give either USER_ID or tastes (--like, --rate, --genre ...)")
     return args
 
 
@@ -72,7 +77,7 @@ def _add_film_questions(commands: "Commands") -> None:
 
 def _add_recommend(commands: "Commands") -> None:
     command = _add_command(commands, "recommend", "films for a user, or for anybody's tastes")
-    command.add_argument("user_id", metavar="USER_ID", nargs="?")
+    command.add_argument("user_id", metavar="USER_ID", nargs="?", help=_USER)
     _add_films(command, "--like", "a film they like; repeatable")
     _add_films(command, "--dislike", "a film they dislike; repeatable")
     told = "the stars they gave a film, such as 'Toy Story=4.5'; repeatable"
@@ -89,7 +94,7 @@ def _add_recommend(commands: "Commands") -> None:
 
 def _add_user_questions(commands: "Commands") -> None:
     command = _add_command(commands, "similar-users", "users alike")
-    command.add_argument("user_id", metavar="USER_ID")
+    command.add_argument("user_id", metavar="USER_ID", help=_USER)
     _add_neighbor_options(command)
 
     command = _add_command(commands, "audience", "users whom a film would please")
@@ -99,10 +104,11 @@ def _add_user_questions(commands: "Commands") -> None:
 
 def _add_predict(commands: "Commands") -> None:
     command = _add_command(commands, "predict", "the stars that a user would give to films")
-    command.add_argument("user_id", metavar="USER_ID")
+    command.add_argument("user_id", metavar="USER_ID", help=_USER)
     command.add_argument("films", metavar="FILM", nargs="+", help=_FILM)
     methods = [method.value for method in PredictionMethod]
-    command.add_argument("--method", choices=methods, default=methods[0])
+    told = f"how: around baselines, or the textbook's cosine (default: {methods[0]})"
+    command.add_argument("--method", choices=methods, default=methods[0], help=told)
 
 
 def _add_lookups(commands: "Commands") -> None:

@@ -26,11 +26,15 @@ def tls_credentials(
     Raises
     ------
     SettingsError
-        If a file cannot be read, or one of certificate and key is given without the other.
+        If a file cannot be read or is not in PEM, or one of certificate and key is given without the
+        other.
     """
     if (certificate is None) is not (key is None):
         raise SettingsError("a client's certificate and its key belong together: give both")
-    return grpc.ssl_channel_credentials(_read(ca), _read(key), _read(certificate))
+    # What gRPC cannot read it tells of as a server that does not answer.
+    return grpc.ssl_channel_credentials(
+        _pem(ca, b"CERTIFICATE"), _pem(key, b"PRIVATE KEY"), _pem(certificate, b"CERTIFICATE")
+    )
 
 
 def token_in(path: Path) -> str:
@@ -41,14 +45,25 @@ def token_in(path: Path) -> str:
     SettingsError
         If it cannot be read, or holds none.
     """
-    token = (_read(path) or b"").decode("ascii", "replace").strip()
+    token = _read(path).decode("ascii", "replace").strip()
     if not token or not token.isprintable() or " " in token:
         raise SettingsError(f"{path} holds no token; write one with python -m server.callers add")
     return token
 
 
-def _read(path: Path | None) -> bytes | None:
+def _pem(path: Path | None, kind: bytes) -> bytes | None:
+    if path is None:
+        return None
+    data = _read(path)
+    if b"-----BEGIN" not in data or kind + b"-----" not in data:
+        raise SettingsError(f"{path} holds no {kind.decode().lower()} in PEM; is it another file?")
+    return data
+
+
+def _read(path: Path) -> bytes:
     try:
-        return None if path is None else path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from error
+        raise SettingsError(
+            f"{path} cannot be read: {error.strerror}; is the path right?"
+        ) from error

@@ -131,7 +131,11 @@ def render_bundle(info: BundleInfo) -> str:
         ("genres", ", ".join(info.genres)),
         ("content weight", f"{info.default_content_weight:g} unless asked otherwise"),
         ("recall", f"{info.default_recall:g} unless asked otherwise"),
-        *((name, f"{figure:.4f}") for name, figure in sorted(info.quality.items())),
+        # Shares, but for the number of users that they were measured on.
+        *(
+            (name, f"{figure:.4f}" if "@" in name else f"{figure:g}")
+            for name, figure in sorted(info.quality.items())
+        ),
     ]
     unbounded = max(map(display_width, (fact for _, fact in facts)))
     shown = render_table((Column(""), Column("", max_width=unbounded)), facts)
@@ -191,7 +195,7 @@ def _recall_table(measured: Iterable[MeasuredRecall]) -> str:
     names = ("space", "index", "effort", "content weight", "recall@10", "recall@100")
     columns = [Column(name, to_the_right=place > 1) for place, name in enumerate(names)]
     rows = []
-    for one in measured:
+    for one in sorted(measured, key=lambda row: (row.space, row.content_weight)):
         found = (f"{one.recall_at_10:.3f}", f"{one.recall_at_100:.3f}")
         rows.append((one.space, one.index, str(one.effort), f"{one.content_weight:g}", *found))
     return render_table(columns, rows)
@@ -217,8 +221,7 @@ def _with_remarks(
 ) -> str:
     lines = [render_table(columns, rows) if rows else "no neighbors", ""]
     if answer.shortfall is not None:
-        lost = answer.shortfall
-        lines.append(f"{lost.returned} of {lost.requested} asked for: {_printable(lost.message)}")
+        lines.append(_printable(answer.shortfall.message))
     if answer.ignored_ids:
         lines.append(f"ignored, not in the bundle: {_printable(', '.join(answer.ignored_ids))}")
     footer = f"content weight {answer.content_weight:g}, bundle {_printable(answer.bundle_version)}"

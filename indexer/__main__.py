@@ -72,6 +72,7 @@ def build_command(
         data = (source or Source()).read()
     if data.n_dropped or data.n_duplicates:
         note(f"{data.n_dropped} malformed rows dropped, {data.n_duplicates} duplicates merged")
+    expect_folder(store)
     print(build(data, store, settings or BuildSettings(), progress, asked))
 
 

@@ -23,10 +23,10 @@ def inspect_bundle(path: Path, version: str | None) -> Manifest:
     manifest = open_bundle(path, version).manifest
     console = Console(width=None if Console().is_terminal else 100)
     console.print(_summary(manifest))
-    console.print(_choices(manifest))
-    console.print(_recall(manifest))
     if manifest.quality:
         console.print(_pairs("Quality, measured on held-out users", manifest.quality))
+    console.print(_choices(manifest))
+    console.print(_recall(manifest))
     console.print(_pairs("Settings", manifest.settings))
     console.print(_pairs("Provenance", manifest.provenance))
     others = [v for v in Store(path).list_versions() if v != manifest.version]
@@ -133,17 +133,18 @@ def _choices(manifest: Manifest) -> Table:
 
 
 def _recall(manifest: Manifest) -> Table:
-    table = Table(title="Recall, measured on the bundle's own queries")
-    told = ("recall@10", "well known", "others", "recall@100", "us")
-    for column in ("space", "index", "effort", "content_weight", *told):
-        table.add_column(column, justify="left" if column in ("space", "index") else "right")
+    table = Table(title="Recall by content weight, measured on the bundle's own queries")
+    table.add_column("space", no_wrap=True)
+    table.add_column("index", overflow="fold")
+    for column in ("weight", "effort", "recall@10", "well known", "others", "recall@100", "us"):
+        table.add_column(column, justify="right")
     for record in manifest.indices.values():
-        for row in record.recall:
+        for row in sorted(record.recall, key=lambda row: (row.content_weight, row.effort)):
             table.add_row(
                 row.space,
                 row.index,
-                str(row.effort),
                 f"{row.content_weight:g}",
+                str(row.effort),
                 f"{row.recall_at_10:.4f}",
                 *(
                     "" if r is None else f"{r:.4f}"

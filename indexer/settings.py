@@ -41,9 +41,10 @@ class BuildSettings:
     half_life_days
         A rating this much older than its user's newest weighs half; needs timestamps. Default: age
         does not matter.
-    min_user_ratings, min_item_ratings
-        Users and items with fewer ratings are left out. Items without any stay as cold items when
-        the second is 0.
+    min_user_ratings
+        Users with fewer ratings are left out.
+    min_item_ratings
+        Items with fewer ratings are left out; with 0, items without any stay as cold ones.
     text_weight
         How much tags, and each further text of the items, weigh in content beside genres; 0: not.
     text_coverage

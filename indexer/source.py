@@ -44,7 +44,9 @@ class Source:
 
     def __post_init__(self) -> None:
         if self._n_given > 1:
-            raise SettingsError("give one of --movielens, --interactions and --sample")
+            raise SettingsError(
+                f"give one of --movielens, --interactions and --sample, not {self._n_given}"
+            )
 
     @property
     def _n_given(self) -> int:

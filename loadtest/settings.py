@@ -105,8 +105,14 @@ class Slo:
 
     Parameters
     ----------
-    slo_p50_ms, slo_p95_ms, slo_p99_ms, slo_p999_ms
-        Highest latency in milliseconds of that share of the answered calls.
+    slo_p50_ms
+        Highest median latency of the answered calls, in milliseconds.
+    slo_p95_ms
+        The same of the 95th percentile.
+    slo_p99_ms
+        The same of the 99th.
+    slo_p999_ms
+        The same of the 99.9th.
     slo_error_share
         Highest share of calls that may fail, such as 0.001.
     """

@@ -38,7 +38,10 @@ def is_loopback(host: str) -> bool:
 
 def taken(address: str) -> SettingsError:
     """Return the error of an address that cannot be listened on."""
-    return SettingsError(f"cannot listen on {address}: is another server there?")
+    return SettingsError(
+        f"cannot listen on {address}: is another server there? Stop it, or name another port "
+        "(0: any that is free)"
+    )
 
 
 def write_ready_file(path: Path, address: str) -> None:

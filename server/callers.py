@@ -80,6 +80,8 @@ def add(
         digest = None  # type: ignore[assignment]
     added = Caller(name, frozenset(scope), digest, certificate, until, cost_per_s)
     before = _read(file).all if file.exists() else ()
+    if any(caller.name == name for caller in before):
+        raise SettingsError(f"{name!r} may call already: renew its token, or remove it first")
     _write(file, Callers((*before, added)))
     if certificate is None:
         print(token)

@@ -147,7 +147,10 @@ class SimilarityService:
         """Find items by what people type."""
         message = requests.parse(pb.SearchTitlesRequest, data)
         if not message.text.strip() or len(message.text) > MAX_ID_BYTES:
-            raise InvalidRequest("text", f"needs 1 to {MAX_ID_BYTES} characters")
+            raise InvalidRequest(
+                "text",
+                f"needs 1 to {MAX_ID_BYTES} characters, not all blank; got {len(message.text)}",
+            )
         n_matches = message.match_count or DEFAULT_MATCHES
         if not 1 <= n_matches <= MAX_MATCHES:
             raise InvalidRequest("match_count", f"must be in [0, {MAX_MATCHES}], got {n_matches}")

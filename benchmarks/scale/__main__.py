@@ -47,8 +47,12 @@ def world_command(
         Folder for ratings.csv and movies.csv, outside the project.
     from_
         Folder or zip of a MovieLens data set. Default: the embedded sample.
-    users, items, ratings
-        The shape; the number of ratings is met within a hundredth.
+    users
+        How many.
+    items
+        How many.
+    ratings
+        How many, met within a hundredth.
     seed
         Equal seeds write equal files.
     """
@@ -103,7 +107,9 @@ def draw_command(
         Folder to publish to, outside the project.
     from_
         Folder or zip of a MovieLens data set. Default: the embedded sample.
-    users, items
+    users
+        How many.
+    items
         How many.
     ratings_per_user
         Ratings that the bundle keeps of each user.

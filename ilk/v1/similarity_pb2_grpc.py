@@ -153,7 +153,8 @@ class SimilarityServiceServicer(object):
         """How many stars a user would give to each of some items.
 
         OK                a prediction per item, in request order
-        INVALID_ARGUMENT  a field is missing or out of its range, or the bundle holds clicks, not stars
+        INVALID_ARGUMENT  a field is missing or out of its range, the bundle holds clicks, not stars, or it
+        would take more work than the server allows a request
         NOT_FOUND         the bundle does not hold the user or one of the items; the message names it
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -164,7 +165,8 @@ class SimilarityServiceServicer(object):
         """From what people type to item ids; forgives case, accents, word order and small typos.
 
         OK                best match first; none is a valid answer
-        INVALID_ARGUMENT  an empty or over-long text, or a count outside its range
+        INVALID_ARGUMENT  an empty or over-long text, a count outside its range, or more work than the
+        server allows a request
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

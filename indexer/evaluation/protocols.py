@@ -60,7 +60,7 @@ def split_strong(
         n_test_users = max(1, int(test_fraction * len(eligible) + _ROUNDING))
     if not 1 <= n_test_users <= len(eligible):
         raise SettingsError(
-            f"n_test_users: {n_test_users} asked for; {len(eligible)} users have "
+            f"test users: {n_test_users} asked for; {len(eligible)} users have "
             f"{MIN_POSITIVES} positives or more"
         )
     chosen = np.zeros(interactions.n_users, dtype=np.bool_)

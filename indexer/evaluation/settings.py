@@ -60,8 +60,10 @@ class EvaluationSettings:
         everybody.
     blends
         Content weights to measure. Default: 0, that of the build, and 1.
-    diversities, popularity_penalties
-        Re-ranking settings to measure, each with every blend.
+    diversities
+        How much diversity to ask for in re-ranking, in [0, 1]; each is measured with every blend.
+    popularity_penalties
+        How much to count popularity against items, in [0, 1]; each is measured with all of these.
     trade_off
         Measure diversity and popularity penalty at rising strengths, each alone, with every blend.
     shown

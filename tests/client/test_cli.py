@@ -16,6 +16,7 @@ import ilk
 from ilk.__main__ import main
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1 import similarity_pb2_grpc as pb_grpc
+from tests.server.certificates import Authority
 
 FILMS = {
     film.id: film
@@ -29,6 +30,9 @@ FILMS = {
 }
 
 
+WHERE_IDS_ARE = "ilk: ids are those of the data; `ilk search` finds films by what you remember\n"
+
+
 class FilmService(pb_grpc.SimilarityServiceServicer):
     """Knows five films; every other film or user is nearest to the first two."""
 
@@ -40,6 +44,8 @@ class FilmService(pb_grpc.SimilarityServiceServicer):
         self.asked.append(request)
         if request.user_id == "nobody":
             context.abort(grpc.StatusCode.NOT_FOUND, "unknown user 'nobody'")
+        if request.user_id == "slow":
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too late")
         if request.user_id == "odd":
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the user is odd")
         if request.user_id == "broken":
@@ -50,7 +56,7 @@ class FilmService(pb_grpc.SimilarityServiceServicer):
         response = pb.FindNeighborsResponse(neighbors=near, bundle_version="v1", content_weight=0.5)
         if request.neighbor_count > 2:
             response.shortfall.requested, response.shortfall.returned = request.neighbor_count, 2
-            response.shortfall.message = "the bundle holds no more"
+            response.shortfall.message = "2 of 10: the bundle holds no more"
         return response
 
     def PredictRatings(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
@@ -194,7 +200,7 @@ def test_answers_go_to_stdout_and_the_film_taken_to_stderr(ilk: Ilk) -> None:
         "1.0000",
     ]
     assert lines[2].endswith("(unrelated)")
-    assert "2 of 10 asked for: the bundle holds no more" in lines
+    assert "2 of 10: the bundle holds no more" in lines
     assert "simulated" not in ran.out
 
 
@@ -229,7 +235,7 @@ def test_items_lists_the_known_and_remarks_on_the_unknown(ilk: Ilk) -> None:
     ran = ilk("items", "2", "77")
     assert (ran.status, ran.err) == (0, "ilk: unknown item '77'\n")
     assert ran.out.splitlines()[1].split()[:2] == ["2", "Alien"]
-    assert ilk("items", "77") == Ran(3, "", "ilk: unknown item '77'\n")
+    assert ilk("items", "77") == Ran(3, "", f"ilk: unknown item '77'\n{WHERE_IDS_ARE}")
 
 
 def test_json_answers_can_be_read_by_programs(ilk: Ilk) -> None:
@@ -248,8 +254,8 @@ def test_json_answers_can_be_read_by_programs(ilk: Ilk) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["similar-items", "zzz"], "ilk: unknown film 'zzz'\n"),
-        (["similar-users", "nobody"], "ilk: unknown user 'nobody'\n"),
+        (["similar-items", "zzz"], f"ilk: unknown film 'zzz'\n{WHERE_IDS_ARE}"),
+        (["similar-users", "nobody"], f"ilk: unknown user 'nobody'\n{WHERE_IDS_ARE}"),
         (["similar-users", "broken"], "ilk: INTERNAL: request 77\n"),
     ],
 )
@@ -276,6 +282,54 @@ def test_what_turns_out_to_be_asked_wrongly_is_a_usage_error(
 def test_a_variable_that_is_empty_names_no_file(ilk: Ilk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ILK_TOKEN_FILE", "")
     assert ilk("bundle").status == 0
+
+
+@pytest.mark.parametrize("flag", ["--tls-ca", "--token-file"])
+def test_a_file_that_cannot_be_read_is_a_usage_error(ilk: Ilk, flag: str) -> None:
+    ran = ilk(flag, "absent", "bundle")
+    assert ran == Ran(
+        2, "", "ilk: absent cannot be read: No such file or directory; is the path right?\n"
+    )
+
+
+def test_a_file_without_a_certificate_is_told_so(ilk: Ilk, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("not a certificate")
+    ran = ilk("--tls-ca", str(tmp_path / "token"), "bundle")
+    assert ran.status == 2
+    assert "token holds no certificate in PEM" in ran.err
+
+
+def test_a_server_in_plaintext_that_is_called_by_tls_is_told_so(ilk: Ilk) -> None:
+    ran = ilk("--tls", "bundle")
+    assert ran.status == 3
+    assert "a server in plaintext wants no --tls" in ran.err
+
+
+def test_a_server_by_tls_that_is_called_in_plaintext_is_told_so(ilk: Ilk) -> None:
+    pair = Authority("somebody").issue("localhost")
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool)
+        credentials = grpc.ssl_server_credentials([(pair.key, pair.certificate)])
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+        server.start()
+        ran = ilk("--server", f"127.0.0.1:{port}", "bundle")
+        server.stop(None).wait()
+    assert ran.status == 3
+    assert "if it speaks TLS, connect with --tls or --tls-ca" in ran.err
+
+
+def test_time_that_ran_out_can_be_made_longer(ilk: Ilk, target: str) -> None:
+    ran = ilk("similar-users", "slow")
+    assert ran == Ran(
+        3, "", f"ilk: no answer from {target}: too late\nilk: wait longer with --timeout\n"
+    )
+
+
+def test_an_unknown_option_is_told_with_those_of_its_command(ilk: Ilk) -> None:
+    ran = ilk("recommend", "7", "--content-wieght", "1")
+    assert ran.status == 2
+    assert "ilk recommend: error: unrecognized arguments: --content-wieght 1" in ran.err
+    assert "--content-weight WEIGHT" in ran.err
 
 
 def test_nobody_listening_is_a_failure_that_says_what_to_do(ilk: Ilk) -> None:

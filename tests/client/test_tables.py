@@ -99,10 +99,10 @@ def test_an_item_nothing_is_known_of_is_shown_by_its_id() -> None:
 
 
 def test_shortfall_ignored_ids_and_simulation_are_said_below() -> None:
-    shortfall = Shortfall(10, 1, ShortfallReason.FILTERED, "the filter lets 1 pass")
+    shortfall = Shortfall(10, 1, ShortfallReason.FILTERED, "1 of 10: the filter lets 1 pass")
     answer = Neighbors((Neighbor("1", 1.0),), "v1", 0.0, shortfall, ("x", "y"))
     assert tables.render_neighbors(answer, ITEMS, simulated=True).splitlines()[-3:] == [
-        "1 of 10 asked for: the filter lets 1 pass",
+        "1 of 10: the filter lets 1 pass",
         "ignored, not in the bundle: x, y",
         "content weight 0, bundle v1, simulated users",
     ]
@@ -135,13 +135,22 @@ def bundle(**fields: object) -> BundleInfo:
 
 
 def test_a_bundle_is_shown_with_its_facts() -> None:
-    shown = tables.render_bundle(bundle(source="made up", quality={"ndcg@10": 0.25}))
+    shown = tables.render_bundle(
+        bundle(source="made up", quality={"ndcg@10": 0.25, "test_users": 261.0})
+    )
     assert "2023-11-14 22:13 UTC" in shown
     assert "1,234" in shown
     assert "none: clicks" in shown
     assert "ndcg@10         0.2500" in shown
+    assert "test_users      261\n" in shown + "\n"
     assert "simulated" not in shown
     assert "recall@100" not in shown
+
+
+def test_recall_is_shown_by_rising_content_weight() -> None:
+    recall = tuple(MeasuredRecall("items.affinity", "Flat", 0, w, 1.0, 1.0) for w in (0.1, 0, 0.3))
+    shown = tables.render_bundle(bundle(recall=recall)).splitlines()[-3:]
+    assert [line.split()[3] for line in shown] == ["0", "0.1", "0.3"]
 
 
 def test_what_is_live_and_what_was_refused_is_shown() -> None:

@@ -107,3 +107,14 @@ def test_the_probe_fails_a_server_that_does_not_serve_or_is_not_there() -> None:
     assert (draining.returncode, gone.returncode) == (1, 1)
     assert "NOT_SERVING" in draining.stderr
     assert "UNAVAILABLE" in gone.stderr
+
+
+def test_docker_waits_as_long_as_calls_may_take() -> None:
+    (grace_s,) = map(float, re.findall(r"ILK_SERVER_GRACE_S=(\d+)", DOCKERFILE))
+    page = (REPOSITORY / "docs" / "deployment.md").read_text(encoding="utf-8")
+    started = re.findall(r"^docker run (.*)$", page, re.MULTILINE)
+    assert started
+    for flags in started:
+        waits_s = re.search(r"--stop-timeout (\d+)", flags)
+        assert waits_s is not None
+        assert float(waits_s[1]) > grace_s

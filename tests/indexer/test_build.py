@@ -141,7 +141,7 @@ def test_unusable_data_publishes_nothing_and_says_why(
         (["--regularization", "inf"], "--regularization must be positive"),
         (["--alpha", "nan"], "--alpha must be positive"),
         (["--content-weight", "2"], "--content-weight must be in"),
-        (["--sample", "--movielens", "x"], "give one of"),
+        (["--sample", "--movielens", "x"], "--sample, not 3"),
         (["--no-such-flag"], "no-such-flag"),
     ],
 )
@@ -151,6 +151,17 @@ def test_wrong_flags_end_with_2(
     command = tables(tmp_path, "user,item\nu,1\n", "id,title,genres\n1,A,\n")
     assert exits.run(app, [*command, *flags]) == exits.USAGE
     assert says in capsys.readouterr().err
+
+
+def test_a_store_that_cannot_be_written_is_told_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    command = ["build", "--sample", "--store", str(tmp_path / "file" / "store")]
+    assert exits.run(app, command) == exits.FAILURE
+    told = capsys.readouterr().err
+    assert "store cannot be written: Not a directory" in told
+    assert "train" not in told
 
 
 def test_a_build_measures_itself_on_users_it_did_not_train_on(sample: Interactions) -> None:

@@ -1,5 +1,6 @@
 """What `indexer inspect` prints of a bundle."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,13 @@ def test_a_bundle_is_shown_with_its_indices_recall_and_settings(
     assert inspect_bundle(sample_store, None) == bundle.manifest
     shown = capsys.readouterr().out
     assert f"Bundle {bundle.version}" in shown
-    for title in ("Indices measured", "Recall, measured", "Settings", "Provenance"):
+    for title in ("Indices measured", "Recall by content weight", "Settings", "Provenance"):
         assert title in shown
     for record in bundle.manifest.indices.values():
         assert record.name in shown
+    # A table that is too wide for a page is cut in the middle of what it says.
+    assert "…" not in shown
+    assert len(re.findall("items.likeness", shown)) == shown.count("items.like") > 2
 
 
 @pytest.mark.parametrize(("costs_us", "shown"), [((30.0, 40.0), 8), ((40.0, 30.0), 12), ((), 8)])

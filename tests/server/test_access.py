@@ -397,6 +397,13 @@ def test_whoever_could_read_the_callers_can_read_them_changed(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_caller_is_added_once(tmp_path: Path) -> None:
+    add = ["add", "shop", "--scope", "query", "--file", str(tmp_path / "callers.json")]
+    app(add, result_action="return_value", exit_on_error=False)
+    with pytest.raises(SettingsError, match="'shop' may call already: renew its token"):
+        app(add, result_action="return_value", exit_on_error=False)
+
+
 @pytest.mark.parametrize(
     ("flags", "why"),
     [

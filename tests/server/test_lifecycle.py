@@ -138,7 +138,7 @@ def test_the_environment_chooses_the_port_and_a_second_server_is_told_that_it_is
     code, log = start(**choices).ended()
     assert code == 2
     assert f"127.0.0.1:{port}" in log
-    assert "is another server there" in log
+    assert "is another server there? Stop it, or name another port" in log
     assert "Traceback" not in log
 
 

@@ -21,8 +21,8 @@ NAME = re.compile(r"\bilk_[a-z_]+")
 
 
 @pytest.fixture(scope="module")
-def names() -> set[str]:
-    """Return the names of all samples of a server that has done everything at least once."""
+def labels() -> dict[str, set[str]]:
+    """Return the labels by name of all samples of a server that has done everything at least once."""
     counts = Counts()
     calls = counts.of("FindNeighbors", "item")
     calls.statuses["OK"] = calls.queries["OK"] = 1
@@ -37,7 +37,17 @@ def names() -> set[str]:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as told,
     ):
         lines = told.read().decode().splitlines()
-    return {re.split(r"[{ ]", line)[0] for line in lines if not line.startswith("#")}
+    return {
+        re.split(r"[{ ]", line)[0]: set(re.findall(r'[{,](\w+)="', line))
+        for line in lines
+        if not line.startswith("#")
+    }
+
+
+@pytest.fixture(scope="module")
+def names(labels: dict[str, set[str]]) -> set[str]:
+    """Return the names of all these samples."""
+    return set(labels)
 
 
 def test_the_page_names_every_metric(names: set[str]) -> None:
@@ -62,6 +72,21 @@ def test_the_dashboard_shows_only_what_there_is(names: set[str]) -> None:
     asked = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
     assert len(asked) > 15
     assert {name for expr in asked for name in NAME.findall(expr)} <= names
+
+
+def test_the_dashboard_and_the_alerts_part_by_labels_that_there_are(
+    labels: dict[str, set[str]],
+) -> None:
+    (group,) = ALERTS["groups"]
+    asked = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    for expr in (*asked, *(rule["expr"] for rule in group["rules"])):
+        parted = {
+            label.strip() for by in re.findall(r"by \(([^)]*)\)", expr) for label in by.split(",")
+        }
+        parted |= set(re.findall(r"[{,](\w+)[=!]", expr))
+        # Prometheus itself adds the first two.
+        there = {"job", "instance"}.union(*(labels[name] for name in NAME.findall(expr)))
+        assert parted <= there, expr
 
 
 def test_the_dashboards_panels_do_not_overlap() -> None:

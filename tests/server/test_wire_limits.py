@@ -42,7 +42,6 @@ ELSEWHERE = {
     ("SimilarityService", "over 8 kib"),
     ("SimilarityService", "over 16 kib"),
     ("StreamFindNeighborsRequest.request_id", "up to 256 bytes"),
-    ("FindNeighborsRequest.ignore_unknown_ids", "at least one"),
 }
 
 
