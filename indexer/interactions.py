@@ -100,13 +100,6 @@ class Interactions:
     def __post_init__(self) -> None:
         if not len(self.ratings):
             raise DataError(self.source, "holds no ratings")
-        # Items' content counts for a user in proportion to their stars.
-        if self.rating_scale is not None and not self.rating_scale[1] > 0:
-            low, high = self.rating_scale
-            problem = (
-                f"has ratings from {low:g} to {high:g}; the highest must be above 0: shift them"
-            )
-            raise DataError(self.source, problem)
 
     def __len__(self) -> int:
         return len(self.ratings)

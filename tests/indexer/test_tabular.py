@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ilk.errors import DataError, SettingsError
+from ilk.preference import Preference
 from indexer.interactions import Interactions
 from indexer.readers.columns import Column, IdColumn, TextColumn
 from indexer.readers.delimited import Delimited
@@ -248,16 +249,17 @@ def test_constant_rating_needs_a_scale(tmp_path: Path) -> None:
     assert read(tmp_path, events, rating_scale=(0.0, 1.0)).ratings.tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("scale", [None, (-5.0, 0.0)])
-def test_ratings_of_which_none_can_be_above_zero_are_refused(
-    tmp_path: Path, scale: tuple[float, float] | None
+@pytest.mark.parametrize(("ratings", "scale"), [((-1, -3), None), ((0, -2), (-5.0, 0.0))])
+def test_ratings_may_all_be_zero_or_less(
+    tmp_path: Path, ratings: tuple[int, int], scale: tuple[float, float] | None
 ) -> None:
-    events = "user,item,rating\na,2,-1\nb,2,-3\n"
-    with pytest.raises(
-        DataError, match=r"has ratings from -\d to -?\d; the highest must be above 0"
-    ):
-        read(tmp_path, events, rating_scale=scale)
-    assert read(tmp_path, events, rating_scale=(-5.0, 1.0)).rating_scale == (-5.0, 1.0)
+    more, less = ratings
+    events = f"user,item,rating\na,2,{more}\nb,2,{less}\n"
+    found = read(tmp_path, events, rating_scale=scale)
+    assert found.rating_scale == (scale or (-3.0, -1.0))
+    preference = Preference(found.rating_scale, liked_from=0, alpha=1)
+    liked, disliked = preference.content_weights(found.ratings, None)
+    assert liked > disliked >= 0
 
 
 @pytest.mark.parametrize(
