@@ -25,8 +25,10 @@ def test_the_picture_of_the_kernel_shows_its_layers() -> None:
     rules.read(ROOT / ".importlinter")
     layers = rules["importlinter:contract:layers"]["layers"].strip().splitlines()
     picture = PAGES["docs/ARCHITECTURE.md"].partition("high to low:")[2].partition("└")[0]
-    shown = [re.split(r"\s{3,}| ──► |│", line.strip(" │"))[0] for line in picture.splitlines()]
-    assert [line for line in shown if line] == [layer.replace("ilk.", "") for layer in layers]
+    lines = [re.split(r"\s{3,}| ──► |│", line.strip(" │"))[0] for line in picture.splitlines()]
+    # What stands side by side may not import each other; behind a comma stands the next layer down.
+    shown = [layer for line in lines if line for layer in line.split(", ")]
+    assert shown == [layer.replace("ilk.", "") for layer in layers]
 
 
 def test_the_readme_names_the_columns_that_are_found() -> None:
