@@ -35,9 +35,9 @@ _SHORT_LISTS: Final = 4096
 _MOST_PLACED_LISTS: Final = 8192
 # The blend that the first partition of IVFPQ2 is made for, as the share of the content.
 _TASTE_EMPHASIS: Final = 0.08
-# Codes tell so well what is near that few more candidates are looked at than are wanted (ADR 29); of more
-# lists a few more.
-_FETCHED_FOR_EACH: Final = 3
+# Codes tell so well what is near that few candidates are enough (ADR 29): so many for each neighbor that
+# is wanted, and for every two lists that are searched. Long lists hold more that codes take for near.
+_FETCHED: Final = {"IVFPQ": (3, 1), "IVFPQ2": (4, 6)}
 
 
 class IndexKind(str, enum.Enum):
@@ -89,9 +89,8 @@ class IndexKind(str, enum.Enum):
         if self in (IndexKind.IVF_PQ, IndexKind.IVF_PQ_2):
             if mode(effort) >= FORMER:
                 return _fetched_formerly(self, n_wanted, effort, rows_per_list)
-            # Long lists hold more that codes take for near.
-            n_lists = searched(effort) // (2 if self is IndexKind.IVF_PQ else 1)
-            return _FETCHED_FOR_EACH * n_wanted + n_lists + 1
+            for_each, for_two_lists = _FETCHED[self.value]
+            return for_each * n_wanted + for_two_lists * searched(effort) // 2 + 1
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
 
 

@@ -128,42 +128,16 @@ def _trained(
     inner = _with_lists(dim, n_rows, spec, seed) if spec.kind.has_lists else _with_codes(dim, spec)
     if spec.kind.has_nibbles:
         _learn(inner.pq.cp, _CODE_TRAINING, seed)
+        # Begun with rows drawn evenly, codes seldom know the outermost values, which score highest.
+        inner.pq.cp.init_method = faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS
     if spec.kind.has_lists:
         inner.train_q1(len(for_lists), faiss.swig_ptr(for_lists), False, inner.metric_type)
         if spec.kind.has_nibbles and spec.placed_through(n_rows):
             _place_through_lists(inner, spec.placed_through(n_rows), seed)
-    if not spec.kind.has_nibbles:
-        inner.train(for_lists)
-        return inner
-    for_codes = _enough(for_codes)
     # The small clusterings of codes take many times as long where threads wait for each other.
-    with one_thread():
-        _begin_apart(inner, for_codes)
-        inner.train(for_codes)
+    with one_thread() if spec.kind.has_nibbles else contextlib.nullcontext():
+        inner.train(_enough(for_codes) if spec.kind.has_nibbles else for_lists)
     return inner
-
-
-def _begin_apart(inner: Any, for_codes: Float32Matrix) -> None:
-    """Let k-means make codes from values that lie as far apart as any do (ADR 29).
-
-    Begun with random rows' values, codes seldom know the outermost, which score highest. Values are
-    taken one after another, each the farthest from those taken (Gonzalez 1985).
-    """
-    coded = for_codes
-    if isinstance(inner, faiss.IndexIVF):
-        lists, coded = inner.quantizer.search(for_codes, 1)[1], np.empty_like(for_codes)
-        told = map(faiss.swig_ptr, (for_codes, coded, lists))
-        inner.quantizer.compute_residual_n(len(for_codes), *told)
-    n_codes, dims = inner.pq.M, inner.pq.dsub
-    parts = coded.reshape(len(coded), n_codes, dims)
-    apart = np.empty((n_codes, inner.pq.ksub, dims), dtype=np.float32)
-    nearest = np.square(parts - parts.mean(axis=0)).sum(axis=2)
-    for at in range(inner.pq.ksub):
-        apart[:, at] = parts[nearest.argmax(axis=0), np.arange(n_codes)]
-        farther = np.square(parts - apart[:, at]).sum(axis=2)
-        nearest = farther if at == 0 else np.minimum(nearest, farther)
-    faiss.copy_array_to_vector(apart.ravel(), inner.pq.centroids)
-    inner.pq.train_type = faiss.ProductQuantizer.Train_hot_start
 
 
 def _ready(inner: Any, spec: IndexSpec, seed: int) -> Any:

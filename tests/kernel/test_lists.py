@@ -285,7 +285,7 @@ def test_the_more_lists_are_searched_the_more_candidates_are_looked_at() -> None
         for kind in (IndexKind.IVF_PQ, IndexKind.IVF_PQ_2)
     )
     assert once == [35, 47, 95]
-    assert twice == [39, 63, 159]
+    assert twice == [65, 137, 425]
     assert IndexKind.IVF_PQ.candidates(100, 8, 79) == 305
 
 
