@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ilk.ann import Index, IndexSpec, partition
+from ilk.ann import Index, IndexSpec, mode, partition, searched
 from ilk.space import Space
 from ilk.types import MIN_RECALL, MeasuredRecall
-from indexer.bench import Bench, CostedRow, nearest_blend
+from indexer.bench import DEPTHS, Bench, CostedRow, nearest_blend
 
 # Effort that finds less at the usual blend is not measured at others, nor more of it at a blend where
 # it gained nothing.
 USEFUL = 0.8
 _NO_GAIN = 0.001
+# Nor is effort that could find no more than this beyond what is found for as little.
+_HARDLY_MORE = 0.002
 # Queries that name a recall most often name these, or the build's own: each pays for the least effort
 # that reaches it, so there efforts are measured in smaller steps, where a step costs so many times more.
 _OFTEN_ASKED = (0.95, 0.98)
@@ -31,7 +33,7 @@ class Trial:
     bench: Bench
     spec: IndexSpec
     space: Space
-    _listed: dict[tuple[int, float], int] = field(default_factory=dict)
+    _listed: dict[tuple[tuple[int, int], float], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, bench: Bench, spec: IndexSpec, index: Index) -> "Trial":
@@ -39,13 +41,13 @@ class Trial:
         return cls(bench, spec, Space(bench.key, bench.factors, bench.content, index))
 
     def efforts(self, at: int) -> list[int]:
-        """Return the efforts worth measuring in one partition, cheapest first."""
-        return [e for e in self.spec.efforts(len(self.space)) if self._partition(e) == at]
+        """Return the efforts worth measuring in one mode, cheapest first."""
+        return [e for e in self.spec.efforts(len(self.space)) if mode(e) == at]
 
     @property
     def own_blends(self) -> list[float]:
-        """The blend that each partition is for; the first is for the usual one."""
-        usual, others = self.bench.usual, self.spec.emphases[1:]
+        """The blend that each mode is for; the first is for the usual one."""
+        usual, others = self.bench.usual, self.spec.modes[1:]
         return [usual, *(usual if own is None else nearest_blend(own) for own in others)]
 
     def rows_at(
@@ -55,7 +57,7 @@ class Trial:
         most_us: float,
         so_far: list[CostedRow],
     ) -> list[CostedRow]:
-        """Return what each partition finds at a blend, that first which is for the nearest.
+        """Return what each mode finds at a blend, that first which is for the nearest.
 
         But not at its own, and no more than that which another finds at half the cost.
         """
@@ -76,7 +78,7 @@ class Trial:
             for (before, less_us), (row, more_us) in pairwise(sorted(rows, key=_by_blend))
             if more_us > _WIDE_STEP * less_us
             and before.content_weight == row.content_weight
-            and self._partition(before.effort) == self._partition(row.effort)
+            and mode(before.effort) == mode(row.effort)
             and any(
                 low < recall <= high
                 for recall in asked
@@ -99,7 +101,8 @@ class Trial:
 
         That is where enough is found, where the last step gained nothing, where it costs twice what finds
         no less ``beside`` it, or where more costs too much: above ``most_us``, or nearly what comparing
-        with all rows does, unless nobody could rely on the index yet.
+        with all rows does, unless nobody could rely on the index yet. What cannot find more than what
+        costs no more beside it is left out.
         """
         bench, rows = self.bench, list(so_far)
         for effort in efforts:
@@ -113,7 +116,8 @@ class Trial:
             reliable = bool(rows) and worst(rows[-1][0]) >= MIN_RECALL
             if rows and least_us > (min(most_us, bench.worthwhile_us) if reliable else most_us):
                 break
-            rows.append(self._costed(effort, weight))
+            if not self._is_vain(effort, least_us, beside):
+                rows.append(self._costed(effort, weight))
         return rows
 
     def _costed(self, effort: int, weight: float) -> CostedRow:
@@ -121,19 +125,37 @@ class Trial:
         return self.bench.costed(self.space, self.spec, effort, weight, n_listed)
 
     def _n_listed(self, effort: int, weight: float) -> int:
-        """Return how many rows the lists hold."""
-        listed = self._listed
-        if (effort, weight) not in listed:
+        """Return how many rows the lists hold; modes of one partition open the same ones."""
+        listed, opened = self._listed, self._lists(effort)
+        if (opened, weight) not in listed:
             # All at once: to find many lists takes little longer than to find few.
-            others = self.efforts(self._partition(effort))
-            every = [effort, *(e for e in others if (e, weight) not in listed)]
+            others = [
+                e for e in self.spec.efforts(len(self.space)) if self._lists(e)[0] == opened[0]
+            ]
+            every = [effort, *(e for e in others if (self._lists(e), weight) not in listed)]
             found = self.bench.n_listed(self.space, self.spec, every, weight)
             for of, n_listed in zip(every, found, strict=True):
-                listed[of, weight] = n_listed
-        return listed[effort, weight]
+                listed[self._lists(of), weight] = n_listed
+        return listed[opened, weight]
 
-    def _partition(self, effort: int) -> int:
-        return partition(effort, len(self.spec.emphases))
+    def _lists(self, effort: int) -> tuple[int, int]:
+        """Return of which partition an effort searches how many lists."""
+        return partition(effort, len(self.spec.emphases)), searched(effort)
+
+    def _is_vain(self, effort: int, cost_us: float, beside: Sequence[CostedRow]) -> bool:
+        """Return whether something beside an effort finds hardly less for no more than it costs.
+
+        The effort finds no more than the same lists do of which more candidates are fetched.
+        """
+        lists, n_fetched = self._lists(effort), self._n_fetched(effort)
+        of_same_lists = (row for row, _ in beside if self._lists(row.effort) == lists)
+        most = next((r for r in of_same_lists if self._n_fetched(r.effort) > n_fetched), None)
+        return most is not None and any(
+            us <= cost_us and max(_gains(row, most)) <= _HARDLY_MORE for row, us in beside
+        )
+
+    def _n_fetched(self, effort: int) -> int:
+        return self.space.index.candidates(min(DEPTHS), effort)
 
     def _suffices(self, rows: list[CostedRow], enough: float) -> bool:
         """Return whether more effort than was measured last would gain nothing worth having."""

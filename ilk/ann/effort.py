@@ -1,7 +1,6 @@
 """Knows what an effort says in one number: how hard to search, and above that in which mode.
 
-A mode is a partition, or one of those in which bundles up to format 3 were measured (ADR 29). It refuses
-to know how many candidates a mode looks at; :class:`ilk.ann.IndexKind` does.
+It refuses to know how many candidates a mode looks at; :class:`ilk.ann.IndexKind` does.
 """
 
 from typing import Final
@@ -23,9 +22,10 @@ def searched(effort: int) -> int:
 
 
 def mode(effort: int) -> int:
-    """Return how an effort searches: 0 but for IVFPQ2, of which 1 is the second partition.
+    """Return how an effort searches: 0 but for IVFPQ2.
 
-    Or, from :data:`FORMER` on, as bundles of before do.
+    Of that 0 is the first partition, 1 the second, and 2 the second with more candidates of each list.
+    From :data:`FORMER` on, as bundles of before do.
     """
     return effort >> _MODE_BITS
 

@@ -36,8 +36,12 @@ _MOST_PLACED_LISTS: Final = 8192
 # The blend that the first partition of IVFPQ2 is made for, as the share of the content.
 _TASTE_EMPHASIS: Final = 0.08
 # Codes tell so well what is near that few candidates are enough (ADR 29): so many for each neighbor that
-# is wanted, and for every two lists that are searched. Long lists hold more that codes take for near.
-_FETCHED: Final = {"IVFPQ": (3, 1), "IVFPQ2": (4, 6)}
+# is wanted, and for every two lists. Long lists hold more that codes take for near; where many rows are
+# near, as by content, of the same lists more are looked at too.
+_FETCHED: Final = {"IVFPQ": ((3, 1),), "IVFPQ2": ((4, 6), (4, 6), (4, 24))}
+# Whoever opens more lists than this wants the few that lie far apart: so many for every two of those.
+_FULLY_FETCHED_LISTS: Final = 192
+_FETCHED_BEYOND: Final = 1
 
 
 class IndexKind(str, enum.Enum):
@@ -89,8 +93,10 @@ class IndexKind(str, enum.Enum):
         if self in (IndexKind.IVF_PQ, IndexKind.IVF_PQ_2):
             if mode(effort) >= FORMER:
                 return _fetched_formerly(self, n_wanted, effort, rows_per_list)
-            for_each, for_two_lists = _FETCHED[self.value]
-            return for_each * n_wanted + for_two_lists * searched(effort) // 2 + 1
+            for_each, for_two = _FETCHED[self.value][mode(effort)]
+            n_beyond = max(searched(effort) - _FULLY_FETCHED_LISTS, 0)
+            halves = for_two * (searched(effort) - n_beyond) + _FETCHED_BEYOND * n_beyond
+            return for_each * n_wanted + halves // 2 + 1
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
 
 
@@ -181,7 +187,7 @@ class IndexSpec:
             least = min(8, n_lists // 100)
             efforts = (*sorted(n for n in steps if least <= n < most), most)
             return tuple(
-                effort_of(at, effort) for at in range(len(self.emphases)) for effort in efforts
+                effort_of(at, effort) for at in range(len(self.modes)) for effort in efforts
             )
         return {
             IndexKind.FLAT: (0,),
@@ -198,6 +204,12 @@ class IndexSpec:
         if self.kind is not IndexKind.IVF_PQ_2:
             return (None,)
         return _TASTE_EMPHASIS, self.content_emphasis
+
+    @property
+    def modes(self) -> tuple[float | None, ...]:
+        """The content weight that each mode is for, as :attr:`emphases` has it."""
+        last = self.emphases[-1]
+        return (*self.emphases, last) if self.kind is IndexKind.IVF_PQ_2 else self.emphases
 
     def scales(self, emphasis: float, width: int) -> Float32Vector:
         """Return what each dimension is multiplied by for a partition, shape ``(width,)``."""

@@ -234,7 +234,7 @@ def test_more_rows_more_effort_and_more_compared_cost_more(kind: IndexKind) -> N
     of_kind = IndexSpec(kind)
     efforts = of_kind.efforts(100_000)
     costs = {e: query_us(of_kind, (100_000, 83), 10, e, 5_000) for e in efforts}
-    for at in range(len(of_kind.emphases)):
+    for at in range(len(of_kind.modes)):
         its_costs = [cost_us for effort, cost_us in costs.items() if mode(effort) == at]
         assert its_costs == sorted(its_costs)
     assert least_us(of_kind, (100_000, 83), 10) <= costs[efforts[0]]
@@ -286,6 +286,8 @@ def test_the_more_lists_are_searched_the_more_candidates_are_looked_at() -> None
     )
     assert once == [35, 47, 95]
     assert twice == [65, 137, 425]
+    assert IndexKind.IVF_PQ_2.candidates(10, 896, 79) == 969
+    assert IndexKind.IVF_PQ_2.candidates(10, (2 << 16) + 64, 79) == 809
     assert IndexKind.IVF_PQ.candidates(100, 8, 79) == 305
 
 
@@ -303,7 +305,7 @@ def test_bundles_of_before_look_at_as_many_candidates_as_they_were_measured_with
 
 def test_modes_of_one_partition_open_the_same_lists(vectors: Vectors, queries: Vectors) -> None:
     index = Index.build(vectors, TWICE, SEED)
-    now, few, many = (1 << 16) + 4, former((1 << 16) + 4), former((2 << 16) + 4)
+    now, few, many = (1 << 16) + 4, (2 << 16) + 4, former((2 << 16) + 4)
     assert index.n_listed(queries, [now]) == index.n_listed(queries, [few])
     of_now, of_many = (index.nearest(queries, 30, effort).rows for effort in (now, many))
     np.testing.assert_array_equal(of_now, of_many)
