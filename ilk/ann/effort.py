@@ -24,8 +24,8 @@ def searched(effort: int) -> int:
 def mode(effort: int) -> int:
     """Return how an effort searches: 0 but for IVFPQ2.
 
-    Of that 0 is the first partition, 1 the second, and 2 the second with more candidates of each list.
-    From :data:`FORMER` on, as bundles of before do.
+    Of that 0 is the first partition, 1 the second, and 2 and 3 the second with more candidates of each
+    list. From :data:`FORMER` on, as bundles of before do.
     """
     return effort >> _MODE_BITS
 

@@ -38,7 +38,7 @@ _TASTE_EMPHASIS: Final = 0.08
 # Codes tell so well what is near that few candidates are enough (ADR 29): so many for each neighbor that
 # is wanted, and for every two lists. Long lists hold more that codes take for near; where many rows are
 # near, as by content, of the same lists more are looked at too.
-_FETCHED: Final = {"IVFPQ": ((3, 1),), "IVFPQ2": ((4, 6), (4, 6), (4, 24))}
+_FETCHED: Final = {"IVFPQ": ((3, 1),), "IVFPQ2": ((4, 6), (4, 6), (4, 24), (4, 48))}
 # Whoever opens more lists than this wants the few that lie far apart: so many for every two of those.
 _FULLY_FETCHED_LISTS: Final = 192
 _FETCHED_BEYOND: Final = 1
@@ -209,7 +209,7 @@ class IndexSpec:
     def modes(self) -> tuple[float | None, ...]:
         """The content weight that each mode is for, as :attr:`emphases` has it."""
         last = self.emphases[-1]
-        return (*self.emphases, last) if self.kind is IndexKind.IVF_PQ_2 else self.emphases
+        return (*self.emphases, last, last) if self.kind is IndexKind.IVF_PQ_2 else self.emphases
 
     def scales(self, emphasis: float, width: int) -> Float32Vector:
         """Return what each dimension is multiplied by for a partition, shape ``(width,)``."""

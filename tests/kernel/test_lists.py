@@ -287,7 +287,8 @@ def test_the_more_lists_are_searched_the_more_candidates_are_looked_at() -> None
     assert once == [35, 47, 95]
     assert twice == [65, 137, 425]
     assert IndexKind.IVF_PQ_2.candidates(10, 896, 79) == 969
-    assert IndexKind.IVF_PQ_2.candidates(10, (2 << 16) + 64, 79) == 809
+    more = [IndexKind.IVF_PQ_2.candidates(10, (at << 16) + 64, 79) for at in (2, 3)]
+    assert more == [809, 1577]
     assert IndexKind.IVF_PQ.candidates(100, 8, 79) == 305
 
 
