@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ilk.ann import effort_of, mode, searched
+from ilk.ann import harder
 from ilk.bundle import Bundle
 from ilk.seeker import Seeker
 from ilk.space import SpaceKey
@@ -44,7 +44,7 @@ def stranger_effort(
         effort = space.effort(content_weight, recall)
     if not effort:
         return effort
-    return effort_of(mode(effort), HARDER * searched(effort))
+    return harder(effort, HARDER)
 
 
 def _as_much_content(bundle: Bundle, seeker: Seeker, key: SpaceKey, content_weight: float) -> float:

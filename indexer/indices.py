@@ -116,11 +116,11 @@ def _candidates(
         small = [spec for spec in tried if n_rows * spec.bytes_per_row(dim) <= most_bytes]
     # Where nothing fits, the smallest is the least of evils.
     some = small or [min(tried, key=lambda spec: spec.bytes_per_row(dim))]
-    by_direction = key.by_likeness
+    emphasis = _CONTENT_EMPHASIS[key.target]
     return [
-        replace(spec, n_factors=n_factors, content_emphasis=_CONTENT_EMPHASIS[key.target])
+        replace(spec, n_factors=n_factors, content_emphasis=emphasis)
         if spec.kind is IndexKind.IVF_PQ_2
-        else replace(spec, by_direction=by_direction)
+        else replace(spec, n_factors=n_factors, by_direction=key.by_likeness)
         for spec in some
     ]
 

@@ -7,7 +7,7 @@ order they were given.
 # First: it is what loads faiss.
 from ilk.ann import blas  # noqa: F401
 from ilk.ann.cost import counting, least_us, likely_us, query_us
-from ilk.ann.effort import effort_of, former, mode, partition, searched
+from ilk.ann.effort import OF_4, UP_TO_3, effort_of, former, harder, mode, partition, searched
 from ilk.ann.index import Index, RowNeighbors
 from ilk.ann.measure import careful_recall, compare_with_all, recall, top_rows
 from ilk.ann.parallelism import n_threads, one_thread, threads, use_threads
@@ -16,6 +16,8 @@ from ilk.ann.scores import best_of, inner_products
 from ilk.ann.spec import IndexKind, IndexSpec
 
 __all__ = [
+    "OF_4",
+    "UP_TO_3",
     "Index",
     "IndexKind",
     "IndexSpec",
@@ -27,6 +29,7 @@ __all__ = [
     "counting",
     "effort_of",
     "former",
+    "harder",
     "inner_products",
     "least_us",
     "likely_us",

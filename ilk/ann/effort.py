@@ -7,8 +7,9 @@ from typing import Final
 
 _MODE_BITS: Final = 16
 _HARDEST: Final = (1 << _MODE_BITS) - 1
-# Modes up to format 3 are told by this more.
-FORMER: Final = 4
+# Each way in which bundles were measured has so many modes: that of now, of formats up to 3, of 4.
+_MODES: Final = 4
+UP_TO_3, OF_4 = 1, 2
 
 
 def effort_of(mode: int, how_hard: int) -> int:
@@ -25,20 +26,30 @@ def mode(effort: int) -> int:
     """Return how an effort searches: 0 but for IVFPQ2.
 
     Of that 0 is the first partition, 1 the second, and 2 and 3 the second with more candidates of each
-    list. From :data:`FORMER` on, as bundles of before do.
+    list.
     """
-    return effort >> _MODE_BITS
+    return (effort >> _MODE_BITS) % _MODES
 
 
-def former(effort: int) -> int:
-    """Return the effort that searches as one of a bundle up to format 3 did.
+def measured_as(effort: int) -> int:
+    """Return how the bundle of an effort was measured: 0 as now, else :data:`UP_TO_3` or :data:`OF_4`."""
+    return (effort >> _MODE_BITS) // _MODES
 
-    Of IVFPQ, mode 1 fetched no more candidates for more lists. Of IVFPQ2, 0 was its first partition, 1
-    its second, and 2 the second with more candidates of each list.
+
+def former(effort: int, bundles: int) -> int:
+    """Return the effort that searches as one of the ``bundles`` of before did.
+
+    Of those up to format 3, mode 1 of IVFPQ fetched no more candidates for more lists.
     """
-    return effort + (FORMER << _MODE_BITS)
+    return effort if measured_as(effort) else effort + (bundles * _MODES << _MODE_BITS)
+
+
+def harder(effort: int, times: int) -> int:
+    """Return the effort that searches so many times as many lists in the same mode, or as can be."""
+    more = min(times * searched(effort), _HARDEST)
+    return (effort >> _MODE_BITS << _MODE_BITS) + more
 
 
 def partition(effort: int, n_partitions: int) -> int:
     """Return in which partition an effort searches: the modes beyond are of the last."""
-    return min(mode(effort) % FORMER, n_partitions - 1)
+    return min(mode(effort), n_partitions - 1)

@@ -186,6 +186,16 @@ class Index:
         n_lists = self._inner.nlist if self.kind.has_lists else 1
         return min(self.kind.candidates(n_wanted, effort, self.n_rows / n_lists), self.n_rows)
 
+    def parameters(self, effort: int) -> Any:
+        """Return what faiss is told of an effort, of the first part."""
+        return self._parts[0].parameters(searched(effort))
+
+    def check_rows(self) -> None:
+        """Look for rows in lists that are not there: BundleCorrupt. What faiss is given it believes."""
+        for part in self._parts:
+            if part.highest_row() >= self.n_rows:
+                raise BundleCorrupt("the index holds rows that are not there; build again")
+
     @property
     def vectors(self) -> Float32Matrix | None:
         """The vectors of the rows, shape ``(n_rows, width)``, read-only, where the index is no more."""

@@ -100,6 +100,17 @@ class Part:
         sizes = np.append(_list_sizes(self.inner), 0)
         return int(sizes[lists].sum() + _list_sizes(finding)[above].sum())
 
+    def highest_row(self) -> int:
+        """Return the highest row that a list holds; -1 where there are no lists."""
+        sizes, lists = _list_sizes(self.inner) if self._n_lists else np.empty(0), self.inner
+        return max(
+            (
+                int(faiss.rev_swig_ptr(lists.invlists.get_ids(at), int(sizes[at])).max())
+                for at in sizes.nonzero()[0].tolist()
+            ),
+            default=-1,
+        )
+
     def parameters(self, effort: int, allowed: npt.NDArray[np.uint8] | None = None) -> Any:
         """Return what faiss is told of an effort and of the rows that are allowed."""
         if allowed is not None:

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from ilk.ann.effort import FORMER, effort_of, mode, searched
+from ilk.ann.effort import OF_4, UP_TO_3, effort_of, measured_as, mode, searched
 from ilk.vectors import Float32Vector
 
 HNSW_LINKS: Final = 32
@@ -35,10 +35,13 @@ _SHORT_LISTS: Final = 4096
 _MOST_PLACED_LISTS: Final = 8192
 # The blend that the first partition of IVFPQ2 is made for, as the share of the content.
 _TASTE_EMPHASIS: Final = 0.08
-# Codes tell so well what is near that few candidates are enough (ADR 29): so many for each neighbor that
-# is wanted, and for every two lists. Long lists hold more that codes take for near; where many rows are
-# near, as by content, of the same lists more are looked at too.
-_FETCHED: Final = {"IVFPQ": ((3, 1),), "IVFPQ2": ((4, 6), (4, 6), (4, 24), (4, 48))}
+# Codes tell so well what is near that few candidates are enough (ADR 30): so many for each neighbor that
+# is wanted, and for every two lists. Where many rows are near, as by content, of the same lists more are
+# looked at too. Bundles of format 4 were measured with more (ADR 29).
+_FETCHED: Final = {
+    0: {"IVFPQ": ((2, 1),), "IVFPQ2": ((2, 2), (2, 2), (2, 8), (2, 24))},
+    OF_4: {"IVFPQ": ((3, 1),), "IVFPQ2": ((4, 6), (4, 6), (4, 24), (4, 48))},
+}
 # Whoever opens more lists than this wants the few that lie far apart: so many for every two of those.
 _FULLY_FETCHED_LISTS: Final = 192
 _FETCHED_BEYOND: Final = 1
@@ -91,9 +94,9 @@ class IndexKind(str, enum.Enum):
         if self is IndexKind.PQ:
             return max(effort * n_wanted, 4 * effort)
         if self in (IndexKind.IVF_PQ, IndexKind.IVF_PQ_2):
-            if mode(effort) >= FORMER:
-                return _fetched_formerly(self, n_wanted, effort, rows_per_list)
-            for_each, for_two = _FETCHED[self.value][mode(effort)]
+            if measured_as(effort) == UP_TO_3:
+                return _fetched_up_to_3(self, n_wanted, effort, rows_per_list)
+            for_each, for_two = _FETCHED[measured_as(effort)][self.value][mode(effort)]
             n_beyond = max(searched(effort) - _FULLY_FETCHED_LISTS, 0)
             halves = for_two * (searched(effort) - n_beyond) + _FETCHED_BEYOND * n_beyond
             return for_each * n_wanted + halves // 2 + 1
@@ -145,14 +148,16 @@ class IndexSpec:
 
         The first is what faiss's guidelines say; beyond, a query would compare with ever longer lists.
         Codes of four bits for two dimensions are so quick to compare that long lists, ``√n`` of them,
-        serve better. Where each dimension has a code there are ``4 √n`` up to 4,096, then ``2.6 √n``.
+        serve better; where each dimension has a code, ``2 √n``. IVFPQ2 has ``4 √n`` up to 4,096, then
+        ``2.6 √n``.
         """
         if self.kind.has_nibbles:
             # What tells a vector from its list is learnt from lists that are all compared.
-            most = MOST_COMPARED_LISTS if self.kind is IndexKind.IVF_PQ else _MOST_PLACED_LISTS
             root = math.isqrt(n_rows)
-            short = max(13 * root // 5, min(4 * root, _SHORT_LISTS))
-            usual = min(root if self.dims_per_code > 1 else short, most)
+            usual = min(root if self.dims_per_code > 1 else 2 * root, MOST_COMPARED_LISTS)
+            if self.kind is IndexKind.IVF_PQ_2:
+                usual = max(13 * root // 5, min(4 * root, _SHORT_LISTS))
+                usual = min(usual, _MOST_PLACED_LISTS)
         else:
             usual = max(1, int(4 * n_rows**0.5), n_rows // _ROWS_PER_LIST)
         usual = min(usual, _MOST_LISTS)
@@ -193,7 +198,7 @@ class IndexSpec:
             IndexKind.FLAT: (0,),
             # More candidates than an eighth of few rows cost what comparing with all does.
             IndexKind.PQ: tuple(
-                e for e in (3, 4, 6, 8, 12, 16, 32, 64, 128, 256) if e <= max(64, n_rows // 80)
+                e for e in (2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 256) if e <= max(64, n_rows // 80)
             ),
             IndexKind.HNSW: (16, 32, 64, 128, 256, 512),
         }[self.kind]
@@ -236,9 +241,9 @@ class IndexSpec:
         }[self.kind]
 
 
-def _fetched_formerly(kind: IndexKind, n_wanted: int, effort: int, rows_per_list: float) -> int:
+def _fetched_up_to_3(kind: IndexKind, n_wanted: int, effort: int, rows_per_list: float) -> int:
     """Return how many candidates a search of a bundle up to format 3 looks at, as it was measured."""
-    n_lists, at = searched(effort), mode(effort) - FORMER
+    n_lists, at = searched(effort), mode(effort)
     if kind is IndexKind.IVF_PQ:
         few = max(4 * n_wanted, 60)
         return few if at else max(few, 3 * n_lists // 2 + 31)

@@ -13,6 +13,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from ilk.ann.coding import add_coded
 from ilk.ann.parallelism import one_thread
 from ilk.ann.spec import HNSW_LINKS, LISTS_OF_LISTS, IndexKind, IndexSpec
 from ilk.errors import SettingsError
@@ -62,12 +63,12 @@ def built(vectors: Float32Matrix, spec: IndexSpec, scales: Float32Vector | None,
         for_codes = rows_for_codes(np.concatenate(lengths, dtype=np.float64), spec, seed)
     for_lists = _rows_for_lists(n_rows, spec, seed)
     inner = _trained(stored(for_lists), stored(for_codes), n_rows, spec, seed)
-    if spec.kind.has_nibbles:
-        # So kept, values are compared with in two fifths of the time when rows get their codes.
-        inner.pq.sync_transposed_centroids()
     with one_thread() if spec.kind is IndexKind.HNSW else contextlib.nullcontext():
         for rows in every:
-            inner.add(stored(rows))
+            if spec.kind.has_nibbles:
+                add_coded(inner, stored(rows), spec.n_factors)
+            else:
+                inner.add(stored(rows))
     return _ready(inner, spec, seed)
 
 
@@ -141,10 +142,13 @@ def _trained(
 
 
 def _ready(inner: Any, spec: IndexSpec, seed: int) -> Any:
-    """Return an index that has its rows as it is searched: its lists found by inner product."""
+    """Return an index with rows as it is searched: codes in blocks, lists found by inner product."""
+    if spec.kind is IndexKind.PQ:
+        return faiss.IndexPQFastScan(inner, CODES_TOGETHER)
     if not spec.kind.has_lists:
         return inner
-    return _found_by_product(inner, spec.found_through(inner.ntotal), seed)
+    ready = faiss.IndexIVFPQFastScan(inner) if spec.kind.has_nibbles else inner
+    return _found_by_product(ready, spec.found_through(ready.ntotal), seed)
 
 
 def _place_through_lists(inner: Any, n_above: int, seed: int) -> None:
@@ -204,7 +208,7 @@ def _list_training(spec: IndexSpec, n_rows: int) -> tuple[int, int]:
 
 def _with_codes(dim: int, spec: IndexSpec) -> Any:
     codes = spec.n_codes(dim), 4
-    return faiss.IndexPQFastScan(dim, *codes, faiss.METRIC_INNER_PRODUCT, CODES_TOGETHER)
+    return faiss.IndexPQ(dim, *codes, faiss.METRIC_INNER_PRODUCT)
 
 
 def _with_lists(dim: int, n_rows: int, spec: IndexSpec, seed: int) -> Any:
@@ -219,9 +223,11 @@ def _with_lists(dim: int, n_rows: int, spec: IndexSpec, seed: int) -> Any:
     if spec.kind is IndexKind.IVF:
         lists = faiss.IndexIVFFlat(placing, dim, n_lists, by)
     elif spec.kind.has_nibbles:
-        lists = faiss.IndexIVFPQFastScan(placing, dim, n_lists, spec.n_codes(dim), 4, by)
+        lists = faiss.IndexIVFPQ(placing, dim, n_lists, spec.n_codes(dim), 4, by)
         # By inner product, what a list has in common is one addition for each list that is searched.
         lists.by_residual = True
+        # Nothing that faiss could prepare is of use by inner product.
+        lists.use_precomputed_table = -1
     else:
         # Codes of residuals would have to be shifted by the centroid for each list that is searched.
         bits, by_residual = faiss.ScalarQuantizer.QT_8bit, False

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from ilk.ann import IndexKind, former
+from ilk.ann import OF_4, UP_TO_3, IndexKind, former
 from ilk.errors import BundleCorrupt, BundleUnsupported
 from ilk.types import MeasuredRecall
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16 << 20
 # All that differs between builds of the same data, seed and libraries by one thread: times, and names and
@@ -164,19 +164,26 @@ def _from_2(values: dict[str, Any]) -> dict[str, Any]:
 
 def _from_3(values: dict[str, Any]) -> dict[str, Any]:
     """Return a manifest of format 3 as format 4 has it, whose lists of codes need less (ADR 29)."""
-    indices = {name: _as_formerly(record) for name, record in values["indices"].items()}
-    rejected = {
-        name: [_as_formerly(record) for record in records]
-        for name, records in values["rejected_indices"].items()
-    }
-    told = {"indices": indices, "rejected_indices": rejected, "format_version": 4}
-    return {**values, **told}
+    return _as_formerly(values, UP_TO_3) | {"format_version": 4}
 
 
-def _as_formerly(record: dict[str, Any]) -> dict[str, Any]:
-    if record["kind"] not in (IndexKind.IVF_PQ.value, IndexKind.IVF_PQ_2.value):
-        return record
-    return {**record, "recall": [{**r, "effort": former(r["effort"])} for r in record["recall"]]}
+def _from_4(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest of format 4 as format 5 has it, whose lists of codes need still less (ADR 30)."""
+    return _as_formerly(values, OF_4) | {"format_version": 5}
+
+
+def _as_formerly(values: dict[str, Any], bundles: int) -> dict[str, Any]:
+    """Return a manifest whose lists of codes are searched as the ``bundles`` of then were measured."""
+
+    def of(record: dict[str, Any]) -> dict[str, Any]:
+        if record["kind"] not in (IndexKind.IVF_PQ.value, IndexKind.IVF_PQ_2.value):
+            return record
+        recall = [{**row, "effort": former(row["effort"], bundles)} for row in record["recall"]]
+        return {**record, "recall": recall}
+
+    indices = {name: of(record) for name, record in values["indices"].items()}
+    rejected = {name: list(map(of, them)) for name, them in values["rejected_indices"].items()}
+    return {**values, "indices": indices, "rejected_indices": rejected}
 
 
 # From each older format to the next, so that every bundle that was ever published can be opened.
@@ -184,6 +191,7 @@ _UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: _from_1,
     2: _from_2,
     3: _from_3,
+    4: _from_4,
 }
 
 

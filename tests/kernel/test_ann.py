@@ -291,7 +291,7 @@ def test_a_handful_of_rows_is_indexed_by_every_kind(
         (IndexSpec(IndexKind.IVF, 16), 3, "IVF3,Flat", (1, 2, 3)),
         (IndexSpec(IndexKind.IVF), 1, "IVF1,Flat", (1,)),
         (IndexSpec(IndexKind.HNSW), 100, "HNSW32", (16, 32, 64, 128, 256, 512)),
-        (IndexSpec(IndexKind.PQ), 100, "PQ6x4fs", (3, 4, 6, 8, 12, 16, 32, 64)),
+        (IndexSpec(IndexKind.PQ), 100, "PQ6x4fs", (2, 3, 4, 6, 8, 12, 16, 32, 64)),
         (IndexSpec(IndexKind.IVF_SQ, 2), 100, "IVF2,SQ8", (1, 2)),
         (IndexSpec(IndexKind.IVF_PQ), 100, "IVF10,PQ6x4fs", (1, 2, 3, 4, 6, 8, 10)),
         (

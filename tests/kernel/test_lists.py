@@ -8,12 +8,15 @@ import numpy.typing as npt
 import pytest
 
 from ilk.ann import (
+    OF_4,
+    UP_TO_3,
     Index,
     IndexKind,
     IndexSpec,
     careful_recall,
     compare_with_all,
     former,
+    harder,
     mode,
     partition,
     recall,
@@ -284,29 +287,45 @@ def test_the_more_lists_are_searched_the_more_candidates_are_looked_at() -> None
         [kind.candidates(10, n_lists, 79) for n_lists in (8, 32, 128)]
         for kind in (IndexKind.IVF_PQ, IndexKind.IVF_PQ_2)
     )
-    assert once == [35, 47, 95]
-    assert twice == [65, 137, 425]
-    assert IndexKind.IVF_PQ_2.candidates(10, 896, 79) == 969
+    assert once == [25, 37, 85]
+    assert twice == [29, 53, 149]
+    assert IndexKind.IVF_PQ_2.candidates(10, 896, 79) == 565
     more = [IndexKind.IVF_PQ_2.candidates(10, (at << 16) + 64, 79) for at in (2, 3)]
-    assert more == [809, 1577]
-    assert IndexKind.IVF_PQ.candidates(100, 8, 79) == 305
+    assert more == [277, 789]
+    assert IndexKind.IVF_PQ.candidates(100, 8, 79) == 205
 
 
-def test_bundles_of_before_look_at_as_many_candidates_as_they_were_measured_with() -> None:
-    once = [former(n_lists) for n_lists in (8, 16, 32, 96, 512)]
+def test_bundles_up_to_format_3_look_at_as_many_candidates_as_they_were_measured_with() -> None:
+    once = [former(n_lists, UP_TO_3) for n_lists in (8, 16, 32, 96, 512)]
     assert [IndexKind.IVF_PQ.candidates(10, e, 79) for e in once] == [60, 60, 79, 175, 799]
-    few = [former((1 << 16) + n_lists) for n_lists in (48, 96, 512)]
+    few = [former((1 << 16) + n_lists, UP_TO_3) for n_lists in (48, 96, 512)]
     assert [IndexKind.IVF_PQ.candidates(10, e, 79) for e in few] == [60, 60, 60]
-    twice = [former((mode << 16) + 64) for mode in range(3)]
+    twice = [former((mode << 16) + 64, UP_TO_3) for mode in range(3)]
     assert [IndexKind.IVF_PQ_2.candidates(10, e, 1220) for e in twice] == [552, 808, 1960]
     assert [partition(e, 2) for e in twice] == [0, 1, 1]
     assert [partition(e, 1) for e in few] == [0, 0, 0]
     assert [searched(e) for e in twice] == [64, 64, 64]
 
 
+def test_so_do_those_of_format_4() -> None:
+    once = [former(n_lists, OF_4) for n_lists in (8, 32, 128)]
+    assert [IndexKind.IVF_PQ.candidates(10, e, 79) for e in once] == [35, 47, 95]
+    twice = [former((mode << 16) + 64, OF_4) for mode in range(4)]
+    assert [IndexKind.IVF_PQ_2.candidates(10, e, 79) for e in twice] == [233, 233, 809, 1577]
+    assert [partition(e, 2) for e in twice] == [0, 1, 1, 1]
+    assert former(former(64, UP_TO_3), OF_4) == former(64, UP_TO_3)
+
+
+def test_harder_is_in_the_same_way() -> None:
+    effort = former((1 << 16) + 64, OF_4)
+    assert searched(harder(effort, 6)) == 384
+    assert IndexKind.IVF_PQ_2.candidates(10, harder(effort, 6), 79) == 713
+    assert harder((1 << 16) + 60_000, 6) == (1 << 16) + 65_535
+
+
 def test_modes_of_one_partition_open_the_same_lists(vectors: Vectors, queries: Vectors) -> None:
     index = Index.build(vectors, TWICE, SEED)
-    now, few, many = (1 << 16) + 4, (2 << 16) + 4, former((2 << 16) + 4)
+    now, few, many = (1 << 16) + 4, (2 << 16) + 4, former((2 << 16) + 4, UP_TO_3)
     assert index.n_listed(queries, [now]) == index.n_listed(queries, [few])
     of_now, of_many = (index.nearest(queries, 30, effort).rows for effort in (now, many))
     np.testing.assert_array_equal(of_now, of_many)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ilk.ann import Index, RowNeighbors
+from ilk.ann import Index, IndexKind, IndexSpec, Refined, RowNeighbors
 from ilk.bundle import Bundle
 from ilk.errors import BundleCorrupt
 from ilk.query import answer
@@ -40,3 +40,12 @@ def test_no_vector_is_looked_for_behind_the_last_row(bundle: Bundle) -> None:
                 space.rescored(asked, candidates, 2)
         else:
             assert set(space.rescored(asked, candidates, 2).rows[0].tolist()) == set(rows[0])
+
+
+def test_lists_with_rows_that_are_not_there_are_not_searched() -> None:
+    vectors = np.random.default_rng(1).standard_normal((300, 8), dtype=np.float32)
+    index = Index.build(vectors, IndexSpec(IndexKind.IVF_PQ, 4), 1)
+    assert Refined(index, vectors).nearest(vectors[:1], 20, 1, 4).rows.tolist() == [[0]]
+    index.n_rows -= 1
+    with pytest.raises(BundleCorrupt, match="rows that are not there"):
+        Refined(index, vectors[:-1])
