@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 import faiss
 
 from ilk.ann.effort import searched
+from ilk.ann.lists import told_by_codes
 from ilk.ann.spec import IndexKind, IndexSpec
 
 # Nanoseconds of one query on one thread, of single queries with 512-bit registers (ADR 9). Only their
@@ -70,8 +71,10 @@ def query_us(
     elif kind is IndexKind.HNSW:
         spent = _CALL + n_compared * (_LINK + dim * _SCATTERED_VALUE)
     else:
-        to_lists = spec.centroids_compared(n_rows) * dim * _VALUE + searched(effort) * _LIST
-        spent = _LISTS_CALL + to_lists
+        n_centroids, n_searched = spec.centroids_compared(n_rows), searched(effort)
+        by_codes = kind.has_nibbles and told_by_codes(n_centroids, n_searched)
+        of_centroid = dim * (_PART_OF_ROW if by_codes else _VALUE)
+        spent = _LISTS_CALL + n_centroids * of_centroid + n_searched * _LIST
         if kind.has_nibbles:
             spent += (
                 _TABLES

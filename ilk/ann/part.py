@@ -11,6 +11,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from ilk.ann.lent import vectors_of
+from ilk.ann.lists import Lists
 from ilk.ann.spec import LISTS_OF_LISTS, IndexKind
 from ilk.index_file import LISTS_BY_QUERY
 from ilk.vectors import Float32Matrix, Float32Vector, Rows
@@ -20,8 +22,6 @@ _LOOKED_THROUGH: Final = 6
 # Of one query, faiss finds so few of so few lists as quickly by itself.
 _FEW_SEARCHED: Final = 48
 _FEW_LISTS: Final = 1500
-# Lists that may be among the nearest are taken out to be sorted: the best of each so many tell which.
-_MOST_IN_GROUP: Final = 16
 _WITHOUT_EFFORT: Final = frozenset({IndexKind.FLAT, IndexKind.PQ})
 
 
@@ -36,15 +36,15 @@ class Part:
         What each of its dimensions was multiplied by, shape ``(width,)``; None: by nothing.
     """
 
-    __slots__ = ("_centroids", "_kind", "_n_above", "_n_lists", "_plain", "inner", "scales")
+    __slots__ = ("_kind", "_lists", "_n_above", "_n_lists", "_plain", "inner", "scales")
 
     def __init__(self, kind: IndexKind, inner: Any, scales: Float32Vector | None = None) -> None:
         self._kind, self.inner, self.scales = kind, inner, scales
-        self._centroids: Float32Matrix | None = None
+        self._lists: Lists | None = None
         self._n_lists: int = inner.nlist if kind.has_lists else 0
         if kind.has_lists and kind.has_nibbles:
             inner.implem = LISTS_BY_QUERY
-            self._centroids = _centroids(inner)
+            self._lists = _lists(inner)
         # What faiss is told of an effort: made once, for making it takes longer than reading it.
         self._plain: dict[int, Any] = {}
         above = faiss.downcast_index(inner.quantizer) if kind.has_lists else None
@@ -63,17 +63,17 @@ class Part:
         """
         if self.scales is not None:
             queries = queries / self.scales
-        if self._centroids is not None:
+        if self._lists is not None:
             effort = min(effort, self._n_lists)
         parameters = self.parameters(effort, allowed)
         n_queries, k = into[0].shape
         # faiss's own wrapper checks and copies what is known to be right here, at 8 us a call.
         asked, found = (n_queries, faiss.swig_ptr(queries), k), map(faiss.swig_ptr, into)
         few = n_queries == 1 and effort < _FEW_SEARCHED and self._n_lists <= _FEW_LISTS
-        if few or self._centroids is None:
+        if few or self._lists is None:
             self.inner.search_c(*asked, *found, parameters)
         else:
-            lists, likeness = _lists_near(queries, self._centroids, max(effort, 1))
+            lists, likeness = self._lists.near(queries, max(effort, 1))
             near = faiss.swig_ptr(lists), faiss.swig_ptr(likeness)
             self.inner.search_preassigned_c(*asked, *near, *found, False, parameters)
 
@@ -84,8 +84,8 @@ class Part:
         if self._n_above:
             return [self._n_listed_through_lists(queries, max(effort, 1)) for effort in efforts]
         most = min(max(efforts), self._n_lists)
-        if self._centroids is not None:
-            lists, _ = _lists_near(queries, self._centroids, max(most, 1))
+        if self._lists is not None:
+            lists, _ = self._lists.near(queries, max(most, 1))
         else:
             lists = faiss.downcast_index(self.inner.quantizer).search(queries, max(most, 1))[1]
         up_to = np.cumsum(_list_sizes(self.inner)[lists].sum(axis=0))
@@ -140,45 +140,9 @@ def _list_sizes(inner: Any) -> Rows:
     return np.array([inner.invlists.list_size(at) for at in range(inner.nlist)], dtype=np.int64)
 
 
-def _centroids(inner: Any) -> Float32Matrix | None:
-    """Return the centroids, shape ``(width, n_lists)``; None where lists are found through lists."""
+def _lists(inner: Any) -> Lists | None:
+    """Return the lists of an index; None where they are found through lists."""
     finding = faiss.downcast_index(inner.quantizer)
     if not isinstance(finding, faiss.IndexFlat):
         return None
-    return np.ascontiguousarray(finding.reconstruct_n(0, finding.ntotal).T)
-
-
-def _lists_near(
-    queries: Float32Matrix, centroids: Float32Matrix, n_lists: int
-) -> tuple[Rows, Float32Matrix]:
-    """Return the ``n_lists`` nearest lists and their scores, best first, shape ``(n_queries, n_lists)``.
-
-    One product with all centroids takes half as long as faiss, which goes row by row, and for many
-    queries a tenth; of one query for few of few lists, calling numpy takes what that saves.
-    """
-    if len(queries) == 1:
-        (scores,) = queries @ centroids
-        nearest = _highest(scores, n_lists)
-        return nearest[None], scores.take(nearest)[None]
-    lists = np.empty((len(queries), n_lists), dtype=np.int64)
-    likeness = np.empty(lists.shape, dtype=np.float32)
-    for at, scores in enumerate(queries @ centroids):
-        lists[at] = _highest(scores, n_lists)
-        scores.take(lists[at], out=likeness[at])
-    return lists, likeness
-
-
-def _highest(scores: Float32Vector, n_best: int) -> Rows:
-    """Return where the ``n_best`` highest scores stand, highest first."""
-    each = min(_MOST_IN_GROUP, len(scores) // (2 * n_best))
-    reached: Rows
-    if each > 1:
-        # As many groups as are wanted have a score that reaches this, so all that are wanted do, and more
-        # only where they share a group. Partitioning all scores takes six times as long.
-        n_groups = len(scores) // each
-        best = scores[: n_groups * each].reshape(each, n_groups).max(axis=0)
-        best.partition(n_groups - n_best)
-        reached = (scores >= best.item(n_groups - n_best)).nonzero()[0]
-    else:
-        reached = scores.argpartition(-n_best)[-n_best:]
-    return reached.take(scores.take(reached).argsort()[: -n_best - 1 : -1])
+    return Lists(vectors_of(finding, inner))

@@ -32,7 +32,7 @@ _ROW_ID_BYTES: Final = 8
 # So many lists are compared with in little time, and the shorter they are the fewer rows are.
 _SHORT_LISTS: Final = 4096
 # More lists than this are not each compared with every row that is put in its place.
-_MOST_PLACED_LISTS: Final = 8192
+_MOST_PLACED_LISTS: Final = 16_384
 # The blend that the first partition of IVFPQ2 is made for, as the share of the content.
 _TASTE_EMPHASIS: Final = 0.08
 # Codes tell so well what is near that few candidates are enough (ADR 30): so many for each neighbor that
@@ -149,14 +149,14 @@ class IndexSpec:
         The first is what faiss's guidelines say; beyond, a query would compare with ever longer lists.
         Codes of four bits for two dimensions are so quick to compare that long lists, ``√n`` of them,
         serve better; where each dimension has a code, ``2 √n``. IVFPQ2 has ``4 √n`` up to 4,096, then
-        ``2.6 √n``.
+        ``5.2 √n``.
         """
         if self.kind.has_nibbles:
             # What tells a vector from its list is learnt from lists that are all compared.
             root = math.isqrt(n_rows)
             usual = min(root if self.dims_per_code > 1 else 2 * root, MOST_COMPARED_LISTS)
             if self.kind is IndexKind.IVF_PQ_2:
-                usual = max(13 * root // 5, min(4 * root, _SHORT_LISTS))
+                usual = max(26 * root // 5, min(4 * root, _SHORT_LISTS))
                 usual = min(usual, _MOST_PLACED_LISTS)
         else:
             usual = max(1, int(4 * n_rows**0.5), n_rows // _ROWS_PER_LIST)

@@ -25,7 +25,7 @@ from ilk.ann import (
 )
 from ilk.ann.cost import counting, least_us, query_us
 from ilk.ann.index import RowNeighbors
-from ilk.ann.part import _lists_near
+from ilk.ann.lists import Lists
 from ilk.errors import BundleCorrupt
 from ilk.index_file import check_contents
 
@@ -112,20 +112,39 @@ def test_at_the_most_effort_every_list_is_reached(
 def test_the_nearest_lists_come_best_first(n_all: int, n_lists: int) -> None:
     n_lists = min(n_lists, n_all)
     rng = np.random.default_rng(n_all + n_lists)
-    centroids = rng.standard_normal((DIM, n_all), dtype=np.float32)
+    centroids = rng.standard_normal((n_all, DIM), dtype=np.float32)
     asked = rng.standard_normal((5, DIM), dtype=np.float32)
     # The last one finds all lists equally near.
     asked[-1] = 0
-    lists, likeness = _lists_near(asked, centroids, n_lists)
+    of_all = Lists(centroids)
+    lists, likeness = of_all.near(asked, n_lists)
     for at, alone in enumerate(asked[:, None]):
-        near, how_near = _lists_near(alone, centroids, n_lists)
+        near, how_near = of_all.near(alone, n_lists)
         assert near.flags.c_contiguous
         assert near.shape == (1, n_lists)
         np.testing.assert_allclose(how_near[0], likeness[at], rtol=1e-4, atol=1e-5)
-    scores = asked @ centroids
+    scores = asked @ np.ascontiguousarray(centroids.T)
     np.testing.assert_array_equal(likeness, -np.sort(-scores, axis=1)[:, :n_lists])
     np.testing.assert_array_equal(likeness, np.take_along_axis(scores, lists, axis=1))
     assert all(len(set(row)) == n_lists for row in lists.tolist())
+
+
+@pytest.mark.parametrize("n_lists", [1, 20, 64])
+def test_few_of_many_lists_are_nearly_all_the_nearest(n_lists: int) -> None:
+    rng = np.random.default_rng(n_lists)
+    centroids = rng.standard_normal((4_096, DIM), dtype=np.float32)
+    centroids *= rng.lognormal(0, 0.7, (len(centroids), 1)).astype(np.float32)
+    asked = rng.standard_normal((50, DIM), dtype=np.float32)
+    many = Lists(centroids)
+    lists, likeness = many.near(asked, n_lists)
+    scores = asked @ centroids.T
+    nearest = np.argsort(-scores, axis=1)[:, :n_lists]
+    found = np.mean([len(set(a) & set(b)) for a, b in zip(lists, nearest, strict=True)]) / n_lists
+    assert found > 0.99
+    np.testing.assert_allclose(likeness, np.take_along_axis(scores, lists, axis=1), rtol=1e-4)
+    assert (np.diff(likeness, axis=1) <= 0).all()
+    for at in range(3):
+        np.testing.assert_array_equal(many.near(asked[at : at + 1], n_lists)[0][0], lists[at])
 
 
 def test_a_code_for_each_dimension_finds_more_among_as_many_candidates(
