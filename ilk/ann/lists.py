@@ -38,7 +38,7 @@ class Lists:
 
     def __init__(self, centroids: Float32Matrix) -> None:
         self._centroids = centroids
-        self._by_codes = _coded(centroids) if told_by_codes(len(centroids), 1) else None
+        self._by_codes: Any = _coded(centroids) if told_by_codes(len(centroids), 1) else None
 
     def near(self, queries: Float32Matrix, n_lists: int) -> tuple[Rows, Float32Matrix]:
         """Return the nearest lists and their scores, best first, each shape ``(n_queries, n_lists)``.
