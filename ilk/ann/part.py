@@ -63,8 +63,7 @@ class Part:
         """
         if self.scales is not None:
             queries = queries / self.scales
-        if self._lists is not None:
-            effort = min(effort, self._n_lists)
+        effort = self._within(effort)
         parameters = self.parameters(effort, allowed)
         n_queries, k = into[0].shape
         # faiss's own wrapper checks and copies what is known to be right here, at 8 us a call.
@@ -113,12 +112,17 @@ class Part:
 
     def parameters(self, effort: int, allowed: npt.NDArray[np.uint8] | None = None) -> Any:
         """Return what faiss is told of an effort and of the rows that are allowed."""
+        effort = self._within(effort)
         if allowed is not None:
             return self._made(effort, {"sel": faiss.IDSelectorBitmap(allowed)})
         if effort not in self._plain:
             plain = None if self._kind in _WITHOUT_EFFORT else self._made(effort, {})
             self._plain[effort] = plain
         return self._plain[effort]
+
+    def _within(self, effort: int) -> int:
+        """Return the effort, or all lists: of small codes faiss finds little in more than there are."""
+        return effort if self._lists is None else min(effort, self._n_lists)
 
     def _made(self, effort: int, options: dict[str, Any]) -> Any:
         if self._kind.has_lists:

@@ -13,6 +13,7 @@ from ilk.ann import (
     Index,
     IndexKind,
     IndexSpec,
+    Refined,
     careful_recall,
     compare_with_all,
     former,
@@ -362,3 +363,11 @@ def test_codes_know_the_outermost_values(kind: IndexKind, least: float) -> None:
     true_scores = np.sort(np.einsum("qd,qkd->qk", queries, rows[found]))[:, ::-1]
     truth = compare_with_all(rows, queries, 10)
     assert recall([RowNeighbors(found, true_scores)], [truth], 10) > least
+
+
+def test_more_lists_than_there_are_is_all_of_them(vectors: Vectors, queries: Vectors) -> None:
+    few = IndexSpec(IndexKind.IVF_PQ, 20)
+    refined = Refined(Index.build(vectors, few, SEED), vectors)
+    for query in queries[:5, None]:
+        every, more = (refined.nearest(query, 60, 10, n_lists) for n_lists in (20, 200))
+        np.testing.assert_array_equal(every.rows, more.rows)
