@@ -191,5 +191,8 @@ def _open_space(
     if path.name in fresh:
         check_contents(path, kind.value, len(side), kind.width(dim))
     index = Index.open(path, kind, len(side), dim)
+    for row in record.recall:
+        # No search of an effort that nobody knows: LookupError.
+        index.candidates(1, row.effort)
     factors = side.directions if key.by_likeness else side.factors
     return Space(key, factors, side.content, index, record.recall, record.costs_us)

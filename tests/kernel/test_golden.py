@@ -9,9 +9,11 @@ import pytest
 from ilk import expectation
 from ilk.bundle import Bundle, Store, open_bundle
 from ilk.bundle.manifest import FORMAT_VERSION
+from ilk.errors import BundleCorrupt
 from indexer.forgetting import forget
 from indexer.validation import check_values
 from tests.golden.make import FOLDER, QUERIES, answers_of, unpack
+from tests.kernel.test_bundle import edit_manifest
 
 GOLDEN = sorted(FOLDER.glob("format-*.json"))
 
@@ -74,3 +76,17 @@ def test_a_golden_bundle_answers_what_it_answered_when_it_was_made(
     slack = 0.03 if (told["format"], name) == (1, "items for a profile") else 1e-4
     assert [score for _, score in now] == pytest.approx([s for _, s in then], rel=slack, abs=1e-4)
     assert now
+
+
+@pytest.mark.parametrize("effort", [(12 << 16) + 4, 1 << 40])
+def test_an_effort_that_no_index_knows_is_refused(effort: int, tmp_path: Path) -> None:
+    unpack(FOLDER / f"format-{FORMAT_VERSION}.json", tmp_path)
+    (written,) = tmp_path.glob("versions/*/manifest.json")
+
+    def edit(manifest: dict[str, Any]) -> None:
+        (record,) = (r for r in manifest["indices"].values() if r["kind"] == "IVFPQ2")
+        record["recall"][0]["effort"] = effort
+
+    edit_manifest(written.parent, edit)
+    with pytest.raises(BundleCorrupt, match="build it again"):
+        open_bundle(tmp_path)
