@@ -3,6 +3,7 @@
 from collections import defaultdict
 from pathlib import Path
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -204,6 +205,21 @@ def test_partitions_that_are_mapped_answer_as_those_that_were_built(
             np.testing.assert_array_equal(now.scores, then.scores)
     opened.save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "index").read_bytes()
+
+
+def test_rows_are_put_into_the_nearest_of_many_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec, "MOST_COMPARED_LISTS", 64)
+    vectors = np.random.default_rng(SEED).standard_normal((N_ROWS, DIM), dtype=np.float32)
+    index = Index.build(vectors, TWICE, SEED)
+    for part in index._parts:
+        assert part.scales is not None
+        centroids = part.inner.quantizer.reconstruct_n(0, part.inner.nlist)
+        nearest = np.square((part.scales * vectors)[:, None] - centroids).sum(axis=2).argmin(axis=1)
+        in_list = np.empty(N_ROWS, dtype=np.int64)
+        for at in range(part.inner.nlist):
+            if size := part.inner.invlists.list_size(at):
+                in_list[faiss.rev_swig_ptr(part.inner.invlists.get_ids(at), size)] = at
+        assert (in_list == nearest).mean() > 0.99
 
 
 @listing_kinds
