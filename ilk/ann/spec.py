@@ -36,15 +36,14 @@ _MOST_PLACED_LISTS: Final = 16_384
 # The blend that the first partition of IVFPQ2 is made for, as the share of the content.
 _TASTE_EMPHASIS: Final = 0.08
 # Codes tell so well what is near that few candidates are enough (ADR 30): so many for each neighbor that
-# is wanted, and for every two lists. Where many rows are near, as by content, of the same lists more are
-# looked at too. Bundles of format 4 were measured with more (ADR 29).
+# is wanted, for every two lists, and for every two beyond 192, for whoever opens more wants the few that
+# lie far apart. Where many rows are near, as by content, of the same lists more are looked at too.
+# Bundles of format 4 were measured with more (ADR 29).
 _FETCHED: Final = {
-    0: {"IVFPQ": ((2, 1),), "IVFPQ2": ((2, 2), (2, 2), (2, 8), (2, 24))},
-    OF_4: {"IVFPQ": ((3, 1),), "IVFPQ2": ((4, 6), (4, 6), (4, 24), (4, 48))},
+    0: {"IVFPQ": ((2, 1, 1),), "IVFPQ2": ((2, 2, 1), (2, 2, 1), (2, 8, 8), (2, 24, 24))},
+    OF_4: {"IVFPQ": ((3, 1, 1),), "IVFPQ2": ((4, 6, 1), (4, 6, 1), (4, 24, 1), (4, 48, 1))},
 }
-# Whoever opens more lists than this wants the few that lie far apart: so many for every two of those.
 _FULLY_FETCHED_LISTS: Final = 192
-_FETCHED_BEYOND: Final = 1
 
 
 class IndexKind(str, enum.Enum):
@@ -96,9 +95,10 @@ class IndexKind(str, enum.Enum):
         if self in (IndexKind.IVF_PQ, IndexKind.IVF_PQ_2):
             if measured_as(effort) == UP_TO_3:
                 return _fetched_up_to_3(self, n_wanted, effort, rows_per_list)
-            for_each, for_two = _FETCHED[measured_as(effort)][self.value][mode(effort)]
+            fetched = _FETCHED[measured_as(effort)][self.value][mode(effort)]
+            for_each, for_two, for_two_beyond = fetched
             n_beyond = max(searched(effort) - _FULLY_FETCHED_LISTS, 0)
-            halves = for_two * (searched(effort) - n_beyond) + _FETCHED_BEYOND * n_beyond
+            halves = for_two * (searched(effort) - n_beyond) + for_two_beyond * n_beyond
             return for_each * n_wanted + halves // 2 + 1
         return max(2 * n_wanted, 32) if self is IndexKind.IVF_SQ else n_wanted
 

@@ -326,6 +326,7 @@ def test_the_more_lists_are_searched_the_more_candidates_are_looked_at() -> None
     assert once == [25, 37, 85]
     assert twice == [29, 53, 149]
     assert IndexKind.IVF_PQ_2.candidates(10, 896, 79) == 565
+    assert IndexKind.IVF_PQ_2.candidates(10, (3 << 16) + 384, 79) == 4629
     more = [IndexKind.IVF_PQ_2.candidates(10, (at << 16) + 64, 79) for at in (2, 3)]
     assert more == [277, 789]
     assert IndexKind.IVF_PQ.candidates(100, 8, 79) == 205
