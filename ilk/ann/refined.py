@@ -78,6 +78,8 @@ class Refined:
         point_to, options = faiss.swig_ptr, self._fetching(n_fetched, n_best, effort)
         asked = n_queries, point_to(queries), n_best
         self._inner.search_c(*asked, point_to(scores), point_to(rows), options)
+        if n_queries > 1 or rows.item(-1) < 0:
+            scores[rows < 0] = -np.inf
         return RowNeighbors(rows, scores)
 
     def _fetching(self, n_fetched: int, n_best: int, effort: int) -> Any:

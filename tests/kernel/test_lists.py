@@ -388,3 +388,17 @@ def test_more_lists_than_there_are_is_all_of_them(vectors: Vectors, queries: Vec
     for query in queries[:5, None]:
         every, more = (refined.nearest(query, 60, 10, n_lists) for n_lists in (20, 200))
         np.testing.assert_array_equal(every.rows, more.rows)
+
+
+def test_places_that_no_row_of_the_lists_fills_are_told_alike(
+    vectors: Vectors, queries: Vectors
+) -> None:
+    refined = Refined(Index.build(vectors, IndexSpec(IndexKind.IVF_PQ, 400), SEED), vectors)
+    together = refined.nearest(queries, 80, 60, 1)
+    unfilled = together.rows < 0
+    assert unfilled.any()
+    assert (together.scores[unfilled] == -np.inf).all()
+    for at, query in enumerate(queries[:, None]):
+        alone = refined.nearest(query, 80, 60, 1)
+        np.testing.assert_array_equal(alone.rows[0] < 0, unfilled[at])
+        assert (alone.scores[0][unfilled[at]] == -np.inf).all()
