@@ -111,6 +111,8 @@ class IndexSpec:
     ----------
     n_lists
         Of inverted lists; 0 lets the number of rows decide.
+    lists_per_root
+        How many of IVFPQ that is for each of the square root of the rows, with a code for each dimension.
     by_direction
         Whether rows of like directions share a list, whatever their lengths; else near ones do.
     dims_per_code
@@ -127,6 +129,7 @@ class IndexSpec:
     dims_per_code: int = DIMS_PER_CODE
     n_factors: int = 0
     content_emphasis: float = 0.6
+    lists_per_root: int = 2
 
     def describe(self, n_rows: int, dim: int) -> str:
         """Return the index's name in faiss's own shorthand, such as ``IVF256,Flat``."""
@@ -148,13 +151,14 @@ class IndexSpec:
 
         The first is what faiss's guidelines say; beyond, a query would compare with ever longer lists.
         Codes of four bits for two dimensions are so quick to compare that long lists, ``√n`` of them,
-        serve better; where each dimension has a code, ``2 √n``. IVFPQ2 has ``4 √n`` up to 4,096, then
-        ``5.2 √n``.
+        serve better; where each dimension has a code, ``2 √n`` or as is given. IVFPQ2 has ``4 √n`` up to
+        4,096, then ``5.2 √n``.
         """
         if self.kind.has_nibbles:
             # What tells a vector from its list is learnt from lists that are all compared.
             root = math.isqrt(n_rows)
-            usual = min(root if self.dims_per_code > 1 else 2 * root, MOST_COMPARED_LISTS)
+            per_root = 1 if self.dims_per_code > 1 else self.lists_per_root
+            usual = min(per_root * root, MOST_COMPARED_LISTS)
             if self.kind is IndexKind.IVF_PQ_2:
                 usual = max(26 * root // 5, min(4 * root, _SHORT_LISTS))
                 usual = min(usual, _MOST_PLACED_LISTS)
