@@ -31,7 +31,7 @@ _TRIED = (
     (IndexSpec(IndexKind.PQ, dims_per_code=1), 4_000, 50_000),
     (IndexSpec(IndexKind.IVF), 4_000, 50_000),
     (IndexSpec(IndexKind.IVF_PQ, dims_per_code=1), 20_000, 500_000),
-    (IndexSpec(IndexKind.IVF_PQ, dims_per_code=1, lists_per_root=4), 20_000, 500_000),
+    (IndexSpec(IndexKind.IVF_PQ, dims_per_code=1, lists_per_root=4), 20_000, 150_000),
     (IndexSpec(IndexKind.IVF_PQ_2, dims_per_code=1), 500_000, 1 << 62),
     (IndexSpec(IndexKind.HNSW), 20_000, 50_000),
 )
