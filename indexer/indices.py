@@ -85,15 +85,23 @@ def _measure_each(
 ) -> list[IndexRecord]:
     """Measure, into ``measured``, what was not yet and may win; return the records of what may not."""
     unbuilt: list[IndexRecord] = []
-    for spec in sorted(specs, key=bench.likely_us):
+    for spec in sorted(specs, key=lambda spec: (_coarser(spec) in specs, bench.likely_us(spec))):
         if spec in measured:
             continue
         most_us = _most_us(spec, specs, measured)
-        if (hopeless := _hopeless(bench, spec, most_us)) is not None:
+        if _coarser(spec) in measured and _cheapest(specs, measured).spec != _coarser(spec):
+            unbuilt.append(_not_built(bench, spec))
+        elif (hopeless := _hopeless(bench, spec, most_us)) is not None:
             unbuilt.append(hopeless)
         else:
             measured[spec] = measure(bench, spec, min(most_us, _TOO_SLOW_US))
     return unbuilt
+
+
+def _coarser(spec: IndexSpec) -> IndexSpec | None:
+    """Return what is like a candidate with fewer lists; it is tried where that is the cheapest."""
+    fewer = IndexSpec().lists_per_root
+    return None if spec.lists_per_root == fewer else replace(spec, lists_per_root=fewer)
 
 
 def _give_another_chance(measured: dict[IndexSpec, Measured]) -> None:
@@ -147,8 +155,7 @@ def _margin(one: IndexSpec, other: IndexSpec) -> float:
 def _hopeless(bench: Bench, spec: IndexSpec, most_us: float) -> IndexRecord | None:
     """Return the record of a candidate that need not be built: it costs too much at best, or in part."""
     if bench.least_us(spec) > most_us:
-        name = spec.describe(*bench.shape)
-        return IndexRecord(spec.kind.value, name, bench.size_bytes(spec), 0.0, ())
+        return _not_built(bench, spec)
     if spec.kind not in _SLOW_TO_BUILD or most_us == np.inf or len(bench.vectors) <= PART_ROWS:
         return None
     of_part = bench.part()
@@ -157,6 +164,11 @@ def _hopeless(bench: Bench, spec: IndexSpec, most_us: float) -> IndexRecord | No
     if part.cost_us * math.log(len(bench.vectors)) / math.log(PART_ROWS) <= most_us:
         return None
     return replace(part.record, name=f"{part.record.name} of {PART_ROWS} rows")
+
+
+def _not_built(bench: Bench, spec: IndexSpec) -> IndexRecord:
+    name = spec.describe(*bench.shape)
+    return IndexRecord(spec.kind.value, name, bench.size_bytes(spec), 0.0, ())
 
 
 def _cheapest(specs: list[IndexSpec], measured: dict[IndexSpec, Measured]) -> Measured:

@@ -113,3 +113,17 @@ def test_only_another_kind_must_be_cheaper_by_far(other: IndexSpec, kept: bool) 
     measured = {simple: bench.measure(simple, 1e3), other: bench.measure(other, 1e3)}
     measured[other] = replace(measured[other], cost_us=9.0)
     assert (indices._cheapest([simple, other], measured).spec == other) is kept
+
+
+@pytest.mark.parametrize(("cost_us", "n_tried"), [(20.0, 1), (5.0, 2)])
+def test_more_lists_are_tried_where_fewer_are_the_cheapest(
+    cost_us: float, n_tried: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fewer, more = IndexSpec(IVF), IndexSpec(IVF, lists_per_root=4)
+    bench = Bench({IVF: (cost_us, True), PQ: (10.0, True)})
+    bench.size_bytes = lambda spec: 1  # type: ignore[attr-defined]
+    monkeypatch.setattr(indices, "measure", Bench.measure)
+    measured: dict[IndexSpec, Measured] = {}
+    unbuilt = indices._measure_each(bench, [IndexSpec(PQ), fewer, more], measured)  # type: ignore[arg-type]
+    assert [kind for kind, _ in bench.asked].count(IVF) == n_tried
+    assert len(unbuilt) == 2 - n_tried
