@@ -168,7 +168,10 @@ class IndexSpec:
         return min(self.n_lists or usual, n_rows)
 
     def placed_through(self, n_rows: int) -> int:
-        """Return how many lists the lists are in when rows are put into them; 0: in none."""
+        """Return how many lists the lists are in when rows are put into them; 0: in none.
+
+        Of small codes it only tells that there are too many to compare with all (`ilk.ann.training`).
+        """
         n_lists = self.lists(n_rows)
         return math.isqrt(n_lists) if n_lists > MOST_COMPARED_LISTS else 0
 
