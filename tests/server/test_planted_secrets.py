@@ -147,9 +147,11 @@ async def test_no_functions_last_words_reach_a_caller_or_a_log(
     few = {"BatchFindNeighbors": 1, "StreamFindNeighbors": 1}
     calls = [(rpc, body) for rpc, bodies in sound.items() for body in bodies[: few.get(rpc)]]
     ended: dict[str, set[str]] = {}
+    # What looks for new bundles shall not come by what fails here: it would end with its thread.
+    settings = ServerSettings(sample_store, port=0, grace_s=0.5, poll_interval_s=600.0)
     with called() as codes:
         async with (
-            serving(ServerSettings(sample_store, port=0, grace_s=0.5)) as running,
+            serving(settings) as running,
             grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as channel,
         ):
             for rpc, body in calls:
