@@ -15,7 +15,7 @@ from ilk.vectors import Float32Matrix, Float32Vector, Rows
 
 # Lists that may be among the nearest are taken out to be sorted: the best of each so many tell which.
 _MOST_IN_GROUP: Final = 16
-# From so many lists on, few are found by their centroids' codes, a ninth of the bytes: one in so many.
+# From so many lists on, few are found by their centroids' codes, an eighth of the bytes: one in so many.
 _MANY_LISTS: Final = 4096
 _FEW_OF_MANY: Final = 64
 # Codes only show what may be near: so many times as many centroids are compared with, and some more.
@@ -39,6 +39,8 @@ class Lists:
     def __init__(self, centroids: Float32Matrix) -> None:
         self._centroids = centroids
         self._by_codes: Any = _coded(centroids) if told_by_codes(len(centroids), 1) else None
+        # Made once for each number of lists: making them takes a tenth of finding those.
+        self._options: dict[int, Any] = {}
 
     def near(self, queries: Float32Matrix, n_lists: int) -> tuple[Rows, Float32Matrix]:
         """Return the nearest lists and their scores, best first, each shape ``(n_queries, n_lists)``.
@@ -68,10 +70,13 @@ class Lists:
     def _near_by_codes(self, queries: Float32Matrix, n_lists: int) -> tuple[Rows, Float32Matrix]:
         lists = np.empty((len(queries), n_lists), dtype=np.int64)
         likeness = np.empty(lists.shape, dtype=np.float32)
-        times, more = _COMPARED
-        # faiss multiplies in float32 and rounds down.
-        factor = times + (more + 0.5) / n_lists
-        options = faiss.IndexRefineSearchParameters(k_factor=factor)
+        options = self._options.get(n_lists)
+        if options is None:
+            times, more = _COMPARED
+            # faiss multiplies in float32 and rounds down.
+            factor = times + (more + 0.5) / n_lists
+            options = faiss.IndexRefineSearchParameters(k_factor=factor)
+            self._options[n_lists] = options
         told = map(faiss.swig_ptr, (likeness, lists))
         self._by_codes.search_c(len(queries), faiss.swig_ptr(queries), n_lists, *told, options)
         return lists, likeness

@@ -1,6 +1,7 @@
-"""Knows how one faiss index over all rows is searched: what faiss is told, and which lists are near.
+"""Knows how one faiss index over all rows is searched: what faiss is told.
 
-It refuses to know how it was made and stored, and whether another index stands beside it.
+It refuses to know how it was made and stored, how near lists are found, and whether another index stands
+beside it.
 """
 
 import math

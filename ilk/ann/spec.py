@@ -154,14 +154,13 @@ class IndexSpec:
         serve better; where each dimension has a code, ``2 √n`` or as is given. IVFPQ2 has ``4 √n`` up to
         4,096, then ``5.2 √n``.
         """
-        if self.kind.has_nibbles:
-            # What tells a vector from its list is learnt from lists that are all compared.
-            root = math.isqrt(n_rows)
+        root = math.isqrt(n_rows)
+        if self.kind is IndexKind.IVF_PQ_2:
+            usual = min(max(26 * root // 5, min(4 * root, _SHORT_LISTS)), _MOST_PLACED_LISTS)
+        elif self.kind.has_nibbles:
             per_root = 1 if self.dims_per_code > 1 else self.lists_per_root
+            # What tells a vector from its list is learnt from lists that are all compared.
             usual = min(per_root * root, MOST_COMPARED_LISTS)
-            if self.kind is IndexKind.IVF_PQ_2:
-                usual = max(26 * root // 5, min(4 * root, _SHORT_LISTS))
-                usual = min(usual, _MOST_PLACED_LISTS)
         else:
             usual = max(1, int(4 * n_rows**0.5), n_rows // _ROWS_PER_LIST)
         usual = min(usual, _MOST_LISTS)

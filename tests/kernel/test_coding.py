@@ -4,10 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ilk.ann import Index, IndexKind, IndexSpec, coding, compare_with_all, recall
+from ilk.ann import IndexKind, IndexSpec, coding
 from ilk.ann.coding import codes_of
-from ilk.ann.index import RowNeighbors
 from ilk.vectors import unit_rows
+from tests.kernel.test_codes import coding_kinds, held_by_candidates
 
 Vectors = npt.NDArray[np.float32]
 
@@ -121,7 +121,7 @@ def test_a_row_of_nothing_gets_the_nearest_codes() -> None:
     np.testing.assert_array_equal(codes_of(nothing, nothing, values, N_FACTORS)[0], nearest)
 
 
-@pytest.mark.parametrize("kind", [k for k in IndexKind if k.has_nibbles], ids=lambda k: k.value)
+@coding_kinds
 @of_each_width
 def test_so_fewer_candidates_hold_the_best(
     kind: IndexKind, dims: int, monkeypatch: pytest.MonkeyPatch
@@ -132,15 +132,7 @@ def test_so_fewer_candidates_hold_the_best(
     apart = rng.standard_normal((8_000, 48), dtype=np.float32) * np.float32(0.6)
     rows = unit_rows(tastes[rng.integers(0, 30, 8_000)] + apart)
     queries = rows[:200]
-    truth = compare_with_all(rows, queries, 10)
-    spec = IndexSpec(kind, n_lists=4, dims_per_code=dims, n_factors=48)
-
-    def found() -> float:
-        index = Index.build(rows, spec, SEED)
-        near = index.nearest(queries, 16, 4).rows
-        scores = -np.sort(-np.einsum("qd,qkd->qk", queries, rows[near]))
-        return recall([RowNeighbors(near, scores)], [truth], 10)
-
-    across = found()
+    of_kind = IndexSpec(kind, n_lists=4, dims_per_code=dims, n_factors=48)
+    across = held_by_candidates(16, rows, queries, of_kind)
     monkeypatch.setattr(coding, "_ALONG", (1.0, 1.0))
-    assert across > found() + 0.01
+    assert across > held_by_candidates(16, rows, queries, of_kind) + 0.01
