@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
-from ilk import exits, settings_file
+from ilk import choices, exits, settings_file
 from ilk.bundle import Store
 from ilk.errors import SettingsError
 from indexer import config, upkeep
@@ -26,11 +26,13 @@ from indexer.settings import BuildSettings
 from indexer.source import Source
 from indexer.tuning import TuningSettings, tune
 
+_VARIABLES = "ILK_INDEXER_"
+
 app = App(
     name="indexer",
     help="Build, evaluate and publish bundles of embeddings and indices.",
     config=[
-        Env("ILK_INDEXER_", command=False),
+        Env(_VARIABLES, command=False),
         Toml(
             settings_file.PATH,
             root_keys=["indexer"],
@@ -157,7 +159,7 @@ def tune_command(
     """
     expect_file(output)
     expect_file(journal)
-    config.check(output)
+    config.check(output, app)
     origin, asked = source or Source(), tuning or TuningSettings()
     data = origin.read() if train is None else origin.read_given(train).interactions
     tuned = tune(data, settings or BuildSettings(), asked, journal, Progress(quiet=quiet))
@@ -261,13 +263,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     asked = sys.argv[1:] if arguments is None else list(arguments)
 
-    def check_settings_file() -> None:
+    def check_settings() -> None:
+        choices.expect_variables(app, _VARIABLES)
         # What tune writes need not be there before.
         if asked[:1] != ["tune"]:
             settings_file.expect()
-        config.check(settings_file.PATH)
+        config.check(settings_file.PATH, app)
 
-    return exits.run(app, asked, before=check_settings_file)
+    return exits.run(app, asked, before=check_settings)
 
 
 if __name__ == "__main__":

@@ -7,34 +7,19 @@ from dataclasses import fields
 from pathlib import Path
 
 import tomlkit
+from cyclopts import App
 
+from ilk import choices
 from ilk.ann import IndexKind
 from ilk.errors import SettingsError
-from indexer.evaluation.settings import EvaluationSettings
-from indexer.gate import GateSettings
 from indexer.outputs import writing
 from indexer.settings import BuildSettings
-from indexer.source import Source
-from indexer.tuning import TuningSettings
-
-_FLAGS = {
-    "store",
-    "version",
-    "into",
-    "json",
-    "plots",
-    "output",
-    "journal",
-    "quiet",
-    "train",
-    "test",
-}
 
 
-def check(path: Path) -> None:
+def check(path: Path, app: App) -> None:
     """Refuse a settings file that cannot be read, or whose table ``[indexer]`` has an unknown key.
 
-    Each command takes the keys that are its own, so that a slip would else be passed over.
+    Each command of ``app`` takes the keys that are its own, so that a slip would else be passed over.
     """
     if not path.exists():
         return
@@ -42,9 +27,7 @@ def check(path: Path) -> None:
         table = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap().get("indexer", {})
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
-    kinds = (BuildSettings, EvaluationSettings, GateSettings, Source, TuningSettings)
-    known = _FLAGS | {f.name for kind in kinds for f in fields(kind)}
-    unknown = sorted(key for key in table if key.replace("-", "_") not in known)
+    unknown = choices.unknown(app, table)
     if unknown:
         raise SettingsError(f"{path}: unknown in [indexer]: {', '.join(unknown)}")
 

@@ -14,18 +14,20 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
-from ilk import exits, settings_file
+from ilk import choices, exits, settings_file
 from server import logs
 from server.front import Alone
 from server.settings import ServerSettings
 from server.supervisor import Supervisor
 from server.transports import usable
 
+_VARIABLES = "ILK_SERVER_"
+
 app = App(
     name="server",
     help="Answer nearest-neighbor queries over gRPC from the current bundle of a store.",
     config=[
-        Env("ILK_SERVER_", command=False),
+        Env(_VARIABLES, command=False),
         Toml(settings_file.PATH, root_keys=["server"]),
     ],
     version_flags=[],
@@ -49,5 +51,11 @@ def serve(settings: Annotated[ServerSettings | None, Parameter(name="*")] = None
         start(settings, Alone(settings))
 
 
+def check_settings() -> None:
+    """Refuse what would be passed over: SettingsError."""
+    choices.expect_variables(app, _VARIABLES)
+    settings_file.expect()
+
+
 if __name__ == "__main__":
-    sys.exit(exits.run(app, before=settings_file.expect))
+    sys.exit(exits.run(app, before=check_settings))

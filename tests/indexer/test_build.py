@@ -228,15 +228,15 @@ def test_movielens_looks_right_to_a_person(ml_latest_small: Path, tmp_path: Path
 
 def test_an_unknown_key_of_the_settings_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "ilk.toml"
-    config.check(path)
+    config.check(path, app)
     path.write_text("[indexer]\nfactors = 32\nmin-user-ratings = 2\n[server]\nport = 1\n")
-    config.check(path)
+    config.check(path, app)
     path.write_text("[indexer]\nfaktors = 32\n")
     with pytest.raises(SettingsError, match="faktors"):
-        config.check(path)
+        config.check(path, app)
     path.write_text("[indexer\n")
     with pytest.raises(SettingsError, match="cannot be read"):
-        config.check(path)
+        config.check(path, app)
 
 
 def test_a_build_that_is_interrupted_says_so(

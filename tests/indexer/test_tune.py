@@ -273,7 +273,7 @@ def test_a_training_file_alone_is_tuned_for_and_the_settings_are_found_by_evalua
     assert 'store = "s"' in text
     assert "iterations = 2" in text
     assert text.count("alpha = ") == 1
-    config.check(output)
+    config.check(output, app)
 
 
 def test_settings_written_are_the_settings_read(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""A variable or a key that names no choice of a program is refused, as a flag is that names none."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ilk import choices, exits
+from ilk.errors import SettingsError
+from indexer.__main__ import app, main
+from server.__main__ import app as server_app
+
+
+def test_a_misspelled_variable_is_refused_with_the_one_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ILK_INDEXER_FAKTORS", "32")
+    assert main(["inspect", "--store", str(tmp_path)]) == exits.USAGE
+    told = capsys.readouterr().err
+    assert "ILK_INDEXER_FAKTORS is no setting" in told
+    assert "ILK_INDEXER_FACTORS is meant" in told
+
+
+def test_the_server_refuses_it_too(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "server", "--store", str(tmp_path)]
+    environment = {**os.environ, "ILK_SERVER_RATE_LIMT": "1e9"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == exits.USAGE
+    assert "ILK_SERVER_RATE_LIMT is no setting" in ended.stderr
+    assert "ILK_SERVER_RATE_LIMIT is meant" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "ILK_SERVER_port",
+        "ILK_SERVER_",
+        "ILK_SERVER_PORT_",
+        "ILK_SERVER_NONSENSE",
+        "ILK_SERVER_WORKERS_2",
+    ],
+)
+def test_what_no_choice_is_called_is_refused(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(SettingsError, match=f"{variable} is no setting"):
+        choices.expect_variables(server_app, "ILK_SERVER_")
+
+
+def test_choices_and_what_a_cluster_tells_of_services_are_not_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ILK_SERVER", "127.0.0.1:50051")
+    monkeypatch.setenv("ILK_SERVER_MAX_WAIT_S", "1.5")
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT_50051_TCP_ADDR"):
+        monkeypatch.setenv(f"ILK_SERVER_{name}", "10.0.0.1")
+    choices.expect_variables(server_app, "ILK_SERVER_")
+    _, bound, _ = server_app.parse_args([])
+    assert bound.arguments["settings"].max_wait_s == 1.5
+
+
+def test_every_command_has_its_names_told() -> None:
+    names = choices.names(app)
+    assert {"movielens", "factors", "recall_target", "budget_s", "user", "no_evaluate"} <= names
+    assert not any("-" in name for name in names)
+    assert choices.unknown(app, ["min-user-ratings", "factors", "faktors"]) == ["faktors"]
