@@ -27,7 +27,7 @@ _EXACT_SHARE = 0.05
 _FILTER_MARGIN = 3
 _MAX_FETCHED = 4096
 # Counts are rounded up to a multiple of this: queries that fetch alike share a search.
-_FETCHED_TOGETHER = 32
+_FETCHED_TOGETHER = 8
 # So many more rows than are looked at are kept: of most ties at the last place they show the end.
 KEPT_BEYOND = 8
 # Comparing with all rows takes as long as fetching one in so many by codes, with true scores (ADR 9).

@@ -64,6 +64,10 @@ class Costs:
         self._by_effort = {key: _by_effort(bundle, key) for key in SPACE_KEYS}
         # Of the well known, and of others.
         self._by_shape: dict[object, tuple[int, int]] = {}
+        self._n_well_known: dict[type, int] = {
+            kind: n_well_known(len(side))
+            for kind, side in ((ItemId, bundle.items), (UserId, bundle.users))
+        }
         self._per_entry = manifest.n_factors**2
         n_compared = min(manifest.n_items, MOST_COMPARED)
         self.of_titles = (
@@ -89,8 +93,9 @@ class Costs:
         of_well_known, of_others = costs
         if of_well_known == of_others:
             return of_others
-        side = self._bundle.items if type(query.whom) is ItemId else self._bundle.users
-        is_well_known = 0 <= side.vocabulary.row_of(its_id) < n_well_known(len(side))
+        kind = type(query.whom)
+        side = self._bundle.items if kind is ItemId else self._bundle.users
+        is_well_known = 0 <= side.vocabulary.row_of(its_id) < self._n_well_known[kind]
         return of_well_known if is_well_known else of_others
 
     def of_predictions(
