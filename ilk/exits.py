@@ -23,6 +23,8 @@ def run(
 
     ``before`` is called first; what it raises ends the program as what the command raises does.
     """
+    # Else it would end without a word.
+    app.suppress_keyboard_interrupt = False
     try:
         before()
         app(

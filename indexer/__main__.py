@@ -41,8 +41,6 @@ app = App(
         ),
     ],
     version_flags=[],
-    # `exits` says that it was interrupted.
-    suppress_keyboard_interrupt=False,
 )
 
 _STORE = Path("store")
