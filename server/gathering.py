@@ -11,8 +11,8 @@ from typing import Any
 
 from ilk.errors import DeadlineExceeded
 from server.answers import Question
+from server.backlog import TOO_LATE_S
 from server.call import Call
-from server.guard import TOO_LATE_S
 from server.live import Served
 from server.metrics import Counts
 from server.status import EXPIRED

@@ -4,6 +4,7 @@ It refuses to know what is asked. The text of an unforeseen error stays here.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any, Final, NoReturn, TypeVar
@@ -14,14 +15,14 @@ from ilk.errors import DeadlineExceeded, IlkError, let_go
 from server import status
 from server.access.control import Access
 from server.admission import Lane, Shed
+from server.backlog import TOO_LATE_S, Waited, is_in_vain
 from server.call import REQUEST_ID, ByKind, Call, Context, Observer, log_failure, made_up_id
 from server.gate import Gate
 from server.metrics import NO_KIND, Counts
+from server.wire.refusal import Refusal
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
-# What has less time left is not begun: its answer would not be there in time.
-TOO_LATE_S = 1e-3
 # What is told to a call that is turned away unread.
 _RETRY_S = 0.1
 
@@ -53,25 +54,37 @@ class Guard:
         self._observers = observers
         self._access = access
 
-    def refuses(self, lane: Lane | None, left_s: float) -> bool:
-        """Take note that a call has come, and tell whether to turn it away before it is even read.
+    def refusal(
+        self, lane: Lane | None, waited: Waited | None
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """Take note that a call has come, and return what ends it before it is even read; None: nothing.
 
         Parameters
         ----------
         lane
             Where its work would wait, if that is known.
-        left_s
-            How long its caller will wait.
+        waited
+            What the transport tells of it; None where that is ``grpc.aio``, which tells nothing.
         """
         gate = self._gate
         gate.passed += 1
         if gate.in_flight >= gate.max_in_flight:
             self.counts.shed["in flight"] += 1
-            return True
+            return SHEDDING
+        left_s = 0.0
+        if waited is not None:
+            told_s = waited.time_remaining()
+            left_s = math.inf if told_s is None else told_s
+            if is_in_vain(waited, left_s):
+                if left_s <= TOO_LATE_S:
+                    self.counts.expired["arrival"] += 1
+                    return EXPIRED
+                self.counts.shed["late"] += 1
+                return SHEDDING
         if lane is not None and lane.is_full(left_s):
             self.counts.shed["queue"] += 1
-            return True
-        return False
+            return SHEDDING
+        return None
 
     def unary(
         self, method: str, handler: Callable[[bytes, Call], Awaitable[bytes]]
@@ -192,9 +205,5 @@ def failing(error: BaseException) -> "grpc.RpcMethodHandler[Any, Any]":
     return grpc.stream_stream_rpc_method_handler(handle)
 
 
-async def _shed(_: object, context: Context) -> None:
-    await context.abort_with_status(status.to_shed_status(_RETRY_S))
-
-
-# A handler of streams, whatever the rpc: gRPC reads no message before it runs.
-SHEDDING: Final["grpc.RpcMethodHandler[Any, Any]"] = grpc.stream_stream_rpc_method_handler(_shed)
+SHEDDING: Final = Refusal(status.to_shed_status(_RETRY_S))
+EXPIRED: Final = Refusal(status.to_status(DeadlineExceeded(status.EXPIRED)))

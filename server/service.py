@@ -20,7 +20,7 @@ from server.admission import Lane
 from server.answers import Question
 from server.call import Call
 from server.gathering import Gathering
-from server.guard import SHEDDING, Guard, failing
+from server.guard import Guard, failing
 from server.live import Live, Served
 from server.shadow import Shadow
 from server.streams import Streams
@@ -219,9 +219,9 @@ class _Handlers(grpc.GenericRpcHandler):
         lanes = served.lanes
         if not lanes:
             lanes.update(self._lanes_of(served))
-        lane = lanes.get(name)
-        left_s = 0.0 if lane is None else _left_s(details)
-        return SHEDDING if self._guard.refuses(lane, left_s) else method
+        # grpc.aio tells nothing of a call before it is begun.
+        waited = getattr(details, "call", None)
+        return self._guard.refusal(lanes.get(name), waited) or method
 
     def _lanes_of(self, served: Served) -> dict[str, Lane | None]:
         """Return where each rpc's usual work waits."""
@@ -233,15 +233,6 @@ class _Handlers(grpc.GenericRpcHandler):
             "SearchTitles": self._work.threads,
         }
         return {f"/{SERVICE.full_name}/{name}": lane for name, lane in of.items()}
-
-
-def _left_s(details: Any) -> float:
-    """Return how long a caller will wait; 0 where that is not told before its call is begun."""
-    # It is by our own transport, and not by grpc.aio.
-    if not hasattr(details, "time_remaining"):
-        return 0.0
-    left_s: float | None = details.time_remaining()
-    return float("inf") if left_s is None else left_s
 
 
 def _find(served: Served, question: Question, call: Call) -> None:

@@ -124,6 +124,10 @@ class Call:
         """Return whether the core has more to tell at once: of this call, or of others."""
         return self._loop.completions.has_more()
 
+    def longest_wait_s(self) -> float:
+        """Return how long it has waited at the most: as long as the core has never been quiet."""
+        return time.perf_counter() - self._loop.completions.quiet_at_s
+
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
     ) -> NoReturn:
@@ -133,7 +137,8 @@ class Call:
 
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
         """End the call with a status; raises AbortError."""
-        await self.abort(status.code, status.details, status.trailing_metadata or ())
+        self.end_with(status)
+        raise grpc.aio.AbortError(f"{status.code.name}: {status.details}")
 
     async def read(self) -> Any:
         """Return the next message of the caller's stream; ``grpc.aio.EOF`` after the last."""
@@ -208,6 +213,10 @@ class Call:
         pairs = tuple((key, value) for key, value in metadata)
         status = cygrpc.SendStatusFromServerOperation(pairs, code, details.encode(), _NO_FLAGS)
         self._call.start_server_batch((*self._beginning(), status), NOBODY)
+
+    def end_with(self, status: grpc.Status) -> None:
+        """End the call with a status, unless it has ended."""
+        self.end(status.code.value[0], status.details, status.trailing_metadata or ())
 
     def fail(self, error: Exception) -> None:
         """End the call that met an error which nobody handled."""

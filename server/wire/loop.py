@@ -17,6 +17,8 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 # So many completions in a row are taken before the loop's own work has a turn.
 _MOST_AT_ONCE: Final = 64
+# Taking what is there, with all that has to be read for it, never takes as long as this.
+_QUIET_S: Final = 5e-4
 _PAST: Final = 0.0
 
 
@@ -40,11 +42,14 @@ class CompletionSelector(selectors.BaseSelector):
     idle
         Whether the loop has nothing to do when it is back: set before each completion, to be cleared by
         whoever gives it something.
+    quiet_at_s
+        When the core was last waited for, on the clock of :func:`time.perf_counter`.
     """
 
     def __init__(self) -> None:
         self.queue = cygrpc.CompletionQueue()
         self.idle = True
+        self.quiet_at_s = time.perf_counter()
         self._files = selectors.DefaultSelector()
         self._heard = threading.Semaphore(0)
         self._rung = False
@@ -68,7 +73,7 @@ class CompletionSelector(selectors.BaseSelector):
         until_s = None if timeout is None else time.time() + max(timeout, 0.0)
         self.idle = True
         for _ in range(_MOST_AT_ONCE):
-            event = self._ahead or self.queue.poll(deadline=until_s)
+            event = self._ahead or self._next(until_s)
             self._ahead = None
             tag = event.tag
             if tag is None:  # nothing came in time
@@ -82,6 +87,14 @@ class CompletionSelector(selectors.BaseSelector):
             if not self.idle:
                 until_s = _PAST
         return []
+
+    def _next(self, until_s: float | None) -> Any:
+        asked_s = time.perf_counter()
+        event = self.queue.poll(deadline=until_s)
+        told_s = time.perf_counter()
+        if told_s - asked_s >= _QUIET_S:
+            self.quiet_at_s = told_s
+        return event
 
     def has_more(self) -> bool:
         """Return whether something more has completed; asked by what goes on from a completion."""

@@ -16,6 +16,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from server.logs import cause_of
 from server.wire.calls import Call, messages
 from server.wire.loop import CompletionLoop
+from server.wire.refusal import Refusal
 from server.wire.unread import Unread
 
 log = logging.getLogger("ilk.server")
@@ -26,12 +27,12 @@ _UNIMPLEMENTED: Final = grpc.StatusCode.UNIMPLEMENTED.value[0]
 class _Asked:
     """Details of a call, by which its handler is found."""
 
-    __slots__ = ("invocation_metadata", "method", "time_remaining")
+    __slots__ = ("call", "invocation_metadata", "method")
 
     def __init__(self, method: str, call: Call) -> None:
         self.method = method
         self.invocation_metadata = call.invocation_metadata()
-        self.time_remaining = call.time_remaining
+        self.call = call
 
 
 class Server:
@@ -108,6 +109,8 @@ class Server:
         handler = self._find(_Asked(method, call))
         if handler is None:
             call.end(_UNIMPLEMENTED, "Method not found!")
+        elif isinstance(handler, Refusal):
+            call.end_with(handler.status)
         elif handler.request_streaming:
             call.go_on(_converse(call, handler))
         else:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import grpc
 import pytest
 
+from server.guard import SHEDDING
 from server.wire.loop import CompletionLoop, CompletionSelector, run_loop
 from server.wire.stream import Inbox
 from server.wire.transport import Server
@@ -74,6 +75,11 @@ class Servicer:
         time.sleep(0.05)  # others come meanwhile
         return str(context.has_company()).encode()
 
+    async def waited(self, data: bytes, context: Any) -> bytes:
+        waited_s = context.longest_wait_s()
+        time.sleep(float(data))
+        return str(waited_s).encode()
+
     async def left(self, data: bytes, context: Any) -> bytes:
         left_s = context.time_remaining()
         return b"none" if left_s is None else str(left_s).encode()
@@ -126,6 +132,8 @@ class Servicer:
         methods["both"] = many(self.both)
         methods["burst"] = many(self.burst)
         methods["echoes"] = many(self.echoes, bytes, bytes)
+        methods["refused"] = SHEDDING
+        methods["waited"] = one(self.waited)
         return grpc.method_handlers_generic_handler("t", methods)
 
 
@@ -223,6 +231,30 @@ def test_an_abort_is_a_status_with_metadata(running: Running, name: str) -> None
     assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "nothing")
     metadata = dict(error.trailing_metadata())
     assert (metadata["x-why"], metadata["x-raw-bin"]) == ("because", b"\x00\xff")
+
+
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_stream"])
+def test_a_refusal_ends_calls_of_any_kind(running: Running, kind: str) -> None:
+    ask = getattr(running.channel, kind)("/t/refused")
+    asked = iter((b"1", b"2")) if kind == "stream_stream" else b"1"
+    with pytest.raises(grpc.RpcError) as raised:
+        list(ask(asked, timeout=TIMEOUT_S))
+    error: Any = raised.value
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "100"
+    assert running.ask("echo") == b"hello"
+
+
+def test_it_is_told_how_long_a_call_may_have_waited(own: Running) -> None:
+    ask = own.channel.unary_unary("/t/waited")
+    assert float(ask(b"0", timeout=TIMEOUT_S)) < TIMEOUT_S
+    time.sleep(0.01)
+    # Each comes while the one before is busy; only before the first was the core quiet.
+    asked = [ask.future(b"0.3", timeout=TIMEOUT_S) for _ in range(3)]
+    first, second, third = sorted(float(call.result()) for call in asked)
+    assert first < 0.3 <= second < third
+    time.sleep(0.01)
+    assert float(ask(b"0", timeout=TIMEOUT_S)) < 0.3
 
 
 @pytest.mark.parametrize(
