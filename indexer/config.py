@@ -27,6 +27,8 @@ def check(path: Path, app: App) -> None:
         table = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap().get("indexer", {})
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
+    if not isinstance(table, dict):
+        raise SettingsError(f"{path}: [indexer] must be a table, got {table!r}")
     unknown = choices.unknown(app, table)
     if unknown:
         raise SettingsError(f"{path}: unknown in [indexer]: {', '.join(unknown)}")

@@ -17,7 +17,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 # So many completions in a row are taken before the loop's own work has a turn.
 _MOST_AT_ONCE: Final = 64
-# Taking what is there, with all that has to be read for it, never takes as long as this.
+# Taking what is there, with all that has to be read for it, hardly ever takes as long as this.
 _QUIET_S: Final = 5e-4
 _PAST: Final = 0.0
 

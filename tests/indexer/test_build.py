@@ -234,6 +234,9 @@ def test_an_unknown_key_of_the_settings_file_is_named(tmp_path: Path) -> None:
     path.write_text("[indexer]\nfaktors = 32\n")
     with pytest.raises(SettingsError, match="faktors"):
         config.check(path, app)
+    path.write_text("indexer = 3\n")
+    with pytest.raises(SettingsError, match="must be a table, got 3"):
+        config.check(path, app)
     path.write_text("[indexer\n")
     with pytest.raises(SettingsError, match="cannot be read"):
         config.check(path, app)
