@@ -71,6 +71,11 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", 64 * 2**20),
     # A connection per client, not per process: several clients can reach several workers of a port.
     ("grpc.use_local_subchannel_pool", 1),
+    # A connection that fails is tried again between a call's repeats, not a second later when all of them
+    # have failed: who comes back at once to a port whose worker was killed can still reach the dead one.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    # Seconds after a server is back, not two minutes, its callers are too.
+    ("grpc.max_reconnect_backoff_ms", 5_000),
 )
 
 Metadata = tuple[tuple[str, str], ...]

@@ -1,9 +1,12 @@
 """Settings of the clients, and what they need to be installed."""
 
 import asyncio
+import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +31,30 @@ def test_credentials_make_the_connection_secure(
         "credentials": grpc.local_channel_credentials(),
     }
     assert ask(lambda client: client.get_bundle(), **secure).version == "v1"
+
+
+def test_a_connection_that_fails_is_tried_again_before_the_repeats_of_a_call_are_over() -> None:
+    # As the port of a worker that was just killed does: it takes connections, and resets them.
+    accepted_s: list[float] = []
+
+    def reset_two(listener: socket.socket) -> None:
+        while len(accepted_s) < 2:
+            connection, _ = listener.accept()
+            accepted_s.append(time.monotonic())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        resetting = threading.Thread(target=reset_two, args=(listener,))
+        resetting.start()
+        with SimilarityClient(f"127.0.0.1:{listener.getsockname()[1]}") as client:
+            while resetting.is_alive():
+                with pytest.raises(errors.Unavailable):
+                    client.get_bundle()
+        resetting.join()
+    # gRPC's own pause is a second, give or take a fifth.
+    assert accepted_s[1] - accepted_s[0] < 0.7
 
 
 def test_a_channel_given_stays_the_callers_to_close(
