@@ -45,7 +45,7 @@ SERVICE_CONFIG = {
         {
             "name": [{"service": "ilk.v1.SimilarityService"}],
             "retryPolicy": {
-                "maxAttempts": 3,
+                "maxAttempts": 5,
                 "initialBackoff": "0.05s",
                 "maxBackoff": "0.5s",
                 "backoffMultiplier": 3,
@@ -53,15 +53,17 @@ SERVICE_CONFIG = {
             },
         }
     ],
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 0.1},
 }
 """How gRPC spreads and repeats calls, as a gRPC service config.
 
 Calls go round the addresses that the target resolves to. UNAVAILABLE, CANCELLED and RESOURCE_EXHAUSTED
-are tried again, at most twice, within the call's deadline. The first two hide a worker or server that
+are tried again, at most four times, within the call's deadline. The first two hide a worker or server that
 goes away: CANCELLED is how gRPC lets go of calls that had come but not begun when a server stopped; a
-call that its own caller cancels is never repeated. With the third a server sheds load, and says when to
-come back, which repeats heed. Where half of many calls fail, the throttle stops repeating them at all.
+call that its own caller cancels is never repeated. Repeats last just over a second, which is what gRPC waits
+before it tries a failed connection again unless ``CHANNEL_OPTIONS`` tell it otherwise. With the third a server
+sheds load, and says when to come back, which repeats heed. Where 500 more fail than a tenth of those that
+do not, the throttle stops repeating: hundreds that one connection takes with it are all repeated.
 ``deploy/client-service-config.json`` says the same for other languages.
 """
 

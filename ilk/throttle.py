@@ -28,11 +28,10 @@ _REFUSALS: Final = frozenset(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         # How gRPC's server lets go of calls when too many wait, or when it stops.
         grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
     }
 )
-# Refusals that a server had to spend work on; a connection that fails pauses by itself.
+# Refusals that a server had to spend work on; a call that expired has waited already.
 _COSTLY: Final = frozenset({grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED})
 
 
@@ -144,7 +143,8 @@ class Throttle:
         """Take note of how the call with that number ended; None: nobody knows, it was given up."""
         with self._lock:
             self._under_way -= n_places
-            if status is not None:
+            # A connection that fails takes all its calls with it, and says nothing of how busy anyone is.
+            if status not in (None, grpc.StatusCode.UNAVAILABLE):
                 self._count(status)
                 # Calls that began after the round did tell what has become of its limit.
                 if number > self._round_began:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,49 @@ def test_a_connection_that_fails_is_tried_again_before_the_repeats_of_a_call_are
         resetting.join()
     # gRPC's own pause is a second, give or take a fifth.
     assert accepted_s[1] - accepted_s[0] < 0.7
+
+
+def test_of_many_calls_under_way_when_a_server_is_replaced_none_fails() -> None:
+    n_calls, all_held, none_answered = 80, threading.Barrier(81), threading.Event()
+
+    def held(request: bytes, context: grpc.ServicerContext) -> bytes:
+        all_held.wait(30)
+        none_answered.wait(30)
+        return b""
+
+    def answered(request: bytes, context: grpc.ServicerContext) -> bytes:
+        return pb.GetBundleResponse(bundle_version="v1").SerializeToString()
+
+    with (
+        ThreadPoolExecutor(n_calls) as holding,
+        ThreadPoolExecutor(n_calls) as callers,
+        ThreadPoolExecutor(2) as answering,
+    ):
+        first, port = listening(held, holding, 0)
+        with SimilarityClient(f"127.0.0.1:{port}") as client:
+            told = [callers.submit(client.get_bundle) for _ in range(n_calls)]
+            all_held.wait(30)
+            # What was begun there ends with it, all at once, as when a worker is killed.
+            second, _ = listening(answered, answering, port)
+            first.stop(None)
+            assert {t.result(30).version for t in told} == {"v1"}
+        none_answered.set()
+        second.stop(None).wait()
+
+
+def listening(
+    answer: Callable[[bytes, grpc.ServicerContext], bytes], pool: ThreadPoolExecutor, port: int
+) -> tuple[grpc.Server, int]:
+    """Start a server that answers GetBundle so, on that port, free or not."""
+    server = grpc.server(pool, options=[("grpc.so_reuseport", 1)])
+    methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "GetBundle": grpc.unary_unary_rpc_method_handler(answer)
+    }
+    service = "ilk.v1.SimilarityService"
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    return server, bound
 
 
 def test_a_channel_given_stays_the_callers_to_close(

@@ -23,7 +23,6 @@ OK, SHED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
 REFUSALS = [
     SHED,
     grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
 ]
 
@@ -158,10 +157,21 @@ def test_pauses_double_while_everything_is_refused_and_end_with_an_answer(
     assert len(n_begun(throttle, 1)) == 1
 
 
-def test_a_connection_that_fails_makes_no_pause(throttle: Throttle) -> None:
+def test_calls_that_expire_make_no_pause(throttle: Throttle) -> None:
     for _ in range(5):
-        throttle.begin().end(grpc.StatusCode.UNAVAILABLE)
+        throttle.begin().end(grpc.StatusCode.DEADLINE_EXCEEDED)
     assert len(n_begun(throttle, 1)) == 1
+
+
+def test_a_connection_that_fails_with_all_its_calls_leaves_the_limit_as_it_is(
+    throttle: Throttle,
+) -> None:
+    narrow(throttle, 20)
+    for _ in range(3):
+        end_all(n_begun(throttle, 20), grpc.StatusCode.UNAVAILABLE)
+        assert throttle.limit == 20
+    end_all(n_begun(throttle, 20), OK)
+    assert throttle.limit == 20
 
 
 def test_a_stream_takes_no_place(throttle: Throttle) -> None:
