@@ -58,12 +58,13 @@ SERVICE_CONFIG = {
 """How gRPC spreads and repeats calls, as a gRPC service config.
 
 Calls go round the addresses that the target resolves to. UNAVAILABLE, CANCELLED and RESOURCE_EXHAUSTED
-are tried again, at most four times, within the call's deadline. The first two hide a worker or server that
-goes away: CANCELLED is how gRPC lets go of calls that had come but not begun when a server stopped; a
-call that its own caller cancels is never repeated. Repeats last just over a second, which is what gRPC waits
-before it tries a failed connection again unless ``CHANNEL_OPTIONS`` tell it otherwise. With the third a server
-sheds load, and says when to come back, which repeats heed. Where 500 more fail than a tenth of those that
-do not, the throttle stops repeating: hundreds that one connection takes with it are all repeated.
+are tried again, at most four times, within the call's deadline. The first two hide a worker or server
+that goes away: CANCELLED is how gRPC lets go of calls that had come but not begun when a server
+stopped; a call that its own caller cancels is never repeated. Repeats last just over a second, which is
+what gRPC waits before it tries a failed connection again unless ``CHANNEL_OPTIONS`` tell it otherwise.
+With the third a server sheds load, and says when to come back, which repeats heed. Where 500 more fail
+than a tenth of those that do not, the throttle stops repeating: hundreds that one connection takes with
+it are all repeated.
 ``deploy/client-service-config.json`` says the same for other languages.
 """
 
