@@ -53,7 +53,7 @@ SERVICE_CONFIG = {
             },
         }
     ],
-    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 0.1},
+    "retryThrottling": {"maxTokens": 400, "tokenRatio": 0.1},
 }
 """How gRPC spreads and repeats calls, as a gRPC service config.
 
@@ -62,9 +62,10 @@ are tried again, at most four times, within the call's deadline. The first two h
 that goes away: CANCELLED is how gRPC lets go of calls that had come but not begun when a server
 stopped; a call that its own caller cancels is never repeated. Repeats last just over a second, which is
 what gRPC waits before it tries a failed connection again unless ``CHANNEL_OPTIONS`` tell it otherwise.
-With the third a server sheds load, and says when to come back, which repeats heed. Where 500 more fail
-than a tenth of those that do not, the throttle stops repeating: hundreds that one connection takes with
-it are all repeated.
+With the third a server sheds load, and says when to come back, which repeats heed. Where 200 more fail
+than a tenth of those that do not, the throttle stops repeating: more than one connection is likely to
+take with it, and soon reached where a server sheds for long.
+
 ``deploy/client-service-config.json`` says the same for other languages.
 """
 

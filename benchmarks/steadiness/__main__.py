@@ -40,7 +40,7 @@ def run(
     stops
         Servers stopped with SIGTERM.
     kills
-        Workers ended with SIGKILL.
+        Workers ended with SIGKILL, twice: 8 callers have a client each, then 64 share two.
     queries
         That sixteen threads ask as one did before, of each kind of index.
     calls
@@ -56,6 +56,8 @@ def run(
             _show("stops", ends.measure_stops(store, stops))
         if kills:
             _show("kills", ends.measure_kills(store, kills))
+            shared = ends.measure_kills(store, kills, n_callers=64, n_clients=2)
+            _show("kills, 64 share 2 clients", shared)
         if queries:
             _show("agreement", agreement.measure(interactions, queries))
         if calls:
@@ -64,7 +66,7 @@ def run(
 
 def _show(what: str, figures: Mapping[str, float]) -> None:
     for name, figure in figures.items():
-        print(f"{what + ': ' + name:<66} {figure:14.4f}", flush=True)
+        print(f"{what + ': ' + name:<74} {figure:14.4f}", flush=True)
 
 
 if __name__ == "__main__":

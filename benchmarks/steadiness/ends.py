@@ -15,6 +15,8 @@ from ilk import SimilarityClient
 from ilk.errors import IlkError
 
 _GRACE_S = "600"
+# For each caller, so that many ask no more than a few do.
+_PAUSE_S = 0.00025
 
 
 def measure_stops(store: Path, n_stops: int = 20, load_s: float = 1.0) -> dict[str, float]:
@@ -50,13 +52,19 @@ def measure_stops(store: Path, n_stops: int = 20, load_s: float = 1.0) -> dict[s
     }
 
 
-def measure_kills(store: Path, n_kills: int = 20, between_s: float = 2.0) -> dict[str, float]:
-    """Kill one of two workers ``n_kills`` times under load; return how many calls succeeded."""
+def measure_kills(
+    store: Path, n_kills: int = 20, between_s: float = 2.0, n_callers: int = 8, n_clients: int = 8
+) -> dict[str, float]:
+    """Kill one of two workers ``n_kills`` times under load; return how many calls succeeded.
+
+    Callers who share a client lose all their calls at once, when the worker that it reaches is killed.
+    """
     oracle, back_s = Oracle(store, 8), list[float]()
+    pause_s = _PAUSE_S * n_callers
 
     with (
         started(store, "--workers", "2") as program,
-        load(program.address, _asking(oracle)) as callers,
+        load(program.address, _asking(oracle), n_callers, pause_s, n_clients) as callers,
     ):
         for kill in range(n_kills):
             time.sleep(between_s)

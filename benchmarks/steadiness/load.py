@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ilk import SimilarityClient
 
@@ -16,17 +16,20 @@ Ask = Callable[[SimilarityClient, int], str]
 
 
 class Callers:
-    """Threads that ask without end, each over a connection of its own."""
+    """Threads that ask without end, in turn over the clients given."""
 
-    def __init__(self, address: str, n_callers: int, ask: Ask, pause_s: float) -> None:
-        self._address = address
+    def __init__(
+        self, clients: Sequence[SimilarityClient], n_callers: int, ask: Ask, pause_s: float
+    ) -> None:
         self._ask = ask
         self._pause_s = pause_s
         self._done = threading.Event()
         self._lock = threading.Lock()
         self.ended: Counter[str] = Counter()
         self.threads = [
-            threading.Thread(target=self._run, args=(n,), name=f"caller-{n}")
+            threading.Thread(
+                target=self._run, args=(n, clients[n % len(clients)]), name=f"caller-{n}"
+            )
             for n in range(n_callers)
         ]
 
@@ -42,24 +45,38 @@ class Callers:
         for thread in self.threads:
             thread.join()
 
-    def _run(self, number: int) -> None:
-        with SimilarityClient(self._address, timeout_s=10) as client:
-            n = number
-            while not self._done.is_set():
-                how = self._ask(client, n)
-                with self._lock:
-                    self.ended[how] += 1
-                n += len(self.threads)
-                time.sleep(self._pause_s)
+    def _run(self, number: int, client: SimilarityClient) -> None:
+        n = number
+        while not self._done.is_set():
+            how = self._ask(client, n)
+            with self._lock:
+                self.ended[how] += 1
+            n += len(self.threads)
+            time.sleep(self._pause_s)
 
 
 @contextlib.contextmanager
-def load(address: str, ask: Ask, n_callers: int = 8, pause_s: float = 0.002) -> Iterator[Callers]:
-    """Keep ``n_callers`` asking until the context ends; a pause leaves the server time to change."""
-    callers = Callers(address, n_callers, ask, pause_s)
-    for thread in callers.threads:
-        thread.start()
-    try:
-        yield callers
-    finally:
-        callers.stop()
+def load(
+    address: str, ask: Ask, n_callers: int = 8, pause_s: float = 0.002, n_clients: int | None = None
+) -> Iterator[Callers]:
+    """Keep callers asking until the context ends.
+
+    Parameters
+    ----------
+    pause_s
+        After each answer; it leaves the server time to change.
+    n_clients
+        How many clients, each with a connection, the callers share. Default: one each.
+    """
+    with contextlib.ExitStack() as opened:
+        clients = [
+            opened.enter_context(SimilarityClient(address, timeout_s=10))
+            for _ in range(n_clients or n_callers)
+        ]
+        callers = Callers(clients, n_callers, ask, pause_s)
+        for thread in callers.threads:
+            thread.start()
+        try:
+            yield callers
+        finally:
+            callers.stop()
