@@ -80,6 +80,12 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     # Seconds after a server is back, not two minutes, its callers are too.
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # However long it takes to connect to what does not answer, it is given up, and others are tried.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    # A server that is frozen, or whose machine is gone, is found out and left: calls to it only expire.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
 )
 
 Metadata = tuple[tuple[str, str], ...]

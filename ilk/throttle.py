@@ -23,16 +23,11 @@ import grpc
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_REFUSALS: Final = frozenset(
-    {
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        # How gRPC's server lets go of calls when too many wait, or when it stops.
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-    }
-)
-# Refusals that a server had to spend work on; a call that expired has waited already.
-_COSTLY: Final = frozenset({grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED})
+# The second is how gRPC's server lets go of calls when too many wait, or when it stops.
+_REFUSALS: Final = frozenset({grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED})
+# A connection that fails takes all its calls with it, and where one server of several hangs, the calls
+# that wait for it expire: neither says how busy the others are.
+_SAY_NOTHING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
 class NotSent(grpc.RpcError):
@@ -143,12 +138,11 @@ class Throttle:
         """Take note of how the call with that number ended; None: nobody knows, it was given up."""
         with self._lock:
             self._under_way -= n_places
-            # A connection that fails takes all its calls with it, and says nothing of how busy anyone is.
-            if status not in (None, grpc.StatusCode.UNAVAILABLE):
+            if status is not None and status not in _SAY_NOTHING:
                 self._count(status)
                 # Calls that began after the round did tell what has become of its limit.
                 if number > self._round_began:
-                    self._end_round(costly=status in _COSTLY)
+                    self._end_round()
 
     def _count(self, status: grpc.StatusCode) -> None:
         self._n_ended += 1
@@ -167,15 +161,15 @@ class Throttle:
         self._n_ended = self._n_refused = 0
         self._wanted_more = False
 
-    def _end_round(self, *, costly: bool) -> None:
+    def _end_round(self) -> None:
         n_answered = self._n_ended - self._n_refused
         if self._n_refused:
             self._limit = max(self._limit * n_answered // self._n_ended, 1)
-        if not n_answered and costly:
+        if not n_answered:
             pause_s = min(self._first_pause_s * 2**self._n_pauses, self._longest_pause_s)
             self._paused_until_s = self._clock() + pause_s * (0.5 + self._draw())
             self._n_pauses += 1
-        elif n_answered and self._wanted_more:
+        elif self._wanted_more:
             self._limit += 1
         self._begin_round()
 

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     Stream: TypeAlias = grpc.aio.StreamStreamCall[bytes, bytes]
 
 _SERVICE = "/ilk.v1.SimilarityService/"
+# There is no service config: gRPC sends again only what a connection that ends never brought to a server.
+# What a retry hides from a caller it must not hide from a measurement.
 _OPTIONS = (
     # A connection per channel, so that all workers of a port are reached.
     ("grpc.use_local_subchannel_pool", 1),
-    # What a retry hides from a caller it must not hide from a measurement.
-    ("grpc.enable_retries", 0),
     ("grpc.lb_policy_name", "round_robin"),
     ("grpc.max_receive_message_length", 64 * 2**20),
 )

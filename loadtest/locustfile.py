@@ -95,7 +95,7 @@ class Caller(User):
 
     def on_start(self) -> None:
         """Connect; a connection each, as separate services have."""
-        options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
+        options = (("grpc.use_local_subchannel_pool", 1),)
         self._channel = (
             grpc.secure_channel(self.host, tls_credentials(*_TLS), options=options)
             if any(_TLS)

@@ -18,6 +18,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ilk import ann
+from server import connections
 from server.access.control import Access
 from server.access.opening import Doors, doors
 from server.access.reflection import offer_reflection
@@ -147,6 +148,8 @@ def _server(
         ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
         ("grpc.server.max_pending_requests", settings.max_queued),
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_queued),
+        *connections.CHECKED,
+        *connections.lasting(settings.max_connection_age_s),
     ]
     server = new_server(options)
     server.add_generic_rpc_handlers((service.handlers(),))

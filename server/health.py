@@ -13,6 +13,7 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from server import connections
 from server.address import address_of, taken
 
 # "" is the server as a whole.
@@ -99,7 +100,7 @@ def health_port(host: str, port: int | None) -> Iterator[HealthPort]:
         yield told
         return
     with ThreadPoolExecutor(_N_THREADS, "health") as pool:
-        server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
+        server = grpc.server(pool, options=[("grpc.so_reuseport", 0), *connections.CHECKED])
         health_pb2_grpc.add_HealthServicer_to_server(told.servicer, server)
         try:
             told.port = server.add_insecure_port(address_of(host, port))

@@ -25,6 +25,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     **dict.fromkeys(("poll_interval_s", "grace_s", "max_wait_s"), _SECONDS),
     **dict.fromkeys(("workers", "executor_threads"), _PROCESSES),
     **dict.fromkeys(("max_in_flight", "max_queued", "max_calls_per_connection"), _CALLS),
+    "max_connection_age_s": (1, 1e6),
     "burst_s": (1e-3, 1e9),
     "rate_limit": (1, 1e18),
     "max_cost": (1, 1e18),
@@ -33,7 +34,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "users_crowd": (1, MAX_NEIGHBORS),
     "users_score_step": (1e-9, 1),
 }
-_OFF_AT_ZERO: Final = ("shadow_share", "users_score_step")
+_OFF_AT_ZERO: Final = ("max_connection_age_s", "shadow_share", "users_score_step")
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,9 @@ class ServerSettings:
         refusal there is.
     max_calls_per_connection
         Calls that one connection may have under way; its client holds the others back.
+    max_connection_age_s
+        After about so long a connection's client is asked to make another, on which new calls go to
+        whichever worker or server takes it: one that has just come gets its share. 0 is never.
     max_cost
         Multiplications that one request may take, about: neighbors, queries and effort together. Two
         million are never too many.
@@ -155,6 +159,7 @@ class ServerSettings:
     max_wait_s: float = 0.5
     max_queued: int = 200
     max_calls_per_connection: int = 100
+    max_connection_age_s: float = 300.0
     max_cost: float = 5e10
     answer_memory_mb: float = 32.0
     shadow_share: float = 0.001

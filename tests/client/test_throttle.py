@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from tests.client.conftest import Ask, ScriptedService
 
 OK, SHED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
-REFUSALS = [
-    SHED,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-]
+REFUSALS = [SHED, grpc.StatusCode.CANCELLED]
 
 
 class Clock:
@@ -157,21 +153,28 @@ def test_pauses_double_while_everything_is_refused_and_end_with_an_answer(
     assert len(n_begun(throttle, 1)) == 1
 
 
-def test_calls_that_expire_make_no_pause(throttle: Throttle) -> None:
-    for _ in range(5):
-        throttle.begin().end(grpc.StatusCode.DEADLINE_EXCEEDED)
-    assert len(n_begun(throttle, 1)) == 1
-
-
-def test_a_connection_that_fails_with_all_its_calls_leaves_the_limit_as_it_is(
-    throttle: Throttle,
+@pytest.mark.parametrize(
+    "status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED], ids=str
+)
+def test_calls_that_reach_nobody_leave_the_limit_as_it_is(
+    throttle: Throttle, status: grpc.StatusCode
 ) -> None:
+    end_all(n_begun(throttle, 50), status)
+    assert throttle.limit == math.inf
     narrow(throttle, 20)
     for _ in range(3):
-        end_all(n_begun(throttle, 20), grpc.StatusCode.UNAVAILABLE)
+        end_all(n_begun(throttle, 20), status)
         assert throttle.limit == 20
     end_all(n_begun(throttle, 20), OK)
     assert throttle.limit == 20
+
+
+def test_where_one_server_of_two_hangs_the_other_is_asked_as_before(throttle: Throttle) -> None:
+    for _ in range(50):
+        turns = n_begun(throttle, 40)
+        assert len(turns) == 40
+        end_all(turns[::2], grpc.StatusCode.DEADLINE_EXCEEDED)
+        end_all(turns[1::2], OK)
 
 
 def test_a_stream_takes_no_place(throttle: Throttle) -> None:

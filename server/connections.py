@@ -1,0 +1,29 @@
+"""Knows how long connections last, and how either end finds out that the other is gone.
+
+It refuses to know what comes by them; gRPC's core does all of it, and is told here what to do.
+"""
+
+from typing import Final
+
+Option = tuple[str, int]
+
+CHECKED: Final[tuple[Option, ...]] = (
+    # A caller whose machine is gone is noticed within minutes, not after two hours, and what its calls and
+    # streams hold is let go.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
+    # Callers may look as often as they are likely to, with calls under way or without. By default gRPC
+    # ends connections of those who look more often than every five minutes, with all their calls.
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+"""Options of a server whose callers, and who may look for it, are looked for."""
+
+
+def lasting(max_age_s: float) -> tuple[Option, ...]:
+    """Return the options of a server whose connections last about ``max_age_s``; 0: until they fail.
+
+    gRPC asks the caller to open another and leaves the old one to the calls that are on it, however long
+    they take; a tenth more or less keeps all from coming at once.
+    """
+    return (("grpc.max_connection_age_ms", round(1e3 * max_age_s)),) if max_age_s else ()

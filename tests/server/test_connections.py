@@ -1,0 +1,101 @@
+"""How long connections last, and what becomes of those whose other end is gone."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from ilk import SimilarityClient
+from ilk.errors import DeadlineExceeded
+from ilk.types import ItemId, Neighbors, Query
+from server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Serve, Start
+
+MATRIX = Query(ItemId("the-matrix-1999"), neighbor_count=3)
+
+
+class Seen:
+    """How often a channel had a connection, and had none."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.states: list[grpc.ChannelConnectivity] = []
+        channel.subscribe(self.states.append, try_to_connect=True)
+
+    @property
+    def n_connections(self) -> int:
+        return self.states.count(grpc.ChannelConnectivity.READY)
+
+
+def test_who_looks_for_the_server_again_and_again_keeps_the_connection(target: str) -> None:
+    # gRPC's own server puts up with two pings in five minutes.
+    looking = [
+        ("grpc.keepalive_time_ms", 600),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+    with grpc.insecure_channel(target, options=looking) as channel:
+        seen = Seen(channel)
+        client = SimilarityClient(channel=channel)
+        client.find_neighbors(MATRIX)
+        time.sleep(6 * 0.6)
+        client.find_neighbors(MATRIX)
+    assert seen.n_connections == 1
+    assert grpc.ChannelConnectivity.IDLE not in seen.states[1:]
+
+
+def test_connections_are_renewed_and_no_call_or_stream_ends_for_it(
+    serve: "Serve", sample_store: Path
+) -> None:
+    settings = ServerSettings(sample_store, port=0, max_connection_age_s=1)
+    renewed = threading.Event()
+
+    def queries() -> Iterator[Query]:
+        yield MATRIX
+        renewed.wait(30)
+        yield MATRIX
+
+    with serve(settings) as address, grpc.insecure_channel(address) as channel:
+        seen, client = Seen(channel), SimilarityClient(channel=channel)
+        told = client.stream_find_neighbors(queries())
+        assert isinstance(next(told), Neighbors)
+        began_s = time.monotonic()
+        while seen.n_connections < 3:
+            client.find_neighbors(MATRIX)
+            assert time.monotonic() - began_s < 30
+        renewed.set()
+        assert isinstance(next(told), Neighbors)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="nothing can be frozen here")
+def test_a_server_of_two_that_is_frozen_is_left_and_come_back_to(
+    start: "Start", sample_store: Path, wait_until: Callable[[Callable[[], bool]], None]
+) -> None:
+    flags = ("--store", str(sample_store), "--port", "0", "--workers", "1")
+    frozen, other = start(*flags), start(*flags)
+    both = f"ipv4:{frozen.address()},{other.address()}"
+    with SimilarityClient(both, timeout_s=0.5) as client:
+
+        def n_answered_in_a_row() -> int:
+            for n in range(20):
+                try:
+                    client.find_neighbors(MATRIX)
+                except DeadlineExceeded:
+                    return n
+            return 20
+
+        assert n_answered_in_a_row() == 20
+        os.kill(frozen.process.pid, signal.SIGSTOP)
+        try:
+            assert n_answered_in_a_row() < 20
+            wait_until(lambda: n_answered_in_a_row() == 20)
+        finally:
+            os.kill(frozen.process.pid, signal.SIGCONT)
+        assert n_answered_in_a_row() == 20
