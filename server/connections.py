@@ -8,8 +8,8 @@ from typing import Final
 Option = tuple[str, int]
 
 CHECKED: Final[tuple[Option, ...]] = (
-    # A caller whose machine is gone is noticed within minutes, not after two hours, and what its calls and
-    # streams hold is let go.
+    # A caller whose machine is gone is noticed within minutes, not after two hours, and what its calls
+    # and streams hold is let go.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.http2.ping_timeout_ms", 20_000),
     # Callers may look as often as they are likely to, with calls under way or without. By default gRPC
