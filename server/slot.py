@@ -35,6 +35,8 @@ class Slot:
         Deaths in a row without a proven life between.
     restart_at_s
         When the empty place is to be filled, on the monotonic clock.
+    doubted_at_s
+        When it was first seen to serve no more; None while it serves, or has not begun to.
     """
 
     number: int = -1
@@ -45,6 +47,7 @@ class Slot:
     served_since_s: float = 0.0
     falls: int = 0
     restart_at_s: float = 0.0
+    doubted_at_s: float | None = None
 
     @property
     def is_serving(self) -> bool:
@@ -54,6 +57,17 @@ class Slot:
         is_fresh = time.monotonic() - self.heard_at_s <= SILENCE_S
         return report is not None and report.serving and is_fresh
 
+    def doubted_for_s(self, now_s: float) -> float:
+        """Return how long it has been seen, by who looks every second, to serve no more.
+
+        Where everything stood still for a while, the supervisor too, nobody is doubted for that.
+        """
+        if self.report is None or self.is_serving:
+            self.doubted_at_s = None
+        elif self.doubted_at_s is None:
+            self.doubted_at_s = now_s
+        return 0.0 if self.doubted_at_s is None else now_s - self.doubted_at_s
+
     def __str__(self) -> str:
         return "the spare worker" if self.number < 0 else f"worker {self.number}"
 
@@ -61,7 +75,7 @@ class Slot:
         """Take note that the worker has ended, and of when the place is to be filled again."""
         proven = self.report is not None and now_s - self.served_since_s >= _PROVEN_S
         self.falls = 1 if proven else self.falls + 1
-        self.process = self.link = self.report = None
+        self.process = self.link = self.report = self.doubted_at_s = None
         self.restart_at_s = now_s + pause_s(self.falls)
 
 

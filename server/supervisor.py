@@ -35,6 +35,8 @@ log = logging.getLogger("ilk.server")
 _MAX_STILLBORN = 5
 # How much longer than the grace a worker may take to end before it is killed.
 _KILL_AFTER_S = 5.0
+# How much longer than that one may serve nothing, unasked: it hangs, and its port goes on taking callers.
+_HANGS_AFTER_S = 30.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _HEEDED = (*_ENDING, signal.SIGHUP, signal.SIGCHLD)
 
@@ -80,6 +82,7 @@ class Supervisor:
                 while not self._stopping:
                     self._fill_slots()
                     self._wait(signals)
+                    self._end_hanging()
                     self._show(front)
             finally:
                 front.tell(serving=False)
@@ -203,6 +206,17 @@ class Supervisor:
         )
         if not self._announced and slot.falls >= _MAX_STILLBORN:
             raise IlkError(f"{slot} ended {slot.falls} times before it served a call")
+
+    def _end_hanging(self) -> None:
+        """Kill the workers that have served nothing for longer than a stop would have taken."""
+        now_s = time.monotonic()
+        for slot in self._slots:
+            if slot.doubted_for_s(now_s) > self._settings.grace_s + _HANGS_AFTER_S:
+                log.error("%s hangs; killing it", slot)
+                assert slot.process is not None
+                slot.process.kill()
+                # The system may take its time over that.
+                slot.doubted_at_s = now_s
 
     def _signal_workers(self, number: signal.Signals, slots: list[Slot] | None = None) -> None:
         for slot in self._places if slots is None else slots:

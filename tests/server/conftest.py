@@ -212,17 +212,22 @@ Start: TypeAlias = Callable[..., Program]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start ``python -m server`` with flags and environment; what still runs at the end is killed."""
+    """Start ``python -m server`` with flags and environment; what still runs at the end is killed.
+
+    What is given as ``first`` is executed before it.
+    """
     programs: list[Program] = []
 
-    def started(*flags: str, **environment: str) -> Program:
+    def started(*flags: str, first: str = "", **environment: str) -> Program:
         folder = tmp_path / f"program-{len(programs)}"
         folder.mkdir()
         log, ready_file = folder / "log", folder / "ready"
         own = {"PYTHONPATH": str(REPOSITORY), "ILK_SERVER_READY_FILE": str(ready_file)}
+        begin = f"{first}; import runpy; runpy.run_module('server', run_name='__main__')"
+        command = ["-c", begin] if first else ["-m", "server"]
         with log.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "server", *flags],
+                [sys.executable, *command, *flags],
                 cwd=folder,
                 env={**os.environ, **own, **environment},
                 stderr=stderr,

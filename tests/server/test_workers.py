@@ -186,6 +186,22 @@ def test_workers_that_do_not_end_are_killed_once(start: "Start", sample_store: P
 
 
 @shared
+def test_a_worker_that_hangs_is_replaced(
+    start: "Start", sample_store: Path, wait_until: Wait
+) -> None:
+    hurried = "import server.supervisor; server.supervisor._HANGS_AFTER_S = 0.5"
+    two = ("--store", str(sample_store), "--port", "0", "--workers", "2", "--grace-s", "0.1")
+    program = start(*two, first=hurried)
+    program.address()
+    frozen, sound = workers_of(program)
+    os.kill(frozen, signal.SIGSTOP)
+    wait_until(lambda: "worker 0 hangs; killing it" in program.log.read_text())
+    wait_until(lambda: len(set(workers_of(program)) - {frozen}) == 2)
+    assert sound in workers_of(program)
+    assert program.log.read_text().count("hangs") == 1
+
+
+@shared
 def test_why_no_worker_can_start_is_told_once(start: "Start", tmp_path: Path) -> None:
     code, log = two_workers(start, tmp_path / "nowhere").ended()
     assert code == 3
@@ -207,7 +223,7 @@ def test_a_port_that_others_share_is_taken_all_the_same(start: "Start", sample_s
 def test_a_reserved_port_takes_no_connections_and_is_let_go() -> None:
     with reserved("127.0.0.1", 0) as port:
         with (
-            SimilarityClient(f"127.0.0.1:{port}", timeout_s=0.5) as client,
+            SimilarityClient(f"127.0.0.1:{port}") as client,
             pytest.raises(Unavailable),
         ):
             client.get_bundle()
@@ -236,6 +252,21 @@ def test_a_worker_that_has_served_for_a_while_is_back_after_the_shortest_pause()
         slot.empty(100.0 + served_s)
         assert (slot.falls, slot.report) == (falls, None)
         assert slot.restart_at_s == pytest.approx(100.0 + served_s + pause_s(falls))
+
+
+def test_a_worker_is_doubted_from_when_it_was_first_seen_to_be_silent() -> None:
+    report = Report(serving=True, snapshot=Snapshot(Counts(), 0, 0.0, 0, "v1", 0.0, 0.0, None))
+    now_s = time.monotonic()
+    assert Slot(0).doubted_for_s(now_s) == 0.0
+    # As after a pause of the whole machine: it may well speak in a moment.
+    slot = Slot(0, report=report, heard_at_s=now_s - 3600)
+    assert slot.doubted_for_s(now_s) == 0.0
+    assert slot.doubted_for_s(now_s + 7) == 7.0
+    slot.heard_at_s = time.monotonic()
+    assert slot.doubted_for_s(now_s + 8) == 0.0
+    slot.heard_at_s = now_s - 3600
+    assert slot.doubted_for_s(now_s + 9) == 0.0
+    assert slot.doubted_for_s(now_s + 10) == 1.0
 
 
 def test_a_worker_that_fell_silent_does_not_count_as_serving() -> None:
