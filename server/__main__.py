@@ -15,7 +15,7 @@ from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
 from ilk import choices, exits, settings_file
-from server import logs
+from server import connections, logs
 from server.front import Alone
 from server.settings import ServerSettings
 from server.supervisor import Supervisor
@@ -39,6 +39,7 @@ def serve(settings: Annotated[ServerSettings | None, Parameter(name="*")] = None
     """Serve until SIGTERM or Ctrl-C; SIGHUP looks for a new bundle at once."""
     # As process 1 of a container, a signal that nobody handles is not even deadly.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(exits.DONE))
+    connections.allow_many()
     settings = settings or ServerSettings()
     logs.configure(settings.log_format)
     settings = dataclasses.replace(settings, transport=usable(settings.transport))

@@ -1,11 +1,20 @@
-"""Knows how long connections last, and how either end finds out that the other is gone.
+"""Knows how many connections there can be, how long they last, and how it is found out that one is dead.
 
-It refuses to know what comes by them; gRPC's core does all of it, and is told here what to do.
+It refuses to know what comes by them; gRPC's core does nearly all of it, and is told here what to do.
 """
 
-from typing import Final
+import contextlib
+from typing import Final, TypeAlias
 
-Option = tuple[str, int]
+try:
+    import resource
+except ImportError:  # Windows sets no limit
+    resource = None  # type: ignore[assignment]
+
+Option: TypeAlias = tuple[str, int]
+
+# Each takes some 16 kB: a gigabyte of them.
+_MANY: Final = 65_536
 
 CHECKED: Final[tuple[Option, ...]] = (
     # A caller whose machine is gone is noticed within minutes, not after two hours, and what its calls
@@ -18,6 +27,21 @@ CHECKED: Final[tuple[Option, ...]] = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 """Options of a server whose callers, and who may look for it, are looked for."""
+
+
+def allow_many() -> None:
+    """Let this process, and those that it starts, open as many files as the system lets them.
+
+    By default that is often a thousand, which a thousand callers fill, and nobody else comes in.
+    """
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY if hard == resource.RLIM_INFINITY else min(hard, _MANY)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # macOS has a limit of its own below that.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def lasting(max_age_s: float) -> tuple[Option, ...]:

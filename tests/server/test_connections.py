@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+import psutil
 import pytest
 
 from ilk import SimilarityClient
 from ilk.errors import DeadlineExceeded
 from ilk.types import ItemId, Neighbors, Query
+from server.cores import can_share_port
 from server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Start
 
+shared = pytest.mark.skipif(not can_share_port(), reason="two workers need one port")
 MATRIX = Query(ItemId("the-matrix-1999"), neighbor_count=3)
 
 
@@ -72,6 +75,20 @@ def test_connections_are_renewed_and_no_call_or_stream_ends_for_it(
             assert time.monotonic() - began_s < 30
         renewed.set()
         assert isinstance(next(told), Neighbors)
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="nothing tells of limits here")
+@pytest.mark.parametrize("n_workers", [1, pytest.param(2, marks=shared)])
+def test_as_many_connections_are_let_in_as_the_system_allows(
+    start: "Start", sample_store: Path, n_workers: int
+) -> None:
+    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 4000))"
+    flags = ("--store", str(sample_store), "--port", "0", "--workers", str(n_workers))
+    program = start(*flags, first=few)
+    program.address()
+    own = psutil.Process(program.process.pid)
+    for process in (own, *own.children()):
+        assert process.rlimit(psutil.RLIMIT_NOFILE) == (4000, 4000)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="nothing can be frozen here")
