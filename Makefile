@@ -8,6 +8,7 @@ PROTO := proto/ilk/v1/similarity.proto
 PROTOC := -m grpc_tools.protoc -I proto $(PROTO)
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url -q pyproject.toml
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14
 STORE ?= store
 PORT ?= 50051
 # A running server for `make loadtest`; without it, the one on port 50051, or one of its own.
@@ -18,7 +19,7 @@ SOURCE = $(if $(DATA),--movielens "$(DATA)",--sample)
 
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help demo serve loadtest test check format stubs lock audit sbom bench faults clean
+.PHONY: help demo serve loadtest test pythons check format stubs lock audit sbom bench faults clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -36,6 +37,12 @@ loadtest: $(READY)  ## Load a server with every kind of query, plot what it did 
 
 test: $(READY)  ## Run every test
 	$(RUN) -m pytest -q
+
+pythons:  ## Run every test with each Python that is here (PYTHONS="python3.12 ...")
+	@for python in $(PYTHONS); do \
+	  version=$$($$python -c 'import platform; print(platform.python_version())' 2>/dev/null) || continue; \
+	  echo "Python $$version"; \
+	  $(MAKE) --no-print-directory test PYTHON=$$python VENV=.cache/pythons/$$version || exit 1; done
 
 check: $(READY)  ## Format, lint, types, import contracts, proto lint, stub drift
 	$(BIN)/ruff format --check .

@@ -257,9 +257,14 @@ class Call:
         return (_BEGIN,)
 
 
-@types.coroutine
-def _resumed(coroutine: Coroutine[Any, Any, None], waited: Any) -> Generator[Any, Any, None]:
+async def _resumed(coroutine: Coroutine[Any, Any, None], waited: Any) -> None:
     """Go on with a coroutine that waits for ``waited``."""
+    # From Python 3.12 on, a task takes no generator, whatever it is decorated with.
+    await _rest(coroutine, waited)
+
+
+@types.coroutine
+def _rest(coroutine: Coroutine[Any, Any, None], waited: Any) -> Generator[Any, Any, None]:
     while True:
         try:
             sent = yield waited

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import os
 import socket
 import subprocess
@@ -202,6 +203,23 @@ def test_a_large_message_is_whole(running: Running) -> None:
 
 def test_a_thread_answers(running: Running) -> None:
     assert running.ask("thread") == b"hellohello"
+
+
+# BUG: from Python 3.12 on tasks take no generators, and no call that had to wait was answered there.
+def test_what_goes_on_in_a_task_is_a_coroutine_to_every_python(
+    own: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    went_on: list[object] = []
+    create_task = own.loop.create_task
+
+    def seen(coroutine: Any) -> Any:
+        went_on.append(coroutine)
+        return create_task(coroutine)
+
+    monkeypatch.setattr(own.loop, "create_task", seen)
+    assert own.ask("thread") == b"hellohello"
+    assert went_on
+    assert all(map(inspect.iscoroutine, went_on))
 
 
 def test_many_calls_at_once_each_get_their_own_answer(running: Running) -> None:
