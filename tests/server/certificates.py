@@ -47,14 +47,34 @@ class Authority:
             x509.DNSName(f"{common}.example.com"),
             x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         ]
+        # What the standard asks for, and Python insists on from 3.13 on.
+        own_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        signing_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
             x509.CertificateBuilder(self._name, name, key.public_key(), x509.random_serial_number())
             .not_valid_before(now - 2 * _DAY)
             .not_valid_after(now + lasting)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+            .add_extension(own_key, critical=False)
+            .add_extension(signing_key, critical=False)
+            .add_extension(_use(signs=ca), critical=True)
             .sign(self._key, hashes.SHA256())
         )
+
+
+def _use(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _name(common: str) -> x509.Name:

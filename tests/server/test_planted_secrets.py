@@ -12,6 +12,7 @@ import sys
 import threading
 import types
 import urllib.request
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,11 +82,18 @@ def functions(ran: Collection[types.CodeType]) -> dict[str, types.FunctionType]:
 def failing(function: types.FunctionType) -> Iterator[None]:
     """Let a function raise a secret, whoever has got hold of it."""
     whole = function.__code__
-    function.__code__ = raise_secret.__code__
+    _replace(function, raise_secret.__code__)
     try:
         yield
     finally:
-        function.__code__ = whole
+        _replace(function, whole)
+
+
+def _replace(function: types.FunctionType, code: types.CodeType) -> None:
+    with warnings.catch_warnings():
+        # From Python 3.13 on, of a coroutine's code with a plain function's.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        function.__code__ = code
 
 
 @pytest.fixture
