@@ -22,8 +22,15 @@ class PeerFailed(IlkError):
     """A peer that could not be installed or did not finish; what it said is on stderr."""
 
 
-def installed(name: str, requirements: Sequence[str]) -> Path:
+def installed(name: str, requirements: Sequence[str], base: str = sys.executable) -> Path:
     """Return the interpreter of the environment ``name``, made with pip where it is missing.
+
+    Parameters
+    ----------
+    requirements
+        What pip is told to install.
+    base
+        The Python that it is an environment of.
 
     Raises
     ------
@@ -33,9 +40,9 @@ def installed(name: str, requirements: Sequence[str]) -> Path:
     folder = _VENVS / name
     python, ready = folder / "bin" / "python", folder / ".ready"
     # Written last, so that an installation that was cut short is begun anew.
-    contents = "\n".join((platform.python_version(), *requirements))
+    contents = "\n".join((platform.python_version(), base, *requirements))
     if not (ready.exists() and ready.read_text(encoding="utf-8") == contents):
-        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+        _run([base, "-m", "venv", "--clear", str(folder)])
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         _run([*pip, *requirements])
         ready.write_text(contents, encoding="utf-8")

@@ -1,5 +1,6 @@
 """The image holds what the programs need, checked by hash, and can tell its health."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,11 +10,16 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from benchmarks.peers.environment import PeerFailed, installed
+from benchmarks.steadiness.program import wait_for
+from ilk import SimilarityClient
+from ilk.types import ItemId, Profile, Query, Rating
 from loadtest.own_server import served
 from server.settings import ServerSettings
 from tests.deploy.conftest import DEPLOY, REPOSITORY
 
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 PIN = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>\S+)(?P<marker>[^\\]*)")
 
 
@@ -78,6 +84,53 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
     final = [stage for stage in stages if "ENTRYPOINT" in stage]
     assert len(final) == 2
     assert all(re.search(r"^USER 10001:10001$", stage, re.MULTILINE) for stage in final)
+
+
+@pytest.fixture(scope="session")
+def image_python() -> Path:
+    """Return a Python of the image's version with the image's packages."""
+    (version,) = re.findall(r"^ARG PYTHON_VERSION=(.*)$", DOCKERFILE, re.MULTILINE)
+    known = [f"python{version}", *map(str, (PYENV / "versions").glob(f"{version}.*/bin/python3"))]
+    here = [python for python in known if _says(python, "--version").startswith("Python")]
+    if not here:
+        pytest.skip(f"there is no Python {version}, which the image has")
+    lock = ("--no-deps", "--require-hashes", "-r", str(DEPLOY / "server.lock"))
+    try:
+        return installed("image", lock, here[-1])
+    except (PeerFailed, OSError) as error:
+        pytest.skip(f"the image's packages cannot be installed here: {error}")
+
+
+def _says(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return ""
+
+
+# BUG: the image's Python was one that no test had run with, and what had to wait was never answered.
+def test_the_images_python_and_packages_serve(
+    image_python: Path, sample_store: Path, tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+    flags = ("--store", str(sample_store), "--port", "0", "--ready-file", str(ready))
+    command = [str(image_python), "-W", "error", "-m", "server", *flags]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(command, stderr=log, cwd=REPOSITORY)
+    try:
+        wait_for(lambda: ready.exists() and ready.read_text().endswith("\n"))
+        with SimilarityClient(ready.read_text().strip()) as client:
+            matrix = Query(ItemId("the-matrix-1999"))
+            found = client.find_neighbors(matrix)
+            assert client.batch_find_neighbors([matrix])[0] == found
+            assert list(client.stream_find_neighbors([matrix])) == [found]
+            assert client.search_titles("matrix")[0].item.id == "the-matrix-1999"
+            rater = Profile(ratings=(Rating("alien-1979", 5.0),))
+            assert client.predict_ratings(rater, ["the-matrix-1999"])
+    finally:
+        server.terminate()
+        code = server.wait(60)
+    assert code == 0, (tmp_path / "log").read_text()
 
 
 def probe(target: str) -> "subprocess.CompletedProcess[str]":
