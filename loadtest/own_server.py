@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -49,9 +49,18 @@ def sample_server() -> Iterator[str]:
     """
     with tempfile.TemporaryDirectory(prefix="ilk-load-") as folder:
         store = Path(folder) / "store"
-        build = ("indexer", "build", "--sample", "--no-evaluate", "--quiet", "--store", str(store))
+        build = (
+            "-m",
+            "indexer",
+            "build",
+            "--sample",
+            "--no-evaluate",
+            "--quiet",
+            "--store",
+            str(store),
+        )
         done = subprocess.run(
-            _program(*build),
+            [sys.executable, *build],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -64,8 +73,13 @@ def sample_server() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def served(store: Path) -> Iterator[str]:
+def served(store: Path, python: str = sys.executable) -> Iterator[str]:
     """Serve a store on a free loopback port until the context ends; yield the address.
+
+    Parameters
+    ----------
+    python
+        The Python that serves, with all that a server needs.
 
     Raises
     ------
@@ -74,18 +88,14 @@ def served(store: Path) -> Iterator[str]:
     """
     with tempfile.TemporaryDirectory(prefix="ilk-load-") as folder:
         ready, log = Path(folder) / "ready", Path(folder) / "log"
-        serve = ("server", "--store", str(store), "--port", "0", "--ready-file", str(ready))
+        serve = ("-m", "server", "--store", str(store), "--port", "0", "--ready-file", str(ready))
         with log.open("wb") as file:
-            process = subprocess.Popen(_program(*serve), stderr=file)
+            process = subprocess.Popen([python, *serve], stderr=file)
         try:
             yield _address(process, ready, log)
         finally:
             process.terminate()
             process.wait(timeout=_START_TIMEOUT_S)
-
-
-def _program(*arguments: str) -> Sequence[str]:
-    return [sys.executable, "-m", *arguments]
 
 
 def _address(process: "subprocess.Popen[bytes]", ready: Path, log: Path) -> str:

@@ -58,7 +58,7 @@ class Slot:
         return report is not None and report.serving and is_fresh
 
     def doubted_for_s(self, now_s: float) -> float:
-        """Return how long it has been seen, by who looks every second, to serve no more.
+        """Look whether it serves, and return for how long those who looked have seen that it does not.
 
         Where everything stood still for a while, the supervisor too, nobody is doubted for that.
         """

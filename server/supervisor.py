@@ -35,7 +35,7 @@ log = logging.getLogger("ilk.server")
 _MAX_STILLBORN = 5
 # How much longer than the grace a worker may take to end before it is killed.
 _KILL_AFTER_S = 5.0
-# How much longer than that one may serve nothing, unasked: it hangs, and its port goes on taking callers.
+# How much longer than the grace one may serve nothing, unasked: it hangs, and its port takes callers.
 _HANGS_AFTER_S = 30.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _HEEDED = (*_ENDING, signal.SIGHUP, signal.SIGCHLD)

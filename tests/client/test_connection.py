@@ -52,7 +52,7 @@ def test_a_connection_that_fails_is_tried_again_before_the_repeats_of_a_call_are
         resetting.start()
         with SimilarityClient(f"127.0.0.1:{listener.getsockname()[1]}") as client:
             while resetting.is_alive():
-                with pytest.raises(errors.Unavailable):
+                with pytest.raises(errors.ServiceError):
                     client.get_bundle()
         resetting.join()
     # gRPC's own pause is a second, give or take a fifth.
@@ -75,19 +75,19 @@ def test_of_many_calls_under_way_when_a_server_is_replaced_none_fails() -> None:
         ThreadPoolExecutor(n_calls) as callers,
         ThreadPoolExecutor(2) as answering,
     ):
-        first, port = listening(held, holding, 0)
+        first, port = bundle_server(held, holding, 0)
         with SimilarityClient(f"127.0.0.1:{port}") as client:
             told = [callers.submit(client.get_bundle) for _ in range(n_calls)]
             all_held.wait(30)
             # What was begun there ends with it, all at once, as when a worker is killed.
-            second, _ = listening(answered, answering, port)
+            second, _ = bundle_server(answered, answering, port)
             first.stop(None)
             assert {t.result(30).version for t in told} == {"v1"}
         none_answered.set()
         second.stop(None).wait()
 
 
-def listening(
+def bundle_server(
     answer: Callable[[bytes, grpc.ServicerContext], bytes], pool: ThreadPoolExecutor, port: int
 ) -> tuple[grpc.Server, int]:
     """Start a server that answers GetBundle so, on that port, free or not."""

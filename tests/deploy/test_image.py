@@ -11,7 +11,6 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from benchmarks.peers.environment import PeerFailed, installed
-from benchmarks.steadiness.program import wait_for
 from ilk import SimilarityClient
 from ilk.types import ItemId, Profile, Query, Rating
 from loadtest.own_server import served
@@ -109,28 +108,14 @@ def _says(*command: str) -> str:
 
 
 # BUG: the image's Python was one that no test had run with, and what had to wait was never answered.
-def test_the_images_python_and_packages_serve(
-    image_python: Path, sample_store: Path, tmp_path: Path
-) -> None:
-    ready = tmp_path / "ready"
-    flags = ("--store", str(sample_store), "--port", "0", "--ready-file", str(ready))
-    command = [str(image_python), "-W", "error", "-m", "server", *flags]
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(command, stderr=log, cwd=REPOSITORY)
-    try:
-        wait_for(lambda: ready.exists() and ready.read_text().endswith("\n"))
-        with SimilarityClient(ready.read_text().strip()) as client:
-            matrix = Query(ItemId("the-matrix-1999"))
-            found = client.find_neighbors(matrix)
-            assert client.batch_find_neighbors([matrix])[0] == found
-            assert list(client.stream_find_neighbors([matrix])) == [found]
-            assert client.search_titles("matrix")[0].item.id == "the-matrix-1999"
-            rater = Profile(ratings=(Rating("alien-1979", 5.0),))
-            assert client.predict_ratings(rater, ["the-matrix-1999"])
-    finally:
-        server.terminate()
-        code = server.wait(60)
-    assert code == 0, (tmp_path / "log").read_text()
+def test_the_images_python_and_packages_serve(image_python: Path, sample_store: Path) -> None:
+    matrix, rater = Query(ItemId("the-matrix-1999")), Profile(ratings=(Rating("alien-1979", 5.0),))
+    with served(sample_store, str(image_python)) as target, SimilarityClient(target) as client:
+        found = client.find_neighbors(matrix)
+        assert client.batch_find_neighbors([matrix])[0] == found
+        assert list(client.stream_find_neighbors([matrix])) == [found]
+        assert client.search_titles("matrix")[0].item.id == "the-matrix-1999"
+        assert client.predict_ratings(rater, ["the-matrix-1999"])
 
 
 def probe(target: str) -> "subprocess.CompletedProcess[str]":

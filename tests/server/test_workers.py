@@ -61,8 +61,8 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def two_workers(start: "Start", store: Path, *flags: str) -> "Program":
-    return start("--store", str(store), "--port", "0", "--workers", "2", *flags)
+def two_workers(start: "Start", store: Path, *flags: str, first: str = "") -> "Program":
+    return start("--store", str(store), "--port", "0", "--workers", "2", *flags, first=first)
 
 
 def version_of_a_new_connection(address: str) -> str:
@@ -190,8 +190,7 @@ def test_a_worker_that_hangs_is_replaced(
     start: "Start", sample_store: Path, wait_until: Wait
 ) -> None:
     hurried = "import server.supervisor; server.supervisor._HANGS_AFTER_S = 0.5"
-    two = ("--store", str(sample_store), "--port", "0", "--workers", "2", "--grace-s", "0.1")
-    program = start(*two, first=hurried)
+    program = two_workers(start, sample_store, "--grace-s", "0.1", first=hurried)
     program.address()
     frozen, sound = workers_of(program)
     os.kill(frozen, signal.SIGSTOP)
