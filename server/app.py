@@ -167,9 +167,10 @@ def _listen(
 ) -> int:
     address = address_of(settings.host, settings.port)
     try:
-        if credentials is not None:
-            return server.add_secure_port(address, credentials)
-        return server.add_insecure_port(address)
+        with connections.numbered_above():
+            if credentials is not None:
+                return server.add_secure_port(address, credentials)
+            return server.add_insecure_port(address)
     except RuntimeError as error:
         raise taken(address) from error
 

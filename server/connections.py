@@ -4,6 +4,8 @@ It refuses to know what comes by them; gRPC's core does nearly all of it, and is
 """
 
 import contextlib
+import os
+from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 try:
@@ -15,6 +17,8 @@ Option: TypeAlias = tuple[str, int]
 
 # Each takes some 16 kB: a gigabyte of them.
 _MANY: Final = 65_536
+# More than a worker is likely to have, and passed over in a few milliseconds.
+_CONNECTIONS: Final = 4_096
 
 CHECKED: Final[tuple[Option, ...]] = (
     # A caller whose machine is gone is noticed within minutes, not after two hours, and what its calls
@@ -44,6 +48,24 @@ def allow_many() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+@contextlib.contextmanager
+def numbered_above() -> Iterator[None]:
+    """Give sockets that are opened in the context, to listen, higher numbers than connections will have.
+
+    Linux closes what a killed process had open from the highest number down. A worker whose connections
+    end before it has left the port is met there once more by callers who come back at once: they fail
+    again, and by default gRPC then waits a second. So it is to leave the port first.
+    """
+    below = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while below[-1] < min(_CONNECTIONS, _limit() // 2):
+            below.append(os.dup(below[0]))
+        yield
+    finally:
+        for number in below:
+            os.close(number)
+
+
 def lasting(max_age_s: float) -> tuple[Option, ...]:
     """Return the options of a server whose connections last about ``max_age_s``; 0: until they fail.
 
@@ -51,3 +73,10 @@ def lasting(max_age_s: float) -> tuple[Option, ...]:
     they take; a tenth more or less keeps all from coming at once.
     """
     return (("grpc.max_connection_age_ms", round(1e3 * max_age_s)),) if max_age_s else ()
+
+
+def _limit() -> int:
+    if resource is None:
+        return 0
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MANY if soft == resource.RLIM_INFINITY else soft

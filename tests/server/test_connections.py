@@ -1,5 +1,6 @@
 """How long connections last, and what becomes of those whose other end is gone."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -116,3 +117,33 @@ def test_a_server_of_two_that_is_frozen_is_left_and_come_back_to(
         finally:
             os.kill(frozen.process.pid, signal.SIGCONT)
         assert n_answered_in_a_row() == 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nothing tells what is open here")
+@shared
+def test_a_killed_worker_leaves_the_port_before_its_connections_end(
+    start: "Start", sample_store: Path
+) -> None:
+    # The system closes the highest number first. Where few numbers are allowed, half of them are below.
+    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))"
+    flags = ("--store", str(sample_store), "--port", "0", "--workers", "2")
+    for first in (few, ""):
+        program = start(*flags, first=first)
+        address = program.address()
+        port = int(address.rpartition(":")[2])
+        alone = [("grpc.use_local_subchannel_pool", 1)]
+        with contextlib.ExitStack() as open_channels:
+            for _ in range(16):
+                channel = open_channels.enter_context(grpc.insecure_channel(address, options=alone))
+                SimilarityClient(channel=channel).find_neighbors(MATRIX)
+            n_listening = 0
+            most, _ = psutil.Process(program.process.pid).rlimit(psutil.RLIMIT_NOFILE)
+            above = min(4_096, most // 2)
+            for worker in psutil.Process(program.process.pid).children():
+                sockets = [each for each in worker.net_connections() if each.laddr.port == port]
+                listening = [each.fd for each in sockets if each.status == psutil.CONN_LISTEN]
+                connected = [each.fd for each in sockets if each.status == psutil.CONN_ESTABLISHED]
+                assert min(listening, default=above) >= above
+                assert max(connected, default=0) < above
+                n_listening += len(listening)
+        assert n_listening >= 2
