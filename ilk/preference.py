@@ -177,13 +177,15 @@ class Preference:
     ) -> Float32Array:
         """Return how much each rated item's content counts in its user's; shape as given.
 
-        Stars count as shares of the best, and where that is not above 0 from the worst on.
+        Stars count from the scale's lowest on, as shares of its best: what is worst says nothing of what
+        somebody is like. Where a scale has a zero between its ends, they count from there, and what is
+        below counts against. ADR 33.
         """
         if self.scale is None:
             weights = _log_counts(ratings)
         else:
             low, high = map(np.float32, self.scale)
-            nothing = low if high <= 0 else np.float32(0)
+            nothing = np.float32(0) if low < 0 < high else low
             weights = ((ratings - nothing) / (high - nothing)).astype(np.float32)
         return weights if age_weights is None else (weights * age_weights).astype(np.float32)
 

@@ -250,6 +250,8 @@ def forget_command(
         How long to wait for servers to change over, so that older versions can be deleted.
     """
     outcome = forget(Store(store), user, wait_s)
+    for name in outcome.unknown:
+        note(f"user {name!r} was not in the live bundle; left out of later builds all the same")
     print(
         f"{outcome.n_users} users with {outcome.n_ratings} ratings were in the live bundle\n"
         f"{outcome.version} is live; {outcome.n_files} files searched, none names them\n"

@@ -25,7 +25,7 @@ from indexer.content import Content, vectorize
 from indexer.factors import Factors, fit
 from indexer.facts import known_arrays, matrix_of, starts_of
 from indexer.inference import factors_from_content, factors_of_untrained
-from indexer.interactions import Interactions
+from indexer.interactions import Interactions, Items
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 from indexer.spaces import build_indices
@@ -60,6 +60,8 @@ def assemble(
     ages = _age_weights(data, preference, starts)
     with progress.step("content"):
         content = vectorize(data.items, settings)
+        if data.items.texts:
+            progress.say(_told_content(content, data.items))
     # One thread does this where one thread prepares to train, or puts vectors together, so that it costs
     # hardly any time of its own.
     with ThreadPoolExecutor(1, "assemble") as beside:
@@ -87,6 +89,14 @@ def assemble(
     )
     arrays |= _model_arrays(model) | {"gram": factors.fold_in.gram}
     return Parts(arrays, indices, records, rejected, preference, factors.fold_in, model)
+
+
+def _told_content(content: Content, items: Items) -> str:
+    """Say which texts are part of the content, and which are not: too few items have them."""
+    of = {field.name: f"{field.name} ({len(field.terms):,})" for field in content.fields}
+    left_out = [name for name in items.texts if name not in of]
+    told = f"content is of {', '.join(of.values())}"
+    return told + (f"; left out: {', '.join(left_out)}" if left_out else "")
 
 
 def _model_arrays(model: ContentModel) -> Arrays:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ilk.bundle import Bundle, Store, open_bundle, publish
 from ilk.bundle.manifest import MANIFEST_NAME
 from ilk.bundle.retention import remove
-from ilk.errors import BundleError
+from ilk.errors import BundleError, SettingsError
 from indexer import gate
 from indexer.forgotten import Forgotten
 from indexer.gate import GateSettings
@@ -61,6 +61,8 @@ class Outcome:
         Files of the live version that were searched for them.
     deleted
         Older versions that held some of them and are gone.
+    unknown
+        Who of the users was not in the version that was live before.
     """
 
     version: str
@@ -68,6 +70,7 @@ class Outcome:
     n_ratings: int
     n_files: int
     deleted: tuple[str, ...]
+    unknown: tuple[str, ...]
 
 
 def without_forgotten(data: Interactions, store: Path) -> tuple[Interactions, int]:
@@ -98,20 +101,26 @@ def forget(store: Store, user_ids: Sequence[str], wait_s: float) -> Outcome:
 
     Raises
     ------
+    SettingsError
+        If an id is blank.
     BundleError
         If there is no sound live bundle, or the users are not gone from the whole store: the message
         says what holds them, and the same command can be run again.
     """
+    if not all(user_id.strip() for user_id in user_ids):
+        raise SettingsError("a user's id must not be blank")
     try:
         with store.writing():
             Forgotten.of(store).with_users(user_ids).save(store)
     except OSError as error:
         raise BundleError(f"cannot write to {store.path}: {error}") from error
+    rows = open_bundle(store.path).users.vocabulary.rows_of(user_ids)
+    unknown = tuple(name for name, row in zip(user_ids, rows, strict=True) if row < 0)
     n_users, n_ratings = _take_out_of_live(store)
     deleted = _delete_holders(store, user_ids, wait_s)
     live = open_bundle(store.path, trust_stamps=False)
     n_files = prove_absence(live, store.folder_of(live.version), user_ids)
-    return Outcome(live.version, n_users, n_ratings, n_files, deleted)
+    return Outcome(live.version, n_users, n_ratings, n_files, deleted, unknown)
 
 
 def prove_absence(bundle: Bundle, folder: Path, user_ids: Sequence[str]) -> int:

@@ -87,7 +87,8 @@ def _worst(row: MeasuredRecall) -> float:
 def _summary(manifest: Manifest) -> Table:
     created = datetime.fromtimestamp(manifest.created_at_s, tz=timezone.utc)
     size_mb = sum(record.size_bytes for record in manifest.files.values()) / 1e6
-    genres = manifest.content_fields[0][1]
+    fields = manifest.content_fields
+    genres = fields[0][1]
     return _pairs(
         f"Bundle {manifest.version}",
         {
@@ -97,7 +98,8 @@ def _summary(manifest: Manifest) -> Table:
             "items": f"{manifest.n_items:,}",
             "ratings": f"{manifest.n_ratings:,}",
             "vectors": f"{manifest.n_factors} factors, {manifest.dim_content} of content",
-            "genres": ", ".join(genres),
+            "content": ", ".join(f"{name} ({len(terms):,})" for name, terms, _ in fields),
+            "genres": " | ".join(genres),
             "default blend": f"content_weight {manifest.default_content_weight:g}",
             "default recall": f"{manifest.default_recall:g}",
             "size": f"{size_mb:,.1f} MB in {len(manifest.files)} files",

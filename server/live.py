@@ -192,7 +192,8 @@ class Live:
         answer(bundle, Query(UserId(bundle.users.vocabulary.id_of(0))))
         costs = Costs(bundle)
         answers = Answers(bundle, Encoder(bundle), costs, self._memory_bytes, self._counts)
-        self._served = Served(bundle, TitleSearch(names), costs, answers, time.time())
+        titles = TitleSearch(names, bundle.catalogue.years)
+        self._served = Served(bundle, titles, costs, answers, time.time())
         log.info("serving bundle %s", bundle.version, extra={"version": bundle.version})
 
 

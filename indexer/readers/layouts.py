@@ -72,7 +72,9 @@ def opened(path: Path) -> Iterator[Member]:
 def _data_folder(root: Member) -> Member:
     if _looks_like_data(root):
         return root
-    folders = [child for child in _children(root) if child.is_dir() and _looks_like_data(child)]
+    # What macOS puts into an archive beside the data is called as the data is.
+    children = (child for child in _children(root) if child.name != "__MACOSX")
+    folders = [child for child in children if child.is_dir() and _looks_like_data(child)]
     if len(folders) > 1:
         names = ", ".join(sorted(folder.name for folder in folders))
         raise DataError(root, f"holds several data sets ({names}); name one of them")

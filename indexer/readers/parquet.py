@@ -89,9 +89,15 @@ class ParquetRows:
                 raise DataError(self.name, f"is not a sound Parquet file: {error}") from error
 
     def _check_type(self, column: Column) -> None:
-        if not isinstance(column, IdColumn):
-            return
         arrow_type = self._schema.field(column.position).type
+        if not isinstance(column, IdColumn):
+            inner = _plain(arrow_type)
+            if pa.types.is_nested(inner) or _is_binary(inner):
+                raise DataError(
+                    self.name,
+                    f"{column.name} is of type {arrow_type}; expected strings, numbers or lists of them",
+                )
+            return
         if pa.types.is_dictionary(arrow_type):
             arrow_type = arrow_type.value_type
         if not (_is_string(arrow_type) or pa.types.is_integer(arrow_type)):
@@ -107,12 +113,17 @@ def _plain(arrow_type: Any) -> Any:
 
 
 def _is_list(arrow_type: Any) -> bool:
-    return bool(pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type))
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_kind(arrow_type) for is_kind in kinds)
 
 
 def _is_string(arrow_type: Any) -> bool:
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return any(is_kind(arrow_type) for is_kind in kinds)
+
+
+def _is_binary(arrow_type: Any) -> bool:
+    return bool(pa.types.is_binary(arrow_type) or pa.types.is_large_binary(arrow_type))
 
 
 def _as_type(values: Any, arrow_type: Any) -> Any:

@@ -98,7 +98,13 @@ class SecondsColumn(Column):
         """Read an integer, or any number if fractional."""
 
         def parse(text: str) -> float:
-            value = _number(self.name, text)
+            try:
+                value = _number(self.name, text)
+            except ValueError as error:
+                if not (self.fractional and text.strip()):
+                    raise
+                problem = "is neither Unix seconds nor an ISO 8601 time such as 2020-01-31T18:30:00"
+                raise ValueError(f"{self.name} {text!r} {problem}") from error
             if not math.isfinite(value) or not (self.fractional or value.is_integer()):
                 raise ValueError(f"{self.name} {text!r} is not a whole number of seconds")
             if abs(value) > MAX_SECONDS:

@@ -10,9 +10,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ilk.errors import DataError
+from indexer.progress import note
 from indexer.readers.columns import Column
 
 BATCH_ROWS = 65_536
+# Of fewer, most may be malformed by chance.
+_FEW_LINES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,12 @@ def read_rows(source: RowSource, columns: Sequence[Column], *, skip_bad_rows: bo
     columns
         What is wanted; cells are judged in this order, so unique ids come last.
     skip_bad_rows
-        Pass over and count what is malformed, where the default is to refuse the file.
+        Pass over, count and tell of what is malformed, where the default is to refuse the file.
 
     Raises
     ------
     DataError
-        At the first malformed row, by its line; or if no row is left.
+        At the first malformed row, by its line; if more is malformed than is not; or if no row is left.
     """
     arrays, n_dropped = source.whole(columns), 0
     if arrays is not None and not _all_sound(columns, arrays):
@@ -121,7 +124,7 @@ def _one_by_one(
     types = [column.arrow_type for column in columns]
     chunks: list[list[Any]] = [[] for _ in columns]
     batch: list[tuple[Any, ...]] = []
-    n_dropped = 0
+    n_dropped, first = 0, ""
 
     def flush() -> None:
         for values, arrow_type, pieces in zip(zip(*batch, strict=True), types, chunks, strict=True):
@@ -134,15 +137,26 @@ def _one_by_one(
         try:
             batch.append(parse(record))
         except ValueError as error:
+            refused = source.error(record.number, str(error))
             if not skip_bad_rows:
-                raise source.error(record.number, str(error)) from error
+                raise refused from error
+            first = first or str(refused)
             n_dropped += record.n_lines
         if len(batch) == BATCH_ROWS:
             flush()
     if batch:
         flush()
     arrays = [pa.chunked_array(pieces, t) for pieces, t in zip(chunks, types, strict=True)]
+    if n_dropped:
+        _tell(source, n_dropped, len(arrays[0]), first)
     return arrays, n_dropped
+
+
+def _tell(source: RowSource, n_dropped: int, n_kept: int, first: str) -> None:
+    told = f"{n_dropped} malformed lines, the first is {first}"
+    if n_dropped > max(n_kept, _FEW_LINES):
+        raise DataError(source.name, f"holds more malformed lines than others: {told}")
+    note(f"{source.name}: passed over {told}")
 
 
 def _row_parser(

@@ -24,23 +24,26 @@ from indexer.readers.pairs import Events, to_interactions
 from indexer.readers.parquet import ParquetRows
 from indexer.readers.quantities import DatetimeColumn, NumberColumn, SecondsColumn, are_dates
 from indexer.readers.rows import read_rows
+from indexer.readers.texts import check_parted, is_about_items, parts_of
 
 Table: TypeAlias = Delimited | ParquetRows
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-# Names by what they mean, the first found wins; case, spaces and underscores do not count.
-USER = ("user", "userid", "uid")
-ITEM = ("item", "itemid", "iid", "movie", "movieid", "film", "filmid", "product", "productid")
+# Names by what they mean, the first found wins: ids before what may be names of people or things.
+# Case, spaces and underscores do not count.
+USER = ("userid", "user", "uid")
+ITEM = ("itemid", "item", "iid", "movieid", "movie", "filmid", "film", "productid", "product")
 RATING = ("rating", "ratings", "stars", "score")
 TIMESTAMP = ("timestamp", "time", "ts", "datetime", "date")
 # A column named item may hold a name beside an id: it is the id where there is no other.
-ITEM_KEY = ("id", *ITEM[1:], "item")
+ITEM_KEY = ("id", *(name for name in ITEM if name != "item"), "item")
 TITLE = ("title", "name")
 GENRES = ("genres", "genre")
-YEAR = ("year", "releaseyear")
+YEAR = ("year", "releaseyear", "releasedate")
 TAGS = ("tags", "tag")
 
 _SNIFFED_ROWS = 100
+_YEAR = r"(?:\d{1,4}(?:\.0+)?|\d{4}-\d\d-\d\d(?:[T ].*)?)?"
 _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d\S*?(?P<offset>Z|[+-]\d\d(?::?\d\d)?)?)?")
 
 
@@ -61,8 +64,9 @@ def read_tables(
         unless they say otherwise). Without ratings each row is a click.
     items
         Columns ``id``, ``title``, ``genres`` (between ``|``, or a list) and, optionally, ``year``
-        (may be blank). Other columns of text are kept as ``items.texts``, those of numbers are
-        not; of ``tags`` (between ``|``, or a list) each becomes a line of its own.
+        (or a date; may be blank). Other columns of text are kept as ``items.texts``; those of
+        numbers, dates or addresses, or with one value for all, are not. Of ``tags`` (between
+        ``|``, or a list) each becomes a line of its own.
     skip_bad_rows
         Pass over and count malformed rows, where the default is to refuse the data.
     rating_scale
@@ -72,8 +76,9 @@ def read_tables(
     ------
     DataError
         If a file or a column is missing, a row is malformed, names an item that the items do not
-        have, or has a rating outside the scale; if all ratings are equal and no scale is given; or
-        if all times are dates of eight digits, such as ``20200131``.
+        have, or has a rating outside the scale; if all ratings are equal and no scale is given; if
+        most genres are lists by other signs than ``|``; or if all times are dates of eight digits,
+        such as ``20200131``.
     SettingsError
         If ``rating_scale`` is not a range.
     """
@@ -179,19 +184,22 @@ def read_items(path: Path, *, skip_bad_rows: bool = False) -> tuple[Items, int]:
     year = find(table, YEAR)
     columns: list[Column] = [TextColumn(name, found[name]) for name in ("title", "genres")]
     if year is not None:
-        columns.append(TextColumn("year", year, r"(?:\d{1,4}(?:\.0+)?)?", "a year, or blank"))
+        columns.append(
+            TextColumn("year", year, _YEAR, "a year, a date such as 1995-10-30, or blank")
+        )
     further = _further_texts(table, {*found.values(), year})
     columns += [TextColumn(_text_key(name), position) for name, position in further.items()]
     columns.append(IdColumn("item id", found["item id"], unique=True))
     rows = read_rows(table, columns, skip_bad_rows=skip_bad_rows)
     values = rows.values
     item_ids = values["item id"].ids.to_pylist()
-    years = [int(float(text or 0)) for text in values.get("year", [""] * len(item_ids))]
+    check_parted(values["genres"], table.name)
+    years = [int(float(text[:4] or 0)) for text in values.get("year", [""] * len(item_ids))]
     items = Items(
         item_ids=item_ids,
         titles=values["title"],
         years=np.array(years, np.int16),
-        genres=[_split(text) for text in values["genres"]],
+        genres=[parts_of(text) for text in values["genres"]],
         texts=_texts({name: values[_text_key(name)] for name in further}),
     )
     return items, rows.n_dropped
@@ -213,32 +221,15 @@ def _text_key(name: str) -> str:
 
 
 def _texts(columns: dict[str, list[str]]) -> dict[str, list[str]]:
-    texts = {
-        name: cells
-        for name, cells in columns.items()
-        if not all(_is_number_or_blank(text) for text in cells)
-    }
+    texts = {name: cells for name, cells in columns.items() if is_about_items(cells)}
     # Under the one name that says that lines are terms, whatever the column is called.
     of_tags = [texts.pop(name) for name in list(texts) if _normal(name) in TAGS]
     if of_tags:
         texts["tags"] = [
-            "\n".join(tag for cell in cells for tag in _split(cell))
+            "\n".join(tag for cell in cells for tag in parts_of(cell))
             for cells in zip(*of_tags, strict=True)
         ]
     return texts
-
-
-def _split(text: str) -> tuple[str, ...]:
-    parts = (" ".join(part.split()) for part in text.split("|"))
-    return tuple(dict.fromkeys(part for part in parts if part))
-
-
-def _is_number_or_blank(text: str) -> bool:
-    try:
-        float(text or 0)
-    except ValueError:
-        return not text.strip()
-    return True
 
 
 def _position(table: Table, what: str, aliases: Sequence[str]) -> int:
@@ -253,9 +244,17 @@ def _position(table: Table, what: str, aliases: Sequence[str]) -> int:
 
 
 def find(table: Table, aliases: Sequence[str]) -> int | None:
-    """Return the position of the first column that has one of these names, or None."""
+    """Return the position of the column that has the first of these names there is, or None.
+
+    DataError if several have it.
+    """
     names = [_normal(name) for name in table.column_names]
-    return next((names.index(alias) for alias in aliases if alias in names), None)
+    for alias in aliases:
+        if names.count(alias) > 1:
+            raise DataError(table.name, f"has {names.count(alias)} columns called {alias}")
+        if alias in names:
+            return names.index(alias)
+    return None
 
 
 def _normal(name: str) -> str:

@@ -42,7 +42,7 @@ ALONE = {"callers": "server.callers"} | dict.fromkeys(
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 # Of other programs, in the text.
-FLAGS_OF_OTHERS = {"--against", "--headless", "--require-hashes"}
+FLAGS_OF_OTHERS = {"--against", "--go", "--go-grpc", "--headless", "--require-hashes"}
 # Files and a service, which read like names of Python.
 NO_NAMES = {"ilk.toml", "server.lock", "indexer.lock", "indexer.yaml", "ilk.v1.SimilarityService"}
 ROOMS = "ilk|indexer|server|loadtest|benchmarks|examples|tests|proto|deploy|docs"

@@ -184,6 +184,23 @@ def test_who_is_forgotten_while_a_build_runs_does_not_come_back(
     assert open_bundle(store.path).users.vocabulary.row_of(gone) < 0
 
 
+def test_who_was_not_there_is_named_and_a_blank_is_nobody(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (there,) = some_users(open_bundle(store.path), 4)
+    assert main(["forget", "--user", there, "--user", "4,5", "--store", str(store.path)]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("1 users with ")
+    assert told.err.endswith(
+        "user '4,5' was not in the live bundle; left out of later builds all the same\n"
+    )
+    assert there not in told.err
+    live = store.current_version()
+    assert main(["forget", "--user", " ", "--store", str(store.path)]) == 2
+    assert "must not be blank" in capsys.readouterr().err
+    assert store.current_version() == live
+
+
 def test_no_rollback_brings_them_back(store: Store) -> None:
     serving = open_bundle(store.path)
     (gone,) = some_users(serving, 4)

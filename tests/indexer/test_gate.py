@@ -318,6 +318,8 @@ class TestUpkeep:
         assert main(["rollback", "--to", third, "--store", str(store.path)]) == 0
         assert store.current_version() == third
         assert main(["rollback", "--to", "v9", "--store", str(store.path)]) == 3
+        told = capsys.readouterr().err
+        assert f"there is no version v9, but {first}, {second}, {third}; " in told
 
     def test_an_unsound_version_is_not_rolled_back_to(self, store: Store) -> None:
         first, _, third = store.list_versions()

@@ -163,6 +163,11 @@ def test_folder_around_the_folder_is_read_too(folder: Path) -> None:
     assert triples(read_movielens(folder.parent)) == triples(read_movielens(folder))
 
 
+def test_what_macos_puts_into_an_archive_is_no_data_set(folder: Path) -> None:
+    csv_folder(folder.parent / "__MACOSX")
+    assert triples(read_movielens(folder.parent)) == triples(read_movielens(folder))
+
+
 def test_several_data_sets_in_a_folder_are_refused_by_name(folder: Path) -> None:
     csv_folder(folder.parent / "ml-other")
     with pytest.raises(DataError, match=r"several data sets \(ml-other, ml-test\)"):

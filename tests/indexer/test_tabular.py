@@ -306,7 +306,7 @@ def test_quote_that_is_never_closed_is_refused(tmp_path: Path) -> None:
     [
         ("2,Again,Drama,1999", "item id '2' appears a second time"),
         (",Blank,Drama,1999", "item id is blank"),
-        ("7,Late,Drama,soon", "year 'soon' is not a year, or blank"),
+        ("7,Late,Drama,soon", "year 'soon' is not a year, a date such as 1995-10-30, or blank"),
     ],
 )
 def test_bad_item_is_refused_with_its_line(tmp_path: Path, bad: str, problem: str) -> None:

@@ -50,7 +50,9 @@ def slow_confidence(preference: Preference, rating: float, age_weight: float) ->
 def slow_content_weight(preference: Preference, rating: float, age_weight: float) -> float:
     if preference.scale is None:
         return (1 + math.log(rating)) * age_weight
-    return rating / preference.scale[1] * age_weight
+    low, high = preference.scale
+    nothing = 0 if low < 0 < high else low
+    return (rating - nothing) / (high - nothing) * age_weight
 
 
 @pytest.mark.parametrize(

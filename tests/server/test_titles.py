@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -133,6 +134,31 @@ def test_no_text_breaks_the_search(text: str, n_matches: int) -> None:
 def test_the_better_known_of_equal_titles_comes_first() -> None:
     found = TitleSearch(TitleNames.of(["Scarface", "Heat", "Scarface"])).search("scarface", 5)
     assert found == [(0, 1.0), (2, 1.0)]
+
+
+@pytest.mark.parametrize("text", ["Psycho (1998)", "psycho 1998", "Psycho, 1998."])
+def test_of_equal_titles_the_one_of_the_year_that_was_typed_comes_first(text: str) -> None:
+    years = np.array([1960, 1960, 1998, 1998], dtype=np.int16)
+    index = TitleSearch(TitleNames.of(["Psycho", "Psycho II", "Psycho", "Heat"]), years)
+    assert [row for row, _ in index.search(text, 2)] == [2, 0]
+    assert [row for row, _ in index.search("psycho", 2)] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("Terminator 2", "Terminator 2: Judgment Day"),
+        ("home alone 2", "Home Alone 2: Lost in New York"),
+        ("men in black 2", "Men in Black 2"),
+        ("the terminator", "The Terminator"),
+        ("terminator the film", "The Terminator"),
+    ],
+)
+def test_a_title_that_lacks_a_word_comes_after_those_that_hold_all(text: str, title: str) -> None:
+    shorter = ["The Terminator", "Home Alone", "Men in Black"]
+    longer = ["Terminator 2: Judgment Day", "Home Alone 2: Lost in New York", "Men in Black 2"]
+    titles = [*shorter, *longer]
+    assert titles[TitleSearch(TitleNames.of(titles)).search(text, 1)[0][0]] == title
 
 
 @pytest.mark.parametrize("title", ["300", "9", "1984", "2012", "1917 (2019)", "21 (Twenty-One)"])
