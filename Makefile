@@ -26,11 +26,11 @@ help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## Build a bundle, serve it, ask it everything (DATA=... for your own MovieLens)
-	@$(RUN) -m examples.demo $(SOURCE)
+	@exec $(RUN) -m examples.demo $(SOURCE)
 
 serve: $(READY)  ## Build a bundle if there is none, and serve it until Ctrl-C (STORE=, PORT=, DATA=)
 	@test -f "$(STORE)/CURRENT" || $(RUN) -m indexer build $(SOURCE) --store "$(STORE)"
-	@$(RUN) -m server --store "$(STORE)" --port $(PORT) --reflection
+	@exec $(RUN) -m server --store "$(STORE)" --port $(PORT) --reflection
 
 loadtest: $(READY)  ## Load a server with every kind of query, plot what it did (TARGET=, ARGS="--rates 50,100")
 	@$(RUN) -m loadtest $(if $(TARGET),--target $(TARGET)) --output .cache/loadtest $(ARGS)

@@ -21,12 +21,12 @@ import grpc
 import grpc.aio
 
 from ilk.client import (
-    CHANNEL_OPTIONS,
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
     begin_call,
     call_metadata,
     check_settings,
+    options_for,
 )
 from ilk.errors import IlkError, Unavailable
 from ilk.questions import Questions
@@ -75,9 +75,9 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         self._opened: grpc.aio.Channel | None = None
         if channel is None:
             channel = self._opened = (
-                grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+                grpc.aio.insecure_channel(target, options=options_for(target))
                 if credentials is None
-                else grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+                else grpc.aio.secure_channel(target, credentials, options=options_for(target))
             )
         self._stub = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s

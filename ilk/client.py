@@ -88,6 +88,22 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.ping_timeout_ms", 5_000),
 )
 
+_LOOPBACK = re.compile(
+    r"(?:dns:(?://[^/]*)?/?|ipv[46]:(?:/{3})?)?(?:localhost|127(?:\.\d+){3}|\[::1\]|\[?::1\]?)(?::\d+)?"
+)
+
+
+def options_for(target: str) -> tuple[tuple[str, Any], ...]:
+    """Return the options of a channel to ``target``.
+
+    gRPC goes by the proxy that ``http_proxy``, ``https_proxy`` or ``grpc_proxy`` names, even to this
+    machine's own servers, which no proxy can reach.
+    """
+    if _LOOPBACK.fullmatch(target):
+        return (*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0))
+    return CHANNEL_OPTIONS
+
+
 Metadata = tuple[tuple[str, str], ...]
 _METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
 
@@ -142,9 +158,9 @@ class SimilarityClient(Questions[Neighbors]):
         self._opened: grpc.Channel | None = None
         if channel is None:
             channel = self._opened = (
-                grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+                grpc.insecure_channel(target, options=options_for(target))
                 if credentials is None
-                else grpc.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+                else grpc.secure_channel(target, credentials, options=options_for(target))
             )
         self._stub = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s

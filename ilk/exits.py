@@ -3,6 +3,7 @@
 It refuses to know what the program does.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,7 @@ def run(
 
     ``before`` is called first; what it raises ends the program as what the command raises does.
     """
+    _open_streams()
     # Else it would end without a word.
     app.suppress_keyboard_interrupt = False
     try:
@@ -41,7 +43,25 @@ def run(
     except IlkError as error:
         sys.stderr.write(f"{error}\n")
         return FAILURE
+    except OSError as error:
+        sys.stderr.write(f"the system refuses: {error}\n")
+        return FAILURE
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return FAILURE
     return DONE
+
+
+def _open_streams() -> None:
+    """Give a program that was started without them its standard streams.
+
+    Else what is opened next becomes stderr, and whoever writes there writes into it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - open to the end

@@ -5,8 +5,9 @@ import sys
 
 # From the first moment, before the rest is read in: until there is a bundle to look after, there is none
 # to look for, and the signal would end whom nobody told otherwise.
+_outlives_terminal = False
 if __name__ == "__main__" and sys.platform != "win32":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _outlives_terminal = signal.signal(signal.SIGHUP, signal.SIG_IGN) is signal.SIG_IGN
 
 import dataclasses
 from typing import Annotated
@@ -18,6 +19,7 @@ from ilk import choices, exits, settings_file
 from server import connections, logs
 from server.front import Alone
 from server.settings import ServerSettings
+from server.signals import Terminal
 from server.supervisor import Supervisor
 from server.transports import usable
 
@@ -36,7 +38,11 @@ app = App(
 
 @app.default
 def serve(settings: Annotated[ServerSettings | None, Parameter(name="*")] = None) -> None:
-    """Serve until SIGTERM or Ctrl-C; SIGHUP looks for a new bundle at once."""
+    """Serve until SIGTERM or Ctrl-C; SIGHUP looks for a new bundle at once.
+
+    When the terminal it was started from is closed it ends too, but under nohup.
+    """
+    terminal = Terminal(outlived=_outlives_terminal)
     # As process 1 of a container, a signal that nobody handles is not even deadly.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(exits.DONE))
     connections.allow_many()
@@ -44,12 +50,12 @@ def serve(settings: Annotated[ServerSettings | None, Parameter(name="*")] = None
     logs.configure(settings.log_format)
     settings = dataclasses.replace(settings, transport=usable(settings.transport))
     if settings.workers > 1:
-        Supervisor(settings).run()
+        Supervisor(settings, terminal.is_closed).run()
     else:
         # Imported late: a supervisor has no use for the numerics.
         from server.app import start
 
-        start(settings, Alone(settings))
+        start(settings, Alone(settings), is_closed=terminal.is_closed)
 
 
 def check_settings() -> None:

@@ -10,6 +10,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ilk.errors import SettingsError
 
@@ -36,8 +37,10 @@ def is_loopback(host: str) -> bool:
     return all(ipaddress.ip_address(str(each).partition("%")[0]).is_loopback for each in found)
 
 
-def taken(address: str) -> SettingsError:
+def taken(address: str, error: OSError | None = None) -> SettingsError:
     """Return the error of an address that cannot be listened on."""
+    if error is not None and error.errno in (errno.EACCES, errno.EADDRNOTAVAIL):
+        return SettingsError(f"cannot listen on {address}: {error.strerror}")
     return SettingsError(
         f"cannot listen on {address}: is another server there? Stop it, or name another port "
         "(0: any that is free)"
@@ -79,12 +82,17 @@ def reserved(host: str, port: int) -> Iterator[int]:
         If the address cannot be bound, or another process has it, even one that would share it.
     """
     try:
-        family, _, _, _, name = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # Without SO_REUSEPORT the port of a server that shares it counts as taken.
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(name)
-            chosen = probe.getsockname()
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        (family, name), *others = [(info[0], info[4]) for info in found]
+        chosen = _probed(family, name)
+        # gRPC listens on all addresses of a name, and takes that of this machine to be both loopbacks.
+        others += [(socket.AF_INET6, ("::1", port))] if host == "localhost" else []
+        for other, name in others:
+            try:
+                _probed(other, (name[0], chosen[1]))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise
         with socket.socket(family) as held:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             held.bind(chosen)
@@ -93,5 +101,16 @@ def reserved(host: str, port: int) -> Iterator[int]:
         if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES) or isinstance(
             error, socket.gaierror
         ):
-            raise taken(address_of(host, port)) from error
+            raise taken(address_of(host, port), error) from error
         raise
+
+
+def _probed(family: int, name: Any) -> Any:
+    """Return the address that was bound for a moment; OSError if it cannot be.
+
+    Without SO_REUSEPORT the port of a server that shares it counts as taken.
+    """
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(name)
+        return probe.getsockname()

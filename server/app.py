@@ -35,6 +35,7 @@ from server.pulse import Pulse
 from server.service import SERVICE, SimilarityService
 from server.settings import ServerSettings
 from server.shadow import Shadow
+from server.signals import never
 from server.tracing import tracing
 from server.transports import AnyServer, new_server, run_in_loop
 from server.work import Work
@@ -197,10 +198,12 @@ async def run(
     fallback_version: str | None = None,
     shared_port: bool = False,
     ledger: int | None = None,
+    is_closed: Callable[[], bool] = never,
 ) -> None:
     """Serve until SIGTERM or SIGINT; look for a new bundle, callers and certificates at SIGHUP.
 
-    Parameters and errors as :func:`serving`; ``reporter`` is told how it goes.
+    Parameters and errors as :func:`serving`; ``reporter`` is told how it goes, and ``is_closed`` asked
+    at SIGHUP whether it says that the terminal is closed, and so the same as SIGTERM.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -214,7 +217,7 @@ async def run(
     )
     try:
         async with context as running:
-            _heed_signals(loop, stopping, running.look)
+            _heed_signals(loop, stopping, running.look, is_closed)
             pulse = Pulse()
             reporter.begin(
                 address_of(settings.host, running.port),
@@ -230,12 +233,21 @@ async def run(
 
 
 def _heed_signals(
-    loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, look: Callable[[], None]
+    loop: asyncio.AbstractEventLoop,
+    stopping: asyncio.Event,
+    look: Callable[[], None],
+    is_closed: Callable[[], bool],
 ) -> None:
+    def hang_up() -> None:
+        if is_closed():
+            stopping.set()
+        else:
+            look()
+
     if sys.platform != "win32":
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, look)
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
 
 
 def start(
@@ -246,6 +258,7 @@ def start(
     fallback_version: str | None = None,
     shared_port: bool = False,
     ledger: int | None = None,
+    is_closed: Callable[[], bool] = never,
 ) -> None:
     """Run :func:`run` in the event loop that the transport wants."""
     serve = run(
@@ -255,5 +268,6 @@ def start(
         fallback_version=fallback_version,
         shared_port=shared_port,
         ledger=ledger,
+        is_closed=is_closed,
     )
     run_in_loop(serve, settings.transport)

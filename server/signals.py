@@ -1,4 +1,4 @@
-"""Knows how a supervisor hears of signals, and takes in the orphans of a container.
+"""Knows how a server hears of signals and of its terminal's end, and takes in the orphans of a container.
 
 It refuses to know what signals mean to it.
 """
@@ -37,3 +37,33 @@ def reap_orphans(workers: set[int]) -> None:
             if ended is None or ended.si_pid in workers:
                 return
             os.waitpid(ended.si_pid, os.WNOHANG)
+
+
+class Terminal:
+    """The terminal that a program was started from, if any: a SIGHUP may say that it is closed.
+
+    Parameters
+    ----------
+    outlived
+        Whether the program was told to outlive it, as ``nohup`` does: it was started to ignore SIGHUP.
+    """
+
+    def __init__(self, *, outlived: bool) -> None:
+        self._matters = not outlived and _terminal_is_there()
+
+    def is_closed(self) -> bool:
+        """Return whether there was one that the program is to end with, and it is gone."""
+        return self._matters and not _terminal_is_there()
+
+
+def _terminal_is_there() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def never() -> bool:
+    """Return False: for a program that was started from no terminal."""
+    return False

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing import connection
 
 from ilk import exits
@@ -26,7 +27,7 @@ from server.link import Failed, Orders, Report, give_orders, hear
 from server.metrics import Counts
 from server.pulse import BEAT_S
 from server.settings import ServerSettings
-from server.signals import heard, reap_orphans
+from server.signals import heard, never, reap_orphans
 from server.slot import Slot, pause_s
 
 log = logging.getLogger("ilk.server")
@@ -48,10 +49,13 @@ class Supervisor:
     ----------
     settings
         Of the server; ``workers`` says how many.
+    is_closed
+        Asked at SIGHUP whether it says that the terminal is closed, and so the same as SIGTERM.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, is_closed: Callable[[], bool] = never) -> None:
         self._settings = settings
+        self._is_closed = is_closed
         self._slots = [Slot(number) for number in range(settings.workers)]
         self._spare = Slot()
         self._stopping = False
@@ -163,7 +167,7 @@ class Supervisor:
 
     def _heed(self, signals: socket.socket) -> None:
         for number in signals.recv(64):
-            if number in _ENDING:
+            if number in _ENDING or (number == signal.SIGHUP and self._is_closed()):
                 self._stopping = True
             elif number == signal.SIGHUP:
                 self._signal_workers(signal.SIGHUP, [s for s in self._slots if s.report])

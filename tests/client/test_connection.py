@@ -17,6 +17,7 @@ import pytest
 
 import ilk
 from ilk import AsyncSimilarityClient, SimilarityClient, errors
+from ilk.client import options_for
 from ilk.types import ItemId, Query
 from ilk.v1 import similarity_pb2 as pb
 
@@ -33,6 +34,42 @@ def test_credentials_make_the_connection_secure(
         "credentials": grpc.local_channel_credentials(),
     }
     assert ask(lambda client: client.get_bundle(), **secure).version == "v1"
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "grpc_proxy"])
+def test_a_server_on_this_machine_is_asked_past_any_proxy(
+    ask: "Ask",
+    listening: "Listening",
+    service: "ScriptedService",
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        service.replies["GetBundle"] = pb.GetBundleResponse(bundle_version="v1")
+        assert ask(lambda client: client.get_bundle(), target=listening.target).version == "v1"
+
+
+@pytest.mark.parametrize(
+    ("target", "is_here"),
+    [
+        ("127.0.0.1:50051", True),
+        ("localhost:1", True),
+        ("localhost", True),
+        ("[::1]:50051", True),
+        ("dns:///localhost:50051", True),
+        ("ipv4:127.0.0.1:50051", True),
+        ("ilk.example.com:50051", False),
+        ("dns:///ilk:50051", False),
+        ("10.0.0.1:50051", False),
+        ("localhost.example.com:1", False),
+        ("127.0.0.1.example.com:1", False),
+        ("ipv4:127.0.0.1:1,10.0.0.1:1", False),
+    ],
+)
+def test_only_servers_of_this_machine_are_asked_past_a_proxy(target: str, is_here: bool) -> None:
+    assert (("grpc.enable_http_proxy", 0) in options_for(target)) == is_here
 
 
 def test_a_connection_that_fails_is_tried_again_before_the_repeats_of_a_call_are_over() -> None:
@@ -227,6 +264,7 @@ class OnlyWhatCallersInstall:
 sys.meta_path.insert(0, OnlyWhatCallersInstall())
 import ilk.__main__
 from ilk import AsyncSimilarityClient, SimilarityClient, errors
+from ilk.client import options_for
 assert AsyncSimilarityClient
 try:
     SimilarityClient("127.0.0.1:1").get_bundle()

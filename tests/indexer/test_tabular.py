@@ -371,7 +371,8 @@ def test_parquet_pair_is_read_like_csv(tmp_path: Path) -> None:
     assert data.items.texts == {"tags": ["slow burn\nheist", "", ""]}
 
 
-def test_every_kind_of_string_of_parquet_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view()], ids=str)
+def test_every_kind_of_string_of_parquet_is_read(tmp_path: Path, kind: pa.DataType) -> None:
     columns = {
         "id": ["1", "2"],
         "title": ["Heat", "Alien"],
@@ -382,14 +383,16 @@ def test_every_kind_of_string_of_parquet_is_read(tmp_path: Path) -> None:
         parquet(tmp_path / "e.parquet", user=["7"], item=["2"]),
         parquet(tmp_path / "i.parquet", **columns),
     )
-    for kind in (pa.large_string(), pa.string_view()):
-        data = read_tables(
-            parquet(tmp_path / "e.parquet", user=pa.array(["7"], kind), item=pa.array(["2"], kind)),
-            parquet(tmp_path / "i.parquet", **{n: pa.array(c, kind) for n, c in columns.items()}),
-        )
-        assert triples(data) == triples(same) == [("7", "2", 1.0)]
-        assert (data.items.titles, data.items.texts) == (same.items.titles, same.items.texts)
-        assert data.items.texts == {"plot": ["a", "b"]}
+    of_kind = {name: pa.array(cells, kind) for name, cells in columns.items()}
+    try:
+        items = parquet(tmp_path / "i.parquet", **of_kind)
+    except pa.ArrowNotImplementedError:
+        pytest.skip("this pyarrow writes no such strings")
+    ids = {"user": pa.array(["7"], kind), "item": pa.array(["2"], kind)}
+    data = read_tables(parquet(tmp_path / "e.parquet", **ids), items)
+    assert triples(data) == triples(same) == [("7", "2", 1.0)]
+    assert (data.items.titles, data.items.texts) == (same.items.titles, same.items.texts)
+    assert data.items.texts == {"plot": ["a", "b"]}
 
 
 def test_integer_ids_of_parquet_become_their_digits(tmp_path: Path) -> None:

@@ -1,8 +1,14 @@
 """What the README shows of the demo is what the demo shows."""
 
+import contextlib
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from examples.demo import FILMS
@@ -17,7 +23,8 @@ from indexer.publishing import assemble_and_publish
 from indexer.sample import load_sample
 from indexer.settings import BuildSettings
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
 SCORE = re.compile(r"\d\.\d{4}")
 
 
@@ -38,3 +45,35 @@ def test_the_readme_shows_what_the_demo_prints(tmp_path: Path) -> None:
     # The last digits may differ between processors.
     scores = [[float(s) for row in table for s in SCORE.findall(row)] for table in (shown, rows)]
     assert scores[0] == pytest.approx(scores[1], abs=5e-3)
+
+
+def test_the_server_of_the_demo_ends_with_it() -> None:
+    command = [sys.executable, "-m", "examples.demo", "--sample"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as demo:
+        assert demo.stdout is not None
+        while not (served := _servers(psutil.Process(demo.pid))):
+            assert demo.poll() is None
+            time.sleep(0.05)
+        demo.terminate()
+        demo.stdout.read()
+        assert demo.wait(60) == 128 + signal.SIGTERM
+    _, alive = psutil.wait_procs(served, 30)
+    assert not alive
+
+
+def _servers(demo: psutil.Process) -> list[psutil.Process]:
+    children = demo.children(recursive=True)
+    with contextlib.suppress(psutil.Error):  # one has just ended
+        return children if any("server" in child.cmdline() for child in children) else []
+    return []
+
+
+def test_the_demo_ends_quietly_when_its_reader_has_seen_enough() -> None:
+    command = [sys.executable, "-m", "examples.demo", "--sample"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **streams) as demo:  # type: ignore[call-overload]
+        demo.stdout.readline()
+        demo.stdout.close()
+        told = demo.stderr.read()
+        assert demo.wait(60) == 3
+    assert b"Traceback" not in told

@@ -250,7 +250,7 @@ async def test_a_call_that_cannot_be_answered_in_time_is_not_begun(
 ) -> None:
     context = AsyncMock(grpc.aio.ServicerContext)
     context.time_remaining = lambda: left_s
-    context.abort_with_status.side_effect = grpc.aio.AbortError
+    context.abort_with_status = AsyncMock(side_effect=grpc.aio.AbortError)
     handler = AsyncMock(return_value=b"answer")
     with contextlib.suppress(grpc.aio.AbortError):
         await Guard(Gate(9), counts).unary("FindNeighbors", handler)(b"", context)

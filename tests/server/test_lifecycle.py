@@ -24,6 +24,8 @@ from ilk.types import ItemId, Query
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
 from server.__main__ import app
+from server.address import reserved
+from server.cores import can_share_port
 from server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -152,8 +154,6 @@ def test_a_store_without_a_bundle_ends_with_3_and_says_how_to_make_one(
     assert "Traceback" not in log
 
 
-# BUG: the OSError of writing the ready file is nobody's: exit 1 and a traceback, after the server has
-# already answered. It should be a SettingsError (exit 2) that names --ready-file.
 def test_a_ready_file_that_cannot_be_written_ends_with_2(
     start: "Start", sample_store: Path, tmp_path: Path
 ) -> None:
@@ -282,3 +282,24 @@ def test_a_taken_port_is_a_settings_error(serve: "Serve", sample_store: Path, ta
         serve(ServerSettings(sample_store, port=port)).__enter__()
     with SimilarityClient(target) as client:
         assert client.get_bundle().version
+
+
+def test_an_address_that_this_machine_does_not_have_is_called_that(
+    start: "Start", sample_store: Path
+) -> None:
+    flags = ("--store", str(sample_store), "--allow-plaintext", "--allow-anonymous")
+    code, log = start(*flags, "--host", "192.0.2.1", "--port", "0", "--workers", "2").ended()
+    assert code == 2
+    assert "cannot listen on 192.0.2.1:0: " in log
+    assert "is another server there?" not in log
+
+
+@pytest.mark.skipif(not can_share_port(), reason="nobody shares a port here")
+def test_a_port_that_is_taken_on_one_of_a_names_addresses_is_taken() -> None:
+    try:
+        other = socket.create_server(("::1", 0), family=socket.AF_INET6, reuse_port=True)
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    refused = pytest.raises(SettingsError, match="is another server there")
+    with other, refused, reserved("localhost", other.getsockname()[1]):
+        pass
