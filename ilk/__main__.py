@@ -57,6 +57,10 @@ def run() -> int:
         # The reader, such as `head`, has seen enough; Python's own flush at exit must not fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        sys.stderr.write(f"ilk: the system refuses: {error}\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,12 +21,13 @@ import grpc
 import grpc.aio
 
 from ilk.client import (
+    CHANNEL_OPTIONS,
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
     begin_call,
     call_metadata,
     check_settings,
-    options_for,
+    past_proxies,
 )
 from ilk.errors import IlkError, Unavailable
 from ilk.questions import Questions
@@ -74,10 +75,11 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         self._metadata = call_metadata(token, metadata)
         self._opened: grpc.aio.Channel | None = None
         if channel is None:
+            options = (*CHANNEL_OPTIONS, *past_proxies(target))
             channel = self._opened = (
-                grpc.aio.insecure_channel(target, options=options_for(target))
+                grpc.aio.insecure_channel(target, options=options)
                 if credentials is None
-                else grpc.aio.secure_channel(target, credentials, options=options_for(target))
+                else grpc.aio.secure_channel(target, credentials, options=options)
             )
         self._stub = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s

@@ -89,19 +89,17 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 _LOOPBACK = re.compile(
-    r"(?:dns:(?://[^/]*)?/?|ipv[46]:(?:/{3})?)?(?:localhost|127(?:\.\d+){3}|\[::1\]|\[?::1\]?)(?::\d+)?"
+    r"(?:dns:(?://[^/]*)?/?|ipv[46]:)?(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?"
 )
 
 
-def options_for(target: str) -> tuple[tuple[str, Any], ...]:
-    """Return the options of a channel to ``target``.
+def past_proxies(target: str) -> tuple[tuple[str, Any], ...]:
+    """Return the options with which a channel to this machine goes past the proxies of the environment.
 
-    gRPC goes by the proxy that ``http_proxy``, ``https_proxy`` or ``grpc_proxy`` names, even to this
+    gRPC goes by the one that ``http_proxy``, ``https_proxy`` or ``grpc_proxy`` names, even to this
     machine's own servers, which no proxy can reach.
     """
-    if _LOOPBACK.fullmatch(target):
-        return (*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0))
-    return CHANNEL_OPTIONS
+    return (("grpc.enable_http_proxy", 0),) if _LOOPBACK.fullmatch(target) else ()
 
 
 Metadata = tuple[tuple[str, str], ...]
@@ -157,10 +155,11 @@ class SimilarityClient(Questions[Neighbors]):
         self._metadata = call_metadata(token, metadata)
         self._opened: grpc.Channel | None = None
         if channel is None:
+            options = (*CHANNEL_OPTIONS, *past_proxies(target))
             channel = self._opened = (
-                grpc.insecure_channel(target, options=options_for(target))
+                grpc.insecure_channel(target, options=options)
                 if credentials is None
-                else grpc.secure_channel(target, credentials, options=options_for(target))
+                else grpc.secure_channel(target, credentials, options=options)
             )
         self._stub = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
         self._timeout_s = timeout_s

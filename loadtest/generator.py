@@ -16,7 +16,7 @@ import grpc.aio
 import numpy as np
 import numpy.typing as npt
 
-from ilk.client import Metadata, call_metadata
+from ilk.client import Metadata, call_metadata, past_proxies
 from ilk.v1 import similarity_pb2 as pb
 from loadtest.entry import PLAINTEXT, Entry
 from loadtest.kinds import BATCH, KINDS, STREAM
@@ -208,10 +208,10 @@ class _LongStream:
 
 
 def _channel(target: str, entry: Entry) -> grpc.aio.Channel:
-    credentials = entry.credentials()
+    credentials, options = entry.credentials(), (*_OPTIONS, *past_proxies(target))
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options=_OPTIONS)
-    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
+        return grpc.aio.insecure_channel(target, options=options)
+    return grpc.aio.secure_channel(target, credentials, options=options)
 
 
 def _first_code(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 
+from ilk.client import past_proxies
 from ilk.errors import IlkError
 
 _START_TIMEOUT_S = 60.0
@@ -27,9 +28,9 @@ def answers(
 ) -> bool:
     """Whether something accepts connections at ``target``; with ``credentials``, by TLS."""
     with (
-        grpc.insecure_channel(target)
+        grpc.insecure_channel(target, options=past_proxies(target))
         if credentials is None
-        else grpc.secure_channel(target, credentials)
+        else grpc.secure_channel(target, credentials, options=past_proxies(target))
     ) as channel:
         try:
             grpc.channel_ready_future(channel).result(within_s)

@@ -17,7 +17,7 @@ import pytest
 
 import ilk
 from ilk import AsyncSimilarityClient, SimilarityClient, errors
-from ilk.client import options_for
+from ilk.client import past_proxies
 from ilk.types import ItemId, Query
 from ilk.v1 import similarity_pb2 as pb
 
@@ -69,7 +69,7 @@ def test_a_server_on_this_machine_is_asked_past_any_proxy(
     ],
 )
 def test_only_servers_of_this_machine_are_asked_past_a_proxy(target: str, is_here: bool) -> None:
-    assert (("grpc.enable_http_proxy", 0) in options_for(target)) == is_here
+    assert past_proxies(target) == ((("grpc.enable_http_proxy", 0),) if is_here else ())
 
 
 def test_a_connection_that_fails_is_tried_again_before_the_repeats_of_a_call_are_over() -> None:
@@ -264,7 +264,7 @@ class OnlyWhatCallersInstall:
 sys.meta_path.insert(0, OnlyWhatCallersInstall())
 import ilk.__main__
 from ilk import AsyncSimilarityClient, SimilarityClient, errors
-from ilk.client import options_for
+from ilk.client import past_proxies
 assert AsyncSimilarityClient
 try:
     SimilarityClient("127.0.0.1:1").get_bundle()

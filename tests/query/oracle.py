@@ -200,7 +200,7 @@ class Oracle:
         assert scale is not None
         content = np.zeros(self.items.content.shape[1])
         for item_id, stars in self._said(profile).items():
-            weight = -1.0 if stars is None else stars / scale[1]
+            weight = -1.0 if stars is None else (stars - scale[0]) / (scale[1] - scale[0])
             content += weight * self.items.content[self.items.row_of[item_id]]
         n_said = len(self._said(profile))
         content = _unit(content) * (n_said + 1) / (n_said + 6)

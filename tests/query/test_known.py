@@ -104,7 +104,13 @@ def test_a_known_one_is_answered_as_planned(
         query, planned = (replace(query, filter=of) for of in (UNSEEN, PLANNED_UNSEEN))
     assert query.shape is not None
     assert planned.shape is None
-    assert_same(answer(oracle.bundle, query), answer(oracle.bundle, planned))
+    known, otherwise = answer(oracle.bundle, query), answer(oracle.bundle, planned)
+    if name == "crowd-PQ" and query.filter.exclude_seen and accuracy is not EXACT:
+        # Codes err, and what was seen is fetched in excess by other measures: no place is worse.
+        for ours, theirs in zip(known.neighbors, otherwise.neighbors, strict=True):
+            assert ours.score >= theirs.score - 1e-6
+    else:
+        assert_same(known, otherwise)
 
 
 @pytest.mark.parametrize("name", WORLDS)
