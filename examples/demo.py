@@ -5,7 +5,6 @@ what the client was told over gRPC.
 """
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from ilk import SimilarityClient
 from ilk.errors import IlkError
+from ilk.printing import FAILED, run_printing
 from ilk.tables import (
     render_bundle,
     render_neighbors,
@@ -190,25 +190,21 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
+def run() -> int:
+    """Give the tour that the process's command line asks for; its server ends with it."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _end)
+    try:
+        return main(sys.argv[1:])
+    except IlkError as error:
+        sys.stderr.write(f"{error}\n")
+        return FAILED
+
+
 def _end(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 
 if __name__ == "__main__":
-    # A title that the terminal's encoding lacks is shown with question marks, not as a traceback.
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    # The server ends with the tour, however that ends.
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _end)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except IlkError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(3)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough; Python's own flush at exit must not fail too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(3)
+    sys.exit(run_printing(run))

@@ -7,7 +7,6 @@ stdout, remarks to stderr. Exit 0: answered; 2: asked wrongly; 3: no answer, or 
 import dataclasses
 import enum
 import json
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from ilk.errors import (
     Unauthenticated,
     Unavailable,
 )
+from ilk.printing import FAILED, run_printing
 from ilk.types import (
     Examples,
     Filter,
@@ -40,27 +40,12 @@ from ilk.types import (
     Whom,
 )
 
-ASKED_WRONGLY, FAILED = 2, 3
+ASKED_WRONGLY = 2
 
 
 def run() -> int:
     """Answer the process's command line and return its exit status."""
-    # A title that the terminal's encoding lacks is shown with question marks, not as a traceback.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    try:
-        return main()
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough; Python's own flush at exit must not fail too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except OSError as error:
-        sys.stderr.write(f"ilk: the system refuses: {error}\n")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    return run_printing(main)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

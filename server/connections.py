@@ -56,9 +56,9 @@ def numbered_above() -> Iterator[None]:
     end before it has left the port is met there once more by callers who come back at once: they fail
     again, and by default gRPC then waits a second. So it is to leave the port first.
     """
-    below = [os.open(os.devnull, os.O_RDONLY)]
+    highest, below = min(_CONNECTIONS, _limit() // 2), [os.open(os.devnull, os.O_RDONLY)]
     try:
-        while below[-1] < min(_CONNECTIONS, _limit() // 2):
+        while below[-1] < highest:
             below.append(os.dup(below[0]))
         yield
     finally:

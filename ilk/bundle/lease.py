@@ -92,10 +92,6 @@ def _open_manifest(folder: Path, flags: int) -> int:
     try:
         return os.open(folder / MANIFEST_NAME, flags | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
-        if not folder.exists():
-            there = sorted(path.name for path in folder.parent.glob("[!.]*"))
-            told = f"there is no version {folder.name}, but {', '.join(there) or 'none at all'}"
-            raise BundleMissing(f"{folder.parent}: {told}; {WHAT_TO_DO}") from error
         raise BundleMissing(
             f"{folder} holds no {MANIFEST_NAME} that can be opened; {WHAT_TO_DO}"
         ) from error

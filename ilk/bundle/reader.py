@@ -59,7 +59,11 @@ def open_bundle(path: Path, version: str | None = None, *, trust_stamps: bool = 
             return open_folder(
                 store.folder_of(named), store.stamp_of(named), trust_stamps=trust_stamps
             )
-        except BundleMissing:
+        except BundleMissing as error:
+            there = store.list_versions()
+            if version is not None and version not in there:
+                told = f"{path} holds no version {version}; it holds {', '.join(there) or 'none'}"
+                raise BundleMissing(told) from error
             # CURRENT may have moved on, and what it named been deleted, between the two steps.
             if version is not None or store.current_version() == named:
                 raise

@@ -404,3 +404,13 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(target: str) -> None:
         reader.wait()
         ran = run_module("--server", target, "bundle", stdout=reader.stdin)
     assert (ran.returncode, ran.stderr) == (3, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing is always full here")
+def test_what_cannot_be_written_ends_it_in_a_line(target: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ran = run_module("--server", target, "bundle", stdout=full)
+    assert (ran.returncode, ran.stderr) == (
+        3,
+        b"the system refuses: [Errno 28] No space left on device\n",
+    )

@@ -319,7 +319,7 @@ class TestUpkeep:
         assert store.current_version() == third
         assert main(["rollback", "--to", "v9", "--store", str(store.path)]) == 3
         told = capsys.readouterr().err
-        assert f"there is no version v9, but {first}, {second}, {third}; " in told
+        assert f"holds no version v9; it holds {first}, {second}, {third}\n" in told
 
     def test_an_unsound_version_is_not_rolled_back_to(self, store: Store) -> None:
         first, _, third = store.list_versions()

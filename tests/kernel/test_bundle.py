@@ -261,7 +261,7 @@ def test_a_version_name_that_could_lead_elsewhere_is_refused(name: str, store: S
 def test_a_name_of_no_version_and_a_store_without_one_are_missing(
     store: Store, tmp_path: Path
 ) -> None:
-    with pytest.raises(BundleMissing, match="there is no version another"):
+    with pytest.raises(BundleMissing, match="holds no version another; it holds "):
         open_bundle(store.path, "another")
     with pytest.raises(BundleMissing, match="python -m indexer build"):
         open_bundle(tmp_path / "nowhere")
