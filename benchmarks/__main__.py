@@ -21,9 +21,9 @@ from benchmarks import (
     titles,
 )
 from benchmarks.data import BUNDLED, SAMPLE, Bundled, Data
-from ilk import exits
 from ilk.ann import IndexKind
 from ilk.bundle import open_bundle
+from ilk.program import exits
 from ilk.space import SPACE_KEYS
 from indexer.progress import Progress
 from indexer.settings import BuildSettings

@@ -16,7 +16,7 @@ from typing import Final
 
 import grpc
 
-from ilk.throttle import NotSent, Throttle, Turn
+from ilk.client.throttle import NotSent, Throttle, Turn
 
 # Frame types and flags of RFC 9113.
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8

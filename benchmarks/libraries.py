@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.own_search import drawn_queries, query_vectors
 from benchmarks.peers.environment import PeerFailed, answer_of_module, installed
 from ilk.bundle import Bundle, open_bundle
-from ilk.plan import make_plan
+from ilk.query.plan import make_plan
 from ilk.space import SPACE_KEYS, SpaceKey
 from ilk.vectors import concatenate
 from indexer.progress import note

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.http2 import Connection, Request, frames_of
-from ilk.throttle import Throttle, Unthrottled
+from ilk.client.throttle import Throttle, Unthrottled
 
 
 @dataclass(slots=True)

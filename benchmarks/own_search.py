@@ -21,9 +21,9 @@ from benchmarks.scale.serving import exact_scores
 from ilk import ann
 from ilk.ann import IndexKind, RowNeighbors, compare_with_all, recall, searched
 from ilk.bundle import Bundle, open_bundle
-from ilk.plan import Plan, make_plan
 from ilk.query import answer
-from ilk.search import fetch_count, through_index
+from ilk.query.plan import Plan, make_plan
+from ilk.query.search import fetch_count, through_index
 from ilk.space import SPACE_KEYS, Space, SpaceKey
 from ilk.types import Accuracy, ItemId, Query, Target, UserId
 from ilk.vectors import Float32Matrix, blend, concatenate

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from ilk import ann
 from ilk.bundle import Bundle, open_bundle
-from ilk.filters import allowed_rows
 from ilk.query import answer
+from ilk.query.filters import allowed_rows
+from ilk.query.whom import seek
 from ilk.space import SPACE_KEYS, SpaceKey
 from ilk.types import (
     MAX_FILTER_IDS,
@@ -30,7 +31,6 @@ from ilk.types import (
     UserId,
     Whom,
 )
-from ilk.whom import seek
 
 RECALLS = (0.9, 0.95, 0.99, 0.999)
 BLENDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

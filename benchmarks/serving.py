@@ -25,8 +25,8 @@ from benchmarks.own_search import query_vectors
 from benchmarks.processes import running
 from ilk import ann
 from ilk.bundle import Bundle, open_bundle
-from ilk.plan import Plan, make_plan
-from ilk.search import fetch_count
+from ilk.query.plan import Plan, make_plan
+from ilk.query.search import fetch_count
 from server.requests import parse_query
 
 _BARE_REPEATS = 50

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ilk import SimilarityClient
 from ilk.errors import IlkError
-from ilk.printing import FAILED, run_printing
-from ilk.tables import (
+from ilk.program.printing import FAILED, run_printing
+from ilk.terminal.tables import (
     render_bundle,
     render_neighbors,
     render_predictions,

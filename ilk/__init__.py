@@ -6,12 +6,12 @@ It knows the two clients by name and refuses to import them, and so gRPC, before
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ilk.aio import AsyncSimilarityClient
     from ilk.client import SimilarityClient
+    from ilk.client.aio import AsyncSimilarityClient
 
 __all__ = ["AsyncSimilarityClient", "SimilarityClient"]
 
-_HOMES = {"AsyncSimilarityClient": "ilk.aio", "SimilarityClient": "ilk.client"}
+_HOMES = {"AsyncSimilarityClient": "ilk.client.aio", "SimilarityClient": "ilk.client"}
 
 
 def __getattr__(name: str) -> object:

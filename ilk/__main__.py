@@ -11,10 +11,8 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
-from ilk import tables
-from ilk.arguments import parse
 from ilk.client import SimilarityClient
-from ilk.credentials import tls_credentials, token_in
+from ilk.client.credentials import tls_credentials, token_in
 from ilk.errors import (
     DeadlineExceeded,
     IlkError,
@@ -24,7 +22,9 @@ from ilk.errors import (
     Unauthenticated,
     Unavailable,
 )
-from ilk.printing import FAILED, run_printing
+from ilk.program.printing import FAILED, run_printing
+from ilk.terminal import tables
+from ilk.terminal.arguments import parse
 from ilk.types import (
     Examples,
     Filter,

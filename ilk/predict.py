@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ilk.baseline import user_bias
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest, NotFound
-from ilk.newcomer import read_profile
+from ilk.query.newcomer import read_profile
 from ilk.types import PredictionMethod, Profile, RatingPrediction, UserId, check_id
 from ilk.vectors import Rows
 

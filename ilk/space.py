@@ -205,7 +205,7 @@ class Space:
         return None if self.few_contend(content_weight) else self.index.exhaustive_effort
 
     def few_contend(self, content_weight: float) -> bool:
-        """Whether most likely few rows can be among the best, whoever asks (`ilk.contest`)."""
+        """Whether most likely few rows can be among the best, whoever asks (`ilk.query.pruning`)."""
         if self.key.target is not Target.ITEMS or len(self) < _MANY_ITEMS:
             return False
         return not self.key.by_likeness or content_weight >= _LEAST_WEIGHT

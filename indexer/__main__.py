@@ -8,9 +8,9 @@ from typing import Annotated, TypeAlias
 from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
-from ilk import choices, exits, settings_file
 from ilk.bundle import Store
 from ilk.errors import SettingsError
+from ilk.program import choices, exits, settings_file
 from indexer import config, upkeep
 from indexer.build import build
 from indexer.evaluation import present

@@ -14,9 +14,9 @@ from ilk.ann import Index
 from ilk.bundle.contents import Arrays, Side, flatten
 from ilk.bundle.manifest import IndexRecord
 from ilk.content import ContentModel
-from ilk.expectation import expected_of_users
 from ilk.foldin import FoldIn
 from ilk.preference import Preference, age_weights
+from ilk.query.expectation import expected_of_users
 from ilk.space import SPACE_KEYS, SpaceKey
 from ilk.types import Target
 from ilk.vectors import Float32Matrix, concatenate, support, unit_rows

@@ -9,9 +9,9 @@ from pathlib import Path
 import tomlkit
 from cyclopts import App
 
-from ilk import choices
 from ilk.ann import IndexKind
 from ilk.errors import SettingsError
+from ilk.program import choices
 from indexer.outputs import writing
 from indexer.settings import BuildSettings
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ilk.bundle import Bundle
 from ilk.bundle.contents import Ratings, Side, flatten
 from ilk.errors import BundleError
-from ilk.expectation import needing_help
+from ilk.query.expectation import needing_help
 from ilk.vocabulary import Vocabulary
 
 Array = npt.NDArray[Any]

@@ -11,9 +11,9 @@ import numpy as np
 from cyclopts import App, Parameter
 from google.protobuf import json_format
 
-from ilk import exits
 from ilk.client import DEFAULT_TARGET
 from ilk.errors import IlkError
+from ilk.program import exits
 from ilk.v1 import similarity_pb2 as pb
 from loadtest import plots, present, world
 from loadtest.draw import Draw

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 
-from ilk.credentials import tls_credentials
+from ilk.client.credentials import tls_credentials
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import grpc.aio
 import numpy as np
 import numpy.typing as npt
 
-from ilk.client import Metadata, call_metadata, past_proxies
+from ilk.client.channel import Metadata, call_metadata, past_proxies
 from ilk.v1 import similarity_pb2 as pb
 from loadtest.entry import PLAINTEXT, Entry
 from loadtest.kinds import BATCH, KINDS, STREAM

@@ -6,6 +6,7 @@ It refuses to know when calls are sent and how often each kind is.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ilk.client.wire import requests
 from ilk.types import (
     Examples,
     Filter,
@@ -19,7 +20,6 @@ from ilk.types import (
     UserId,
 )
 from ilk.v1 import similarity_pb2 as pb
-from ilk.wire import requests
 from loadtest.draw import Draw
 from loadtest.world import World
 

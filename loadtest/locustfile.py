@@ -25,13 +25,13 @@ import grpc.experimental.gevent
 from locust import User, constant_throughput, task
 from locust.exception import LocustError
 
-from ilk.client import call_metadata
-from ilk.credentials import tls_credentials, token_in
+from ilk.client.channel import call_metadata
+from ilk.client.credentials import tls_credentials, token_in
+from ilk.client.wire import requests
 from ilk.errors import IlkError
 from ilk.types import Examples, Filter, ItemId, Profile, Query, Rating, Target, Text, UserId
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
-from ilk.wire import requests
 
 # gRPC must yield to the other users of this process while it waits.
 grpc.experimental.gevent.init_gevent()

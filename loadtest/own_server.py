@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 
-from ilk.client import past_proxies
+from ilk.client.channel import past_proxies
 from ilk.errors import IlkError
 
 _START_TIMEOUT_S = 60.0

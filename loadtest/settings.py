@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter, Token
 
-from ilk.credentials import tls_credentials, token_in
+from ilk.client.credentials import tls_credentials, token_in
 from ilk.errors import SettingsError
 from loadtest.entry import Entry
 from loadtest.mix import DEFAULT_MIX, Mix, parse_mix

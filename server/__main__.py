@@ -15,7 +15,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
-from ilk import choices, exits, settings_file
+from ilk.program import choices, exits, settings_file
 from server import connections, logs
 from server.front import Alone
 from server.settings import ServerSettings

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from cyclopts import App
 
-from ilk import exits
 from ilk.errors import SettingsError
+from ilk.program import exits
 from server.access.callers import (
     Caller,
     Callers,

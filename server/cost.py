@@ -11,9 +11,9 @@ import numpy as np
 
 from ilk.ann import IndexSpec, least_us
 from ilk.bundle import Bundle
-from ilk.plan import MAX_OVERFETCH, room_for
+from ilk.query.plan import MAX_OVERFETCH, room_for
+from ilk.query.strangers import HARDER
 from ilk.space import SPACE_KEYS, SpaceKey, n_well_known
-from ilk.strangers import HARDER
 from ilk.types import (
     Examples,
     ItemId,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ilk.bundle import Bundle
 from ilk.bundle.contents import Side
-from ilk.found import FoundNeighbors
+from ilk.query.found import FoundNeighbors
 from ilk.types import Neighbors
 from server import responses
 

@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from multiprocessing import connection
 
-from ilk import exits
 from ilk.errors import IlkError, SettingsError
+from ilk.program import exits
 from server.access.limits import shared_memory
 from server.address import address_of, reserved
 from server.exposition import Fleet

@@ -72,7 +72,7 @@ def observer(provider: "TracerProvider") -> Observer:
                 "rpc.grpc.status_code": code_pb2.Code.Value(call.code),
                 "ilk.request_id": call.request_id,
                 "ilk.query.kind": call.kind,
-                "ilk.search.duration_ms": 1e3 * call.search_s,
+                "ilk.query.search.duration_ms": 1e3 * call.search_s,
                 "ilk.neighbors.requested": call.requested,
                 "ilk.neighbors.returned": call.returned,
             },

@@ -92,7 +92,7 @@ def main(descriptor: int) -> int:
         )
     except IlkError as error:
         # Imported late: with it comes the command line, which a worker that starts has no use for.
-        from ilk import exits
+        from ilk.program import exits
 
         code = exits.USAGE if isinstance(error, SettingsError) else exits.FAILURE
         tell(connection, Failed(code, str(error)))

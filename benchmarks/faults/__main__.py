@@ -17,8 +17,8 @@ from benchmarks.faults.nursery import Nursery
 from benchmarks.faults.store_machine import StoreMachine
 from benchmarks.faults.verdict import SEED, Violated, counts, judge
 from benchmarks.faults.wire_bars import run_bodies, run_connections, run_fields
-from ilk import exits
 from ilk.ann import IndexKind
+from ilk.program import exits
 
 app = App(
     name="faults", help="Break disks, processes and files, and count what gives.", version_flags=[]

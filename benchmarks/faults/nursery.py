@@ -24,12 +24,12 @@ from unittest import mock
 from cyclopts import App
 
 from examples.walkthrough import SETTINGS, five_users
-from ilk import exits
 from ilk.ann import use_threads
 from ilk.bundle import Store
 from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import Manifest
 from ilk.bundle.writer import Savable
+from ilk.program import exits
 from indexer import publishing
 from indexer.__main__ import main as indexer_main
 from indexer.gate import GateSettings

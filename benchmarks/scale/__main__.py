@@ -14,8 +14,8 @@ from benchmarks.scale.expansion import Shape
 from benchmarks.scale.population import publish_drawn
 from benchmarks.scale.world import Tail, outside, tails, write_world
 from benchmarks.spending import own_peak_bytes
-from ilk import exits
 from ilk.bundle import open_bundle
+from ilk.program import exits
 from indexer.build import build
 from indexer.interactions import Interactions
 from indexer.progress import Progress

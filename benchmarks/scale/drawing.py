@@ -23,7 +23,7 @@ from ilk.bundle.contents import (
     TermWeights,
     flatten,
 )
-from ilk.expectation import expected_of_users
+from ilk.query.expectation import expected_of_users
 from ilk.titles import TitleNames
 from ilk.types import Target
 from ilk.vectors import Float32Matrix, support, unit_rows

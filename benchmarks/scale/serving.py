@@ -21,8 +21,8 @@ from benchmarks.spending import WorkFailed
 from ilk import ann
 from ilk.ann import RowNeighbors, recall
 from ilk.bundle import Bundle, Store, open_bundle
-from ilk.plan import Plan, make_plan
 from ilk.query import answer
+from ilk.query.plan import Plan, make_plan
 from ilk.space import Space
 from ilk.types import Accuracy, ItemId, Query, Target, UserId
 from ilk.vectors import blend

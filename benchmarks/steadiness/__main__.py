@@ -9,7 +9,7 @@ from cyclopts import App
 
 from benchmarks.data import SAMPLE, Data
 from benchmarks.steadiness import agreement, changes, ends, soak
-from ilk import exits
+from ilk.program import exits
 
 app = App(
     name="steadiness",

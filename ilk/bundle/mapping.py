@@ -60,11 +60,11 @@ class Bundle:
     title_names
         What titles are asked for by; None in bundles of before 30 November 2026.
     expected
-        What content adds to each user's factors (`ilk.expectation`) at a content weight of 1, shape
+        What content adds to each user's factors (`ilk.query.expectation`) at a content weight of 1, shape
         ``(n_users, n_factors)``, or ``(0, n_factors)`` where all rated enough; None as above.
-    ways, bounds, shares
-        What the query path has worked out for queries of each shape (`ilk.known`), for exact ones
-        (`ilk.exact`) and for those of who is no row (`ilk.strangers`).
+    fast_paths, bounds, shares
+        What the query path has worked out for queries of each shape (`ilk.query.known`), for exact ones
+        (`ilk.query.exact`) and for those of who is no row (`ilk.query.strangers`).
     """
 
     manifest: Manifest
@@ -83,7 +83,7 @@ class Bundle:
     lease: Lease
     title_names: TitleNames | None = None
     expected: Float32Matrix | None = None
-    ways: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+    fast_paths: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
     bounds: dict[SpaceKey, Any] = field(default_factory=dict, repr=False, compare=False)
     shares: dict[SpaceKey, float] = field(default_factory=dict, repr=False, compare=False)
 

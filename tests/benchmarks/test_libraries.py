@@ -13,8 +13,8 @@ from benchmarks.libraries import Point, cheapest, frontier
 from benchmarks.peers import searching
 from ilk.ann import IndexKind
 from ilk.bundle import Bundle, open_bundle
-from ilk.plan import make_plan
 from ilk.query import answer
+from ilk.query.plan import make_plan
 from ilk.space import SPACE_KEYS, SpaceKey
 from indexer.interactions import Interactions
 from indexer.progress import Progress

@@ -10,8 +10,8 @@ from benchmarks.scale.drawing import Population
 from benchmarks.scale.population import publish_drawn
 from benchmarks.scale.resampling import Drawn, moved_rows
 from ilk.bundle import Bundle, open_bundle
-from ilk.plan import make_plan
 from ilk.query import answer
+from ilk.query.plan import make_plan
 from ilk.types import EXACT, Filter, ItemId, Query, Target, UserId
 from indexer.progress import Progress
 from indexer.settings import BuildSettings

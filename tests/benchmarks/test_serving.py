@@ -8,7 +8,7 @@ import pytest
 from benchmarks import serving
 from ilk.ann import Index
 from ilk.bundle import Bundle
-from ilk.plan import Plan, make_plan
+from ilk.query.plan import Plan, make_plan
 from ilk.types import ItemId, Query
 from ilk.v1 import similarity_pb2 as pb
 

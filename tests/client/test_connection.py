@@ -17,7 +17,7 @@ import pytest
 
 import ilk
 from ilk import AsyncSimilarityClient, SimilarityClient, errors
-from ilk.client import past_proxies
+from ilk.client.channel import past_proxies
 from ilk.types import ItemId, Query
 from ilk.v1 import similarity_pb2 as pb
 
@@ -264,7 +264,7 @@ class OnlyWhatCallersInstall:
 sys.meta_path.insert(0, OnlyWhatCallersInstall())
 import ilk.__main__
 from ilk import AsyncSimilarityClient, SimilarityClient, errors
-from ilk.client import past_proxies
+from ilk.client.channel import past_proxies
 assert AsyncSimilarityClient
 try:
     SimilarityClient("127.0.0.1:1").get_bundle()

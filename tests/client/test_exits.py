@@ -8,7 +8,7 @@ import pytest
 from cyclopts import App
 
 import ilk
-from ilk import exits
+from ilk.program import exits
 
 
 def test_what_the_system_refuses_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,7 +26,7 @@ def test_what_the_system_refuses_is_told_in_a_line(capsys: pytest.CaptureFixture
 def test_no_file_takes_the_place_of_a_stream_that_is_closed(tmp_path: Path) -> None:
     # What a library writes to stderr would else end in the file that was opened first.
     code = (
-        "import os, sys; from cyclopts import App; from ilk import exits; app = App()\n"
+        "import os, sys; from cyclopts import App; from ilk.program import exits; app = App()\n"
         "@app.default\n"
         "def write() -> None:\n"
         f"    with open({str(tmp_path / 'kept')!r}, 'wb') as file:\n"

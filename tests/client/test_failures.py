@@ -8,12 +8,12 @@ import grpc
 import pytest
 
 from ilk import SimilarityClient, errors
+from ilk.client.wire.refusals import error_from_rpc, error_from_status
 from ilk.types import (
     ItemId,
     Query,
 )
 from ilk.v1 import similarity_pb2 as pb
-from ilk.wire.refusals import error_from_rpc, error_from_status
 
 if TYPE_CHECKING:
     from tests.client.conftest import Ask, Listening, ScriptedService

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from ilk import errors
-from ilk.questions import QueryOptions
+from ilk.client.questions import QueryOptions
 from ilk.types import (
     EXACT,
     Accuracy,

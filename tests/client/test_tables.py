@@ -2,7 +2,7 @@
 
 import pytest
 
-from ilk import tables
+from ilk.terminal import tables
 from ilk.types import (
     BundleInfo,
     Item,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilk import SimilarityClient, errors
-from ilk.throttle import NotSent, Throttle, Turn
+from ilk.client.throttle import NotSent, Throttle, Turn
 from ilk.types import ItemId, Query
 from ilk.v1 import similarity_pb2 as pb
 
@@ -301,8 +301,8 @@ def test_where_all_is_turned_away_the_next_call_is_not_sent_at_once(
     question: Callable[[Any], Any],
     rpc: str,
 ) -> None:
-    monkeypatch.setattr("ilk.client.Throttle", lambda: Throttle(clock=Clock()))
-    monkeypatch.setattr("ilk.aio.Throttle", lambda: Throttle(clock=Clock()))
+    monkeypatch.setattr("ilk.client.sync.Throttle", lambda: Throttle(clock=Clock()))
+    monkeypatch.setattr("ilk.client.aio.Throttle", lambda: Throttle(clock=Clock()))
     service.replies = {rpc: turned_away, "GetBundle": turned_away}
 
     def thrice(client: Any) -> Any:

@@ -21,7 +21,7 @@ import loadtest.__main__
 import server.__main__
 import server.callers
 from ilk.__main__ import ANSWERS
-from ilk.arguments import parse
+from ilk.terminal.arguments import parse
 from server.settings import ServerSettings
 from tests.docs.conftest import PAGES, ROOT, blocks, inline
 

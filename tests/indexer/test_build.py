@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ilk import exits
 from ilk.bundle import Store, open_bundle
 from ilk.errors import DataError, SettingsError
+from ilk.program import exits
 from ilk.query import answer
 from ilk.types import Examples, Filter, ItemId, Profile, Query, Rating, Target, Text, UserId
 from ilk.vectors import norms, support

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ilk import exits
 from ilk.errors import SettingsError
+from ilk.program import exits
 from indexer.__main__ import app
 from indexer.evaluation.baselines import Popularity
 from indexer.evaluation.figures import ACCURACY, LISTS, ModelFigures

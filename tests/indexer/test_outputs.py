@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ilk import exits
 from ilk.bundle import Bundle
 from ilk.errors import IlkError
+from ilk.program import exits
 from indexer import config
 from indexer.__main__ import app
 from indexer.evaluation import present

@@ -16,9 +16,9 @@ import tomlkit
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from ilk import exits
 from ilk.ann import IndexKind
 from ilk.errors import DataError, IlkError, SettingsError
+from ilk.program import exits
 from indexer import config
 from indexer.__main__ import app
 from indexer.evaluation.metrics import ndcg_at

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ilk import choices, exits
 from ilk.errors import SettingsError
+from ilk.program import choices, exits
 from indexer.__main__ import app, main
 from server.__main__ import app as server_app
 

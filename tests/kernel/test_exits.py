@@ -3,8 +3,8 @@
 import pytest
 from cyclopts import App
 
-from ilk import exits
 from ilk.errors import BundleMissing, SettingsError
+from ilk.program import exits
 
 
 @pytest.mark.parametrize(

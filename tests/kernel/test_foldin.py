@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from ilk.bundle import Bundle, open_bundle
 from ilk.errors import DataError
 from ilk.foldin import FoldIn
-from ilk.seeker import known_confidences
+from ilk.query.seeker import known_confidences
 from indexer import factors
 from indexer.interactions import Interactions
 from indexer.progress import Progress

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ilk import expectation
 from ilk.bundle import Bundle, Store, open_bundle
 from ilk.bundle.manifest import FORMAT_VERSION
 from ilk.errors import BundleCorrupt
+from ilk.query import expectation
 from indexer.forgetting import forget
 from indexer.validation import check_values
 from tests.golden.make import FOLDER, QUERIES, answers_of, unpack

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ilk import exits, settings_file
 from ilk.errors import SettingsError
+from ilk.program import exits, settings_file
 from indexer.__main__ import main
 
 

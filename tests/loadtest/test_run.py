@@ -10,7 +10,7 @@ from google.protobuf import json_format
 
 from benchmarks.processes import running
 from ilk import SimilarityClient
-from ilk.exits import DONE, FAILURE, USAGE, run
+from ilk.program.exits import DONE, FAILURE, USAGE, run
 from ilk.v1 import similarity_pb2 as pb
 from loadtest import world
 from loadtest.__main__ import app

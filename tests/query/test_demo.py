@@ -16,7 +16,7 @@ from ilk.ann import IndexKind
 from ilk.bundle import open_bundle
 from ilk.catalogue import find_items
 from ilk.query import answer
-from ilk.tables import render_neighbors
+from ilk.terminal.tables import render_neighbors
 from ilk.types import ItemId, Query
 from indexer.progress import Progress
 from indexer.publishing import assemble_and_publish

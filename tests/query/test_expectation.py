@@ -8,10 +8,10 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from ilk.content import ContentField, ContentModel
-from ilk.expectation import expected_of_users
-from ilk.plan import make_plan
+from ilk.query.expectation import expected_of_users
+from ilk.query.plan import make_plan
+from ilk.query.whom import seek
 from ilk.types import Profile, Query, Rating, UserId
-from ilk.whom import seek
 
 if TYPE_CHECKING:
     from tests.query.oracle import Oracle

@@ -7,9 +7,10 @@ import pytest
 
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest
-from ilk.explain import item_contributions, term_contributions
-from ilk.plan import make_plan
 from ilk.query import answer
+from ilk.query.explain import item_contributions, term_contributions
+from ilk.query.plan import make_plan
+from ilk.query.whom import seek
 from ilk.types import (
     EXACT,
     Examples,
@@ -22,7 +23,6 @@ from ilk.types import (
     UserId,
     Whom,
 )
-from ilk.whom import seek
 
 if TYPE_CHECKING:
     from tests.query.oracle import Oracle

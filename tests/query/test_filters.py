@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest
-from ilk.filters import Allowed, allowed_rows
 from ilk.query import answer
+from ilk.query.filters import Allowed, allowed_rows
+from ilk.query.whom import seek
 from ilk.types import (
     Examples,
     Filter,
@@ -24,7 +25,6 @@ from ilk.types import (
     UserId,
     Whom,
 )
-from ilk.whom import seek
 
 if TYPE_CHECKING:
     from tests.query.oracle import Oracle

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from ilk.ann import Index, IndexKind, IndexSpec, RowNeighbors
 from ilk.bundle import Bundle
-from ilk.found import FoundNeighbors
-from ilk.known import answer_known
 from ilk.query import answer, answer_alike
+from ilk.query.found import FoundNeighbors
+from ilk.query.known import answer_known
+from ilk.query.strangers import HARDER
 from ilk.space import Space, SpaceKey, n_well_known
-from ilk.strangers import HARDER
 from ilk.types import (
     EXACT,
     UNSEEN,
@@ -215,7 +215,7 @@ def test_who_has_seen_most_of_the_best_is_planned(crowd: "Oracle") -> None:
         others=np.concatenate((seen, ratings.others[ratings.indptr[1] :])),
         stars=np.concatenate((np.ones(n_rated, np.float32), ratings.stars[ratings.indptr[1] :])),
     )
-    bundle = replace(crowd.bundle, ratings_by_user=first, ways={})
+    bundle = replace(crowd.bundle, ratings_by_user=first, fast_paths={})
     query = replace(everything, filter=UNSEEN)
     assert answered_alike(bundle, [query]) == [None]
     found = answer(bundle, query)
@@ -228,7 +228,7 @@ def test_who_has_seen_most_of_the_best_is_planned(crowd: "Oracle") -> None:
 def test_where_many_are_wanted_all_rows_cost_less_than_what_codes_find(
     world: "World", planned: bool, n_searched: list[int]
 ) -> None:
-    bundle = replace(world("crowd-PQ").bundle, ways={})
+    bundle = replace(world("crowd-PQ").bundle, fast_paths={})
     few = Query(ItemId(bundle.items.vocabulary.id_of(1)))
     if planned:
         few = replace(few, filter=PLANNED)
@@ -266,7 +266,7 @@ def test_who_is_helped_out_by_content_needs_no_plan_either(
 def test_in_bundles_that_do_not_hold_what_helps_who_is_helped_is_searched_for_once(
     crowd: "Oracle", few_and_many: tuple[Query, Query], n_searched: list[int]
 ) -> None:
-    older = replace(crowd.bundle, expected=None, ways={})
+    older = replace(crowd.bundle, expected=None, fast_paths={})
     answered = [found is not None for found in answered_alike(older, few_and_many)]
     assert answered == [False, True]
     assert n_searched == [1]
@@ -290,7 +290,7 @@ def test_the_well_known_and_others_are_each_searched_for_with_what_such_need(
         for weight in blends
     )
     spaces = {**crowd.bundle.spaces, key: Space(key, space.factors, space.content, index, rows)}
-    bundle, n_first = replace(crowd.bundle, spaces=spaces, ways={}), n_well_known(len(space))
+    bundle, n_first = replace(crowd.bundle, spaces=spaces, fast_paths={}), n_well_known(len(space))
     asked: dict[int, int] = {}
     search = Index.nearest
 
@@ -354,7 +354,7 @@ def test_callers_shapes_do_not_pile_up(crowd: "Oracle") -> None:
         for weight in np.linspace(0, 0.5, 700).tolist():
             query = Query(ItemId(crowd.items.ids[0]), Target.USERS, weight, neighbor_count=count)
             answered_alike(crowd.bundle, [query])
-    assert len(crowd.bundle.ways) <= 1024
+    assert len(crowd.bundle.fast_paths) <= 1024
 
 
 def test_neighbors_are_named_when_looked_at(crowd: "Oracle") -> None:

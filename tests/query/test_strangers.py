@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ilk import strangers
 from ilk.ann import mode, searched
 from ilk.bundle import Bundle
-from ilk.plan import make_plan
-from ilk.query import answer
-from ilk.seeker import Seeker
+from ilk.query import answer, strangers
+from ilk.query.plan import make_plan
+from ilk.query.seeker import Seeker
 from ilk.space import SpaceKey
 from ilk.types import (
     EXACT,

@@ -9,8 +9,8 @@ import pytest
 
 from ilk.ann import IndexKind
 from ilk.bundle import Bundle
-from ilk.plan import make_plan
 from ilk.query import answer
+from ilk.query.plan import make_plan
 from ilk.space import Space
 from ilk.types import (
     EXACT,
@@ -177,7 +177,7 @@ def test_where_a_filter_leaves_just_what_is_wanted_of_what_was_found_the_first_r
     build_bundle: "BuildBundle", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = build_bundle(films_and_twins(), replace(TWINS, index=IndexKind.IVF))
-    monkeypatch.setattr("ilk.search._EXACT_CANDIDATES", 0)
+    monkeypatch.setattr("ilk.query.search._EXACT_CANDIDATES", 0)
     query = Query(Text("Drama War"), content_weight=0.3, neighbor_count=1, accuracy=EXACT)
     plan = make_plan(bundle, query)
     asked = blend(plan.seeker.collaborative, plan.seeker.content, 0.3)

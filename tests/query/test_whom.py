@@ -8,8 +8,8 @@ import pytest
 
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest, NotFound
-from ilk.newcomer import newcomer
 from ilk.query import answer
+from ilk.query.newcomer import newcomer
 from ilk.types import (
     EXACT,
     Examples,

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilk.bundle import Bundle
+from ilk.client.wire.requests import query_request
 from ilk.errors import NotFound
 from ilk.query import answer
 from ilk.types import Examples, Filter, ItemId, Query, Target, UserId
 from ilk.v1 import similarity_pb2 as pb
-from ilk.wire.requests import query_request
 from server.answers import Answers, Question
 from server.cost import Costs
 from server.encoding import Encoder

@@ -9,7 +9,7 @@ import pytest
 from ilk.ann import Index, IndexKind, IndexSpec, least_us
 from ilk.bundle import Bundle
 from ilk.bundle.manifest import IndexRecord
-from ilk.plan import room_for
+from ilk.query.plan import room_for
 from ilk.space import Space, SpaceKey
 from ilk.types import (
     EXACT,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilk.bundle import Bundle
-from ilk.found import FoundNeighbors
+from ilk.query.found import FoundNeighbors
 from ilk.types import Neighbors, Shortfall, ShortfallReason, Target
 from ilk.v1 import similarity_pb2 as pb
 from server.encoding import Encoder, delimited

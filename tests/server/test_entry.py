@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ilk.__main__ import main
-from ilk.credentials import token_in
+from ilk.client.credentials import token_in
 from ilk.errors import SettingsError
 from loadtest.__main__ import app
 from server.access.callers import Caller, Callers, Scope, new_token, to_bytes

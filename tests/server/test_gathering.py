@@ -11,11 +11,11 @@ import grpc
 import pytest
 
 from ilk.bundle import Bundle
+from ilk.client.wire.requests import query_request
 from ilk.errors import DeadlineExceeded, IlkError, NotFound
 from ilk.query import answer
 from ilk.types import Filter, ItemId, Query, Target, UserId
 from ilk.v1 import similarity_pb2 as pb
-from ilk.wire.requests import query_request
 from server.answers import Answers, Question
 from server.app import serving
 from server.cost import Costs

@@ -18,8 +18,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from ilk import SimilarityClient, exits
+from ilk import SimilarityClient
 from ilk.errors import SettingsError, Unavailable
+from ilk.program import exits
 from ilk.types import ItemId, Query
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from ilk import SimilarityClient
+from ilk.client.wire.requests import query_request
 from ilk.errors import NotFound, SettingsError
 from ilk.types import EXACT, ItemId, Neighbor, Neighbors, Query, Text, UserId
-from ilk.wire.requests import query_request
 from server.answers import Question
 from server.cores import can_share_port
 from server.exposition import Fleet, metrics_port

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 SECRET = "planted-4f1c9a"
 TIMEOUT_S = 30.0
 # Code of the server's process that a caller's process runs as well, or that does not serve calls.
-NOT_SERVING = ("ilk.v1", "ilk.wire", "ilk.client", "ilk.aio", "ilk.questions", "ilk.tables")
+NOT_SERVING = ("ilk.v1", "ilk.client", "ilk.terminal")
 # The last doors themselves, and what they are made of: behind them is nobody to keep a secret.
 DOORS = {
     "server.service._Handlers.service",

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ilk.client.wire.requests import query_request
 from ilk.errors import InvalidRequest
 from ilk.types import (
     EXACT,
@@ -28,7 +29,6 @@ from ilk.types import (
     UserId,
 )
 from ilk.v1 import similarity_pb2 as pb
-from ilk.wire.requests import query_request
 from server.requests import batch_bodies, parse_prediction, parse_query, parse_stream_message
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

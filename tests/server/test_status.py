@@ -15,8 +15,8 @@ import pytest
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from ilk import errors
+from ilk.client.wire.refusals import error_from_query, error_from_status
 from ilk.v1 import similarity_pb2 as pb
-from ilk.wire.refusals import error_from_query, error_from_status
 from server import status
 from server.call import Call
 from server.gate import Gate
@@ -151,8 +151,11 @@ def test_the_longest_text_leaves_a_status_that_grpc_delivers(error: errors.IlkEr
 # Nobody has asked it before: its answer is looked for, not remembered.
 QUERY = pb.FindNeighborsRequest(item_id="the-matrix-1999", neighbor_count=17)
 CALLS = {
-    "FindNeighbors": ("ilk.query.answer_known", QUERY),
-    "BatchFindNeighbors": ("ilk.query.answer_known", pb.BatchFindNeighborsRequest(queries=[QUERY])),
+    "FindNeighbors": ("ilk.query.answers.answer_known", QUERY),
+    "BatchFindNeighbors": (
+        "ilk.query.answers.answer_known",
+        pb.BatchFindNeighborsRequest(queries=[QUERY]),
+    ),
     "PredictRatings": (
         "server.service.predict",
         pb.PredictRatingsRequest(user_id="x", item_ids=["the-matrix-1999"]),
@@ -161,7 +164,7 @@ CALLS = {
     "GetItems": ("server.service.catalogue.find_items", pb.GetItemsRequest(ids=["x"])),
     "GetBundle": ("server.service.catalogue.describe", pb.GetBundleRequest()),
     "StreamFindNeighbors": (
-        "ilk.query.answer_known",
+        "ilk.query.answers.answer_known",
         pb.StreamFindNeighborsRequest(request_id="7", query=QUERY),
     ),
 }

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from benchmarks.processes import free_port
 from ilk import SimilarityClient
-from ilk.aio import AsyncSimilarityClient
-from ilk.credentials import tls_credentials
+from ilk.client.aio import AsyncSimilarityClient
+from ilk.client.credentials import tls_credentials
 from ilk.errors import PermissionDenied, SettingsError, Unauthenticated, Unavailable
 from server.access.callers import Caller, Callers, Scope, to_bytes
 from server.access.certificates import check_pair

@@ -1,6 +1,7 @@
 """Knows how rows of one side are answered that ask alike: many in a few steps.
 
-It refuses to know ids and how the way was chosen (`known`), and answers that tie too often or fall short.
+It refuses to know ids and how the path was chosen (`known`), and answers that tie too often or fall
+short.
 """
 
 from collections.abc import Collection
@@ -13,10 +14,10 @@ import numpy.typing as npt
 
 from ilk.ann import RowNeighbors
 from ilk.bundle.contents import Ratings, Side
-from ilk.found import NOTHING, FoundNeighbors
-from ilk.plan import room_for
-from ilk.search import KEPT_BEYOND, pays, reaching
-from ilk.settle import ROUNDING, Found, settled
+from ilk.query.found import NOTHING, FoundNeighbors
+from ilk.query.plan import room_for
+from ilk.query.search import KEPT_BEYOND, pays, reaching
+from ilk.query.ties import ROUNDING, Found, settled
 from ilk.space import Space
 from ilk.types import Neighbors
 from ilk.vectors import Float32Matrix, Float32Vector, Rows
@@ -26,7 +27,7 @@ _Kept: TypeAlias = tuple[Rows, Float32Vector]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Way:
+class FastPath:
     """How queries of one shape are answered, of some of those who may ask.
 
     Attributes
@@ -36,8 +37,8 @@ class Way:
     factors, content
         The vectors of those who may ask, by row.
     expected
-        What is added to their factors (:mod:`ilk.expectation`), where this is the way of those who rated
-        few; times the content weight.
+        What is added to their factors (:mod:`ilk.query.expectation`), where this is the path of
+        those who rated few; times the content weight.
     vectors
         Factors and content side by side, if they are anywhere, as wide as what is searched.
     weights
@@ -79,8 +80,8 @@ class Way:
     page: slice
     seen: Ratings | None = None
 
-    def passing_over(self, seen: Ratings, n_more: int) -> "Way | None":
-        """Return the way that passes over up to ``n_spare + n_more`` items; None if that does not pay."""
+    def passing_over(self, seen: Ratings, n_more: int) -> "FastPath | None":
+        """Return the path that passes over up to ``n_spare + n_more`` items; None if it does not pay."""
         n_fetched = min(self.n_fetched + n_more, self.n_rows)
         if not pays(self.space, self.content_weight, n_fetched):
             return None

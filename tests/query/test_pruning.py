@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ilk import contest, exact, search, space
+from ilk import space
 from ilk.bundle import Bundle
-from ilk.contest import Bounds, Contest
-from ilk.plan import make_plan
-from ilk.query import answer
+from ilk.query import answer, exact, pruning, search
+from ilk.query.plan import make_plan
+from ilk.query.pruning import Bounds, Pruning
 from ilk.space import SpaceKey
 from ilk.types import (
     EXACT,
@@ -50,10 +50,10 @@ def crowd(world: "World", monkeypatch: pytest.MonkeyPatch) -> Iterator[Oracle]:
     for name in ("_MANY_ITEMS", "_LEAST_WEIGHT"):
         monkeypatch.setattr(space, name, 0)
     monkeypatch.setattr(exact, "_FEW_ALLOWED", 0)
-    monkeypatch.setattr(contest, "_FIRST_COMPARED", (16, 64))
-    monkeypatch.setattr(contest, "_SAMPLED", 4)
+    monkeypatch.setattr(pruning, "_FIRST_COMPARED", (16, 64))
+    monkeypatch.setattr(pruning, "_SAMPLED", 4)
     # However many can be: else the test would not tell what they answer.
-    monkeypatch.setattr(contest, "_CONTENDERS_AS_ALL", 1)
+    monkeypatch.setattr(pruning, "_CONTENDERS_AS_ALL", 1)
     oracle.bundle.bounds.clear()
     yield oracle
     oracle.bundle.bounds.clear()
@@ -100,7 +100,7 @@ def test_most_items_are_not_compared_with(crowd: Oracle) -> None:
     for row in rows:
         query = Query(UserId(bundle.users.vocabulary.id_of(row)), content_weight=0.9)
         plan = make_plan(bundle, query)
-        found = Contest(bundle, plan).contenders()
+        found = Pruning(bundle, plan).contenders()
         assert found is not None
         counts.append(len(found[0]))
     assert np.median(counts) < len(bundle.items) / 8
@@ -111,8 +111,8 @@ def test_where_most_can_be_among_the_best_nobody_is_left_out(
 ) -> None:
     bundle = crowd.bundle
     plan = make_plan(bundle, Query(ItemId(bundle.items.vocabulary.id_of(3)), content_weight=0.0))
-    monkeypatch.setattr(contest, "_CONTENDERS_AS_ALL", 1 << 20)
-    assert Contest(bundle, plan).contenders() is None
+    monkeypatch.setattr(pruning, "_CONTENDERS_AS_ALL", 1 << 20)
+    assert Pruning(bundle, plan).contenders() is None
     assert answer(bundle, plan.query) == asked(plan.query, bundle, monkeypatch)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from ilk.bundle import Bundle
 from ilk.errors import NotFound
-from ilk.newcomer import known_items, newcomer
-from ilk.seeker import Seeker
+from ilk.query.newcomer import known_items, newcomer
+from ilk.query.seeker import Seeker
 from ilk.types import Examples, ItemId, Profile, Query, Target, Text, UserId
 from ilk.vectors import Float32Matrix, Float32Vector, Rows, support, unit
 

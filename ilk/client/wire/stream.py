@@ -3,11 +3,11 @@
 It refuses to know how requests travel; a client of either kind drives it.
 """
 
+from ilk.client.wire.requests import query_request
+from ilk.client.wire.responses import outcome_from
 from ilk.errors import IlkError, ServiceError
 from ilk.types import Neighbors, Query
 from ilk.v1 import similarity_pb2 as pb
-from ilk.wire.requests import query_request
-from ilk.wire.responses import outcome_from
 
 
 class StreamOrder:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ilk.ann import harder
 from ilk.bundle import Bundle
-from ilk.seeker import Seeker
+from ilk.query.seeker import Seeker
 from ilk.space import SpaceKey
 from ilk.types import Target
 from ilk.vectors import Float32Matrix

@@ -11,10 +11,10 @@ from itertools import pairwise
 import numpy as np
 
 from ilk.ann import IndexKind, RowNeighbors
-from ilk.exact import says_anything, tells_apart
-from ilk.filters import Bitmap, within
-from ilk.plan import Plan
-from ilk.settle import ROUNDING, Found, settle
+from ilk.query.exact import says_anything, tells_apart
+from ilk.query.filters import Bitmap, within
+from ilk.query.plan import Plan
+from ilk.query.ties import ROUNDING, Found, settle
 from ilk.space import Space
 from ilk.types import Target
 from ilk.vectors import Float32Vector, Rows, blend

@@ -1,7 +1,7 @@
-"""Knows how to ask an Ilk server from asyncio: the client of `client`, its methods as coroutines.
+"""Knows how to ask an Ilk server from asyncio: the client of `sync`, its methods as coroutines.
 
 It refuses to know anything that both clients share: how connections are set
-up is in `client`, how questions are phrased in `questions`, how they look on the wire in `wire`.
+up is in `channel`, how questions are phrased in `questions`, how they look on the wire in `wire`.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from ilk.client import (
+from ilk.client.channel import (
     CHANNEL_OPTIONS,
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
@@ -29,9 +29,12 @@ from ilk.client import (
     check_settings,
     past_proxies,
 )
+from ilk.client.questions import Questions
+from ilk.client.throttle import Throttle, Turn, Unthrottled
+from ilk.client.wire import requests, responses
+from ilk.client.wire.refusals import error_from_rpc
+from ilk.client.wire.stream import StreamOrder
 from ilk.errors import IlkError, Unavailable
-from ilk.questions import Questions
-from ilk.throttle import Throttle, Turn, Unthrottled
 from ilk.types import (
     BundleInfo,
     Item,
@@ -45,9 +48,6 @@ from ilk.types import (
 )
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
-from ilk.wire import requests, responses
-from ilk.wire.refusals import error_from_rpc
-from ilk.wire.stream import StreamOrder
 
 if TYPE_CHECKING:
     from typing_extensions import Self

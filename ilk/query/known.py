@@ -14,13 +14,13 @@ import numpy as np
 
 from ilk.bundle import Bundle
 from ilk.bundle.contents import Ratings
-from ilk.expectation import is_needed
-from ilk.plan import MAX_OVERFETCH, Plan, make_plan, room_for
-from ilk.search import KEPT_BEYOND, fetch_count, index_pays, n_looked_at
+from ilk.query.expectation import is_needed
+from ilk.query.fast_path import FastPath
+from ilk.query.plan import MAX_OVERFETCH, Plan, make_plan, room_for
+from ilk.query.search import KEPT_BEYOND, fetch_count, index_pays, n_looked_at
 from ilk.space import SpaceKey, n_well_known
 from ilk.types import NO_FILTER, ItemId, Neighbors, Query, Target, UserId
 from ilk.vectors import Float32Vector
-from ilk.way import Way
 
 # Shapes are the callers' to choose: so many are remembered.
 _MOST_SHAPES: Final = 1024
@@ -38,19 +38,19 @@ def answer_known(bundle: Bundle, query: Query, ids: Sequence[str]) -> list[Neigh
     ids
         At least one.
     """
-    known, shape = bundle.ways, query.shape
-    ways: _Ways | None
+    known, shape = bundle.fast_paths, query.shape
+    paths: _FastPaths | None
     try:
-        ways = known[shape]
+        paths = known[shape]
     except KeyError:
         if len(known) >= _MOST_SHAPES:
             known.clear()
-        known[shape] = ways = _ways_of(bundle, query)
-    return [None] * len(ids) if ways is None else ways.answers(ids)
+        known[shape] = paths = _fast_paths_of(bundle, query)
+    return [None] * len(ids) if paths is None else paths.answers(ids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ways:
+class _FastPaths:
     """How queries of one shape are answered, whoever asks.
 
     Attributes
@@ -58,82 +58,82 @@ class _Ways:
     row_of
         From an id to its row; -1 for an unknown id.
     well_known, others
-        Of the first ``n_well_known`` rows and of those beyond; one way where they take the same effort.
+        Of the first ``n_well_known`` rows and of those beyond; one path where they take the same effort.
     helped
-        Of those who are helped out by content (:mod:`ilk.expectation`); None: they are planned.
+        Of those who are helped out by content (:mod:`ilk.query.expectation`); None: they are planned.
     rated
         What they rated, which tells who is; None: nobody.
     seen
         What they rated, where that is not wanted; None: all may be.
     passing
-        Those ways where what was seen is passed over, by how many rows more are fetched.
+        Those paths where what was seen is passed over, by how many rows more are fetched.
     """
 
     row_of: Callable[[str], int]
     n_well_known: int
-    well_known: Way
-    others: Way
-    helped: Way | None
+    well_known: FastPath
+    others: FastPath
+    helped: FastPath | None
     rated: Ratings | None
     seen: Ratings | None
-    passing: dict[tuple[Way, int], Way | None] = field(default_factory=dict)
+    passing: dict[tuple[FastPath, int], FastPath | None] = field(default_factory=dict)
 
     def answers(self, ids: Sequence[str]) -> list[Neighbors | None]:
         """Return what :func:`answer_known` does."""
         rows = list(map(self.row_of, ids))
         if len(rows) == 1:
-            way = self._way(rows[0])
-            return [None] if way is None else way.answers(rows)
+            path = self._path(rows[0])
+            return [None] if path is None else path.answers(rows)
         if self.all_alike and min(rows) >= 0:
             return self.others.answers(rows)
-        by_way: dict[Way | None, list[int]] = defaultdict(list)
+        by_path: dict[FastPath | None, list[int]] = defaultdict(list)
         for at, row in enumerate(rows):
-            by_way[self._way(row)].append(at)
+            by_path[self._path(row)].append(at)
         answers: list[Neighbors | None] = [None] * len(rows)
-        for way, places in by_way.items():
-            if way is not None:
-                found = way.answers([rows[at] for at in places])
+        for path, places in by_path.items():
+            if path is not None:
+                found = path.answers([rows[at] for at in places])
                 for at, answer in zip(places, found, strict=True):
                     answers[at] = answer
         return answers
 
     @property
     def all_alike(self) -> bool:
-        """Whether all who are known take one way."""
+        """Whether all who are known take one path."""
         return self.well_known is self.others and self.rated is None and self.seen is None
 
-    def _way(self, row: int) -> Way | None:
+    def _path(self, row: int) -> FastPath | None:
         if row < 0:
             return None
-        way: Way | None = self.well_known if row < self.n_well_known else self.others
+        path: FastPath | None = self.well_known if row < self.n_well_known else self.others
         if self.rated is not None:
             if is_needed(self.rated.count(row), self.others.content_weight):
-                way = self.helped
-        if way is None or self.seen is None:
-            return way
-        return self._passing(way, self.seen, self.seen.count(row))
+                path = self.helped
+        if path is None or self.seen is None:
+            return path
+        return self._passing(path, self.seen, self.seen.count(row))
 
-    def _passing(self, way: Way, seen: Ratings, n_seen: int) -> Way | None:
+    def _passing(self, path: FastPath, seen: Ratings, n_seen: int) -> FastPath | None:
         n_passed = room_for(n_seen)
         if n_passed > MAX_OVERFETCH:
             return None
-        n_more = -(-max(n_passed - way.n_spare, 0) // _SEEN_TOGETHER) * _SEEN_TOGETHER
-        passing = self.passing.get((way, n_more), way)
-        if passing is way:
-            self.passing[way, n_more] = passing = way.passing_over(seen, n_more)
+        n_more = -(-max(n_passed - path.n_spare, 0) // _SEEN_TOGETHER) * _SEEN_TOGETHER
+        passing = self.passing.get((path, n_more), path)
+        if passing is path:
+            self.passing[path, n_more] = passing = path.passing_over(seen, n_more)
         return passing
 
 
-def _ways_of(bundle: Bundle, query: Query) -> _Ways | None:
-    """Return the ways of a query's shape, or None if it has none.
+def _fast_paths_of(bundle: Bundle, query: Query) -> _FastPaths | None:
+    """Return the paths of a query's shape, or None if it has none.
 
     None where the index does not answer such queries, or there are fewer rows than they ask for.
     """
     is_item = isinstance(query.whom, ItemId)
     asking, rated = bundle.items if is_item else bundle.users, bundle.ratings_by_user
     n_first = n_well_known(len(asking))
-    others = _way_as(bundle, query, well_known=False)
-    first = _way_as(bundle, query, well_known=True) if n_first else others
+    others = _fast_path_as(bundle, query, well_known=False)
+    first = _fast_path_as(bundle, query, well_known=True) if n_first else others
     if first is None or others is None:
         return None
     if (first.effort, first.n_fetched) == (others.effort, others.n_fetched):
@@ -142,8 +142,8 @@ def _ways_of(bundle: Bundle, query: Query) -> _Ways | None:
     some_are = not is_item and query.target is Target.ITEMS and 0 < others.content_weight < 1
     if bundle.expected is not None:
         some_are = some_are and len(bundle.expected) > 0
-        helped = _way_as(bundle, query, well_known=None) if some_are else None
-    return _Ways(
+        helped = _fast_path_as(bundle, query, well_known=None) if some_are else None
+    return _FastPaths(
         row_of=asking.vocabulary.row_of,
         n_well_known=n_first,
         well_known=first,
@@ -154,8 +154,8 @@ def _ways_of(bundle: Bundle, query: Query) -> _Ways | None:
     )
 
 
-def _way_as(bundle: Bundle, query: Query, *, well_known: bool | None) -> Way | None:
-    """Return the way of those who are ``well_known``, or not; None: of those whom content helps out."""
+def _fast_path_as(bundle: Bundle, query: Query, *, well_known: bool | None) -> FastPath | None:
+    """Return the path of those who are ``well_known``, or not; None: of those whom content helps out."""
     plan = _plan_as(bundle, query, well_known=well_known)
     if plan is None or plan.effort is None or not index_pays(plan):
         return None
@@ -167,7 +167,7 @@ def _way_as(bundle: Bundle, query: Query, *, well_known: bool | None) -> Way | N
     ]
     vectors, index = asking_space.vectors, plan.space.index
     beside = not helped and vectors is not None and vectors.shape[1] == index.width
-    return Way(
+    return FastPath(
         version=bundle.version,
         factors=asking.directions if key.by_likeness else asking.factors,
         content=asking.content,
@@ -190,7 +190,7 @@ def _way_as(bundle: Bundle, query: Query, *, well_known: bool | None) -> Way | N
 
 
 def _plan_as(bundle: Bundle, query: Query, *, well_known: bool | None) -> Plan | None:
-    """Return what the plans of all who ask have in common, as :func:`_way_as` has it.
+    """Return what the plans of all who ask have in common, as :func:`_fast_path_as` has it.
 
     None where the index does not answer them. What the helped take must do for the well known and others.
     """

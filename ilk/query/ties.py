@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from ilk.plan import Plan
+from ilk.query.plan import Plan
 from ilk.space import Space
 from ilk.vectors import Float32Vector, Rows
 

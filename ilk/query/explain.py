@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
 from ilk.bundle import Bundle
-from ilk.seeker import Seeker
+from ilk.query.seeker import Seeker
 from ilk.types import Contribution, Explanation
 from ilk.vectors import Rows
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from ilk.bundle import Bundle
 from ilk.bundle.contents import ContentGroups
-from ilk.contest import Contest
-from ilk.plan import Plan
-from ilk.settle import ROUNDING, Found, settle
+from ilk.query.plan import Plan
+from ilk.query.pruning import Pruning
+from ilk.query.ties import ROUNDING, Found, settle
 from ilk.types import Target
 from ilk.vectors import Float32Vector, Rows
 
@@ -33,7 +33,7 @@ def search_exactly(bundle: Bundle, plan: Plan) -> Found:
             if plan.allowed.bitmap is None:
                 return _search_groups(bundle.content_groups, plan)
         elif plan.allowed.n_allowed > _FEW_ALLOWED and plan.space.few_contend(plan.content_weight):
-            contenders = Contest(bundle, plan).contenders()
+            contenders = Pruning(bundle, plan).contenders()
             if contenders is not None:
                 return _best(plan, *contenders)
     return _best(plan, *_compared(plan))

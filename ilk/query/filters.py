@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest
-from ilk.seeker import Seeker
+from ilk.query.seeker import Seeker
 from ilk.types import Filter, Target
 from ilk.vectors import Rows
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from ilk.bundle import Bundle
 from ilk.errors import BundleCorrupt, IlkError, let_go
-from ilk.exact import search_exactly
-from ilk.explain import explain
-from ilk.found import FoundNeighbors
-from ilk.known import answer_known
-from ilk.plan import Plan, make_plan
+from ilk.query.exact import search_exactly
+from ilk.query.explain import explain
+from ilk.query.found import FoundNeighbors
+from ilk.query.known import answer_known
+from ilk.query.plan import Plan, make_plan
+from ilk.query.search import fetch_count, search_index, search_wider, through_index
+from ilk.query.ties import Found
 from ilk.rerank import rerank
-from ilk.search import fetch_count, search_index, search_wider, through_index
-from ilk.settle import Found
 from ilk.space import SpaceKey, likeness_vectors
 from ilk.types import Neighbor, Neighbors, Query, Shape, Shortfall, ShortfallReason
 

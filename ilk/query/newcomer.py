@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest, NotFound
 from ilk.preference import age_weights
-from ilk.seeker import Seeker
+from ilk.query.seeker import Seeker
 from ilk.types import Profile, Target
 from ilk.vectors import Float32Vector, Rows, support, unit
 

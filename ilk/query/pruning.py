@@ -14,9 +14,9 @@ import numpy as np
 from ilk.ann import inner_products
 from ilk.bundle import Bundle
 from ilk.bundle.contents import ContentGroups
-from ilk.filters import within
-from ilk.plan import Plan
-from ilk.settle import ROUNDING
+from ilk.query.filters import within
+from ilk.query.plan import Plan
+from ilk.query.ties import ROUNDING
 from ilk.space import SpaceKey
 from ilk.vectors import Float32Matrix, Float32Vector, Rows
 
@@ -55,7 +55,7 @@ class Bounds:
         return cls(lengths, np.maximum.reduceat(lengths[groups.members], groups.indptr[:-1]))
 
 
-class Contest:
+class Pruning:
     """Which items can be among the best for one plan.
 
     Parameters

@@ -5,6 +5,7 @@ It refuses to know requests and channels. What the server left unset is ``None``
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from ilk.client.wire.refusals import error_from_query
 from ilk.errors import IlkError, ServiceError
 from ilk.types import (
     BundleInfo,
@@ -21,7 +22,6 @@ from ilk.types import (
     TitleMatch,
 )
 from ilk.v1 import similarity_pb2 as pb
-from ilk.wire.refusals import error_from_query
 
 _MICROS_PER_S = 1e6
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from ilk.bundle import Bundle
 from ilk.errors import InvalidRequest
-from ilk.filters import Allowed, allowed_rows
-from ilk.seeker import Seeker
+from ilk.query.filters import Allowed, allowed_rows
+from ilk.query.seeker import Seeker
+from ilk.query.strangers import stranger_effort
+from ilk.query.whom import seek
 from ilk.space import Space, SpaceKey, n_well_known
-from ilk.strangers import stranger_effort
 from ilk.types import MAX_NEIGHBORS, ItemId, Query, Target, UserId
-from ilk.whom import seek
 
 # More exclusions than this are cheaper as a bitmap than as over-fetched neighbors.
 MAX_OVERFETCH = 512

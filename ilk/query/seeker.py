@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ilk.bundle import Bundle
-from ilk.expectation import expected_factors, is_needed
 from ilk.preference import age_weights
+from ilk.query.expectation import expected_factors, is_needed
 from ilk.types import Target
 from ilk.vectors import Float32Matrix, Float32Vector, Rows
 
