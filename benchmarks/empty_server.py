@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from server.app import start
-from server.front import Alone
-from server.service import SERVICE, SimilarityService
+from server.calls.service import SERVICE, SimilarityService
+from server.processes.app import start
+from server.processes.front import Alone
 from server.settings import ServerSettings, Transport
 
 if TYPE_CHECKING:

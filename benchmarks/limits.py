@@ -21,7 +21,7 @@ from benchmarks.processes import running
 from ilk.bundle import open_bundle
 from ilk.types import ItemId, Query
 from server.access.callers import Caller, Callers, Scope, new_token, to_bytes
-from server.cost import PER_QUERY, Costs
+from server.bundles.cost import PER_QUERY, Costs
 from server.settings import LOOPBACK
 
 _TIMEOUT_S = 1.0

@@ -19,11 +19,11 @@ from ilk.bundle import Bundle
 from ilk.errors import IlkError
 from ilk.foldin import FoldIn
 from ilk.types import Accuracy, Neighbors, Query, UserId
-from indexer.factors import Factors
 from indexer.interactions import Interactions, Items
 from indexer.progress import Progress
 from indexer.publishing import assemble_and_publish
 from indexer.settings import BuildSettings
+from indexer.training.factors import Factors
 
 # Every query is searched for, as the others do, though the same are asked again.
 _NO_MEMORY = ("--answer-memory-mb", "0")
@@ -139,7 +139,7 @@ def publish_vectors(items: Matrix, users: Matrix, store: Path, index: IndexKind 
     settings = BuildSettings(factors=items.shape[1], index=index, evaluate=False)
     gram = items.astype(np.float64).T @ items.astype(np.float64)
     factors = Factors(users, items, FoldIn(gram, 1.0, 1.0, 0.0))
-    with mock.patch("indexer.assemble.fit", return_value=factors):
+    with mock.patch("indexer.training.assemble.fit", return_value=factors):
         return assemble_and_publish(data, store, settings, {}, Progress(quiet=True))
 
 

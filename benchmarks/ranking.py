@@ -23,12 +23,12 @@ from indexer.evaluation.relevance import relevant
 from indexer.evaluation.report import evaluate
 from indexer.evaluation.settings import EvaluationSettings
 from indexer.evaluation.splits import Split
-from indexer.factors import fit
 from indexer.interactions import Interactions
-from indexer.order import ordered
-from indexer.preference import preference_of
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
+from indexer.training.factors import fit
+from indexer.training.order import ordered
+from indexer.training.preference import preference_of
 
 _EASE_REGULARIZATIONS = (50.0, 100.0, 200.0, 400.0, 800.0)
 _DEPTHS = {"ndcg@100": DEPTH, "ndcg@10": 10}

@@ -27,7 +27,7 @@ from ilk import ann
 from ilk.bundle import Bundle, open_bundle
 from ilk.query.plan import Plan, make_plan
 from ilk.query.search import fetch_count
-from server.requests import parse_query
+from server.messages.requests import parse_query
 
 _BARE_REPEATS = 50
 

@@ -12,7 +12,7 @@ from unittest import mock
 from ilk import ann
 from ilk.bundle import open_bundle
 from ilk.titles import TitleNames, normalized
-from server.titles import TitleSearch
+from server.bundles.titles import TitleSearch
 
 _N_MATCHES = 10
 _COMPARE_ALL = 1 << 40
@@ -30,7 +30,7 @@ def measure(store: Path, n_few: int, n_all: int, seed: int = 0) -> dict[str, flo
     search = TitleSearch(names)
     texts = [_typed(normalized(rng.choice(titles)), rng) for _ in range(n_few)]
     few, few_ms = _answers(search, texts)
-    with mock.patch("server.titles.MOST_COMPARED", _COMPARE_ALL):
+    with mock.patch("server.bundles.titles.MOST_COMPARED", _COMPARE_ALL):
         every, every_ms = _answers(search, texts[:n_all])
     pairs = list(zip(few, every, strict=False))
     missed = [match[1] for ours, all_ in pairs for match in all_ if match not in ours]

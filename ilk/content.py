@@ -1,6 +1,6 @@
 """Knows how words become content vectors, the same for a query as for the items when they were built.
 
-It refuses to know how the vocabulary was learnt (`indexer.content` does, with scikit-learn).
+It refuses to know how the vocabulary was learnt (`indexer.training.content` does, with scikit-learn).
 """
 
 import re

@@ -1,7 +1,7 @@
 """Knows the names that titles are asked for by, and which of them have most in common with a text.
 
-It refuses to know how alike two names are, which takes much longer to tell: `server.titles` asks that of
-the few that come out here.
+It refuses to know how alike two names are, which takes much longer to tell: `server.bundles.titles`
+asks that of the few that come out here.
 """
 
 import re

@@ -12,19 +12,19 @@ from ilk.bundle import Store
 from ilk.errors import SettingsError
 from ilk.program import choices, exits, settings_file
 from indexer import config, upkeep
+from indexer.acceptance.gate import GateSettings
 from indexer.build import build
+from indexer.erasure.forgetting import forget
 from indexer.evaluation import present
 from indexer.evaluation.report import evaluate, evaluate_given
 from indexer.evaluation.settings import EvaluationSettings
-from indexer.forgetting import forget
-from indexer.gate import GateSettings
 from indexer.inspection import draw_recall, inspect_bundle
 from indexer.outputs import expect_file, expect_folder
 from indexer.progress import Progress, note
 from indexer.readers import fetch
+from indexer.search.tuning import TuningSettings, tune
 from indexer.settings import BuildSettings
 from indexer.source import Source
-from indexer.tuning import TuningSettings, tune
 
 _VARIABLES = "ILK_INDEXER_"
 

@@ -5,9 +5,9 @@ It refuses to know formats and command lines.
 
 from pathlib import Path
 
+from indexer.acceptance.gate import GateSettings
+from indexer.erasure.forgetting import without_forgotten
 from indexer.evaluation.quality import measure_quality
-from indexer.forgetting import without_forgotten
-from indexer.gate import GateSettings
 from indexer.interactions import Interactions
 from indexer.progress import Progress, note
 from indexer.publishing import assemble_and_publish

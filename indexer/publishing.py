@@ -16,15 +16,15 @@ from ilk.bundle import Bundle, Store, open_folder, publish
 from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import Manifest
 from ilk.bundle.writer import Savable
-from indexer import gate
-from indexer.assemble import Parts, assemble
-from indexer.drift import overlap
-from indexer.gate import GateSettings
+from indexer.acceptance import gate
+from indexer.acceptance.drift import overlap
+from indexer.acceptance.gate import GateSettings
 from indexer.interactions import Interactions
-from indexer.order import kept, ordered
-from indexer.preference import read_ratings
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
+from indexer.training.assemble import Parts, assemble
+from indexer.training.order import kept, ordered
+from indexer.training.preference import read_ratings
 
 _LIBRARIES = ("faiss-cpu", "implicit", "numpy", "scikit-learn", "scipy")
 

@@ -5,8 +5,8 @@ It refuses to know how bundles are made.
 
 from ilk.bundle import Bundle, Store, open_bundle
 from ilk.errors import BundleError, BundleMissing
-from indexer.gate import check_forgotten
-from indexer.validation import check_values
+from indexer.acceptance.gate import check_forgotten
+from indexer.acceptance.validation import check_values
 
 
 def verify(store: Store, version: str | None) -> str:

@@ -16,11 +16,12 @@ from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
 from ilk.program import choices, exits, settings_file
-from server import connections, logs
-from server.front import Alone
+from server import connections
+from server.observability import logs
+from server.processes.front import Alone
+from server.processes.signals import Terminal
+from server.processes.supervisor import Supervisor
 from server.settings import ServerSettings
-from server.signals import Terminal
-from server.supervisor import Supervisor
 from server.transports import usable
 
 _VARIABLES = "ILK_SERVER_"
@@ -53,7 +54,7 @@ def serve(settings: Annotated[ServerSettings | None, Parameter(name="*")] = None
         Supervisor(settings, terminal.is_closed).run()
     else:
         # Imported late: a supervisor has no use for the numerics.
-        from server.app import start
+        from server.processes.app import start
 
         start(settings, Alone(settings), is_closed=terminal.is_closed)
 

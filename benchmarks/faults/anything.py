@@ -16,7 +16,7 @@ from benchmarks.faults.fields import Words, requests
 from benchmarks.faults.laws import Laws
 from benchmarks.faults.wire import Heard, calls, hear
 from ilk.bundle import Bundle
-from server.service import SERVICE
+from server.calls.service import SERVICE
 
 
 def ask_anything(address: str, bundle: Bundle, n_requests: int, seed: int) -> Heard:

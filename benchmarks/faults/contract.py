@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 from google.protobuf.descriptor import Descriptor
 
-from server.service import SERVICE
+from server.calls.service import SERVICE
 
 PROTO = Path(__file__).parents[2] / "proto" / "ilk" / "v1" / "similarity.proto"
 _RPC = re.compile(r"\s*rpc (\w+)\(")

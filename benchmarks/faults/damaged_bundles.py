@@ -18,7 +18,7 @@ from benchmarks.faults.damage import flip_bit
 from benchmarks.faults.nursery import Job, Nursery
 from benchmarks.faults.oracle import answers_of
 from ilk.bundle import Store
-from server.live import Live
+from server.bundles.live import Live
 
 _NEVER_S = 3600.0
 Damage = Callable[[bytes], bytes | None]

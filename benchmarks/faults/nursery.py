@@ -32,7 +32,7 @@ from ilk.bundle.writer import Savable
 from ilk.program import exits
 from indexer import publishing
 from indexer.__main__ import main as indexer_main
-from indexer.gate import GateSettings
+from indexer.acceptance.gate import GateSettings
 from indexer.progress import Progress
 
 Prepared: TypeAlias = tuple[Manifest, Arrays, Mapping[str, Savable]]

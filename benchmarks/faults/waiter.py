@@ -17,7 +17,7 @@ from benchmarks.faults.oracle import Told, told_of
 from ilk import SimilarityClient
 from ilk.errors import IlkError
 from ilk.types import Query
-from server.app import serving
+from server.processes.app import serving
 from server.settings import ServerSettings
 
 T = TypeVar("T")

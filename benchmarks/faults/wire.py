@@ -23,7 +23,7 @@ from benchmarks.faults.contract import codes_of
 from benchmarks.faults.laws import Laws
 from benchmarks.faults.watched import Watched
 from ilk.v1 import similarity_pb2 as pb
-from server.service import SERVICE
+from server.calls.service import SERVICE
 
 _PREFIX = f"/{SERVICE.full_name}/"
 _STREAM = "StreamFindNeighbors"

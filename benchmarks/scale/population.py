@@ -23,7 +23,7 @@ from ilk.bundle.manifest import IndexRecord, Manifest
 from ilk.space import SPACE_KEYS, SpaceKey
 from ilk.types import Target
 from ilk.vectors import Float32Matrix
-from indexer.indices import build_index
+from indexer.indexing.indices import build_index
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 

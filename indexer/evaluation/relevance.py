@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from indexer.evaluation.splits import Mask
 from indexer.interactions import Interactions
-from indexer.preference import preference_of
 from indexer.settings import BuildSettings
+from indexer.training.preference import preference_of
 
 
 def relevant(data: Interactions, build: BuildSettings, *, own_bars: bool = False) -> Mask:

@@ -30,10 +30,10 @@ from indexer.evaluation.served import built_from, rank
 from indexer.evaluation.settings import EvaluationSettings, Request
 from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
-from indexer.order import k_core
 from indexer.progress import Progress
 from indexer.readers import GivenSplit
 from indexer.settings import BuildSettings
+from indexer.training.order import k_core
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from server.access.callers import Caller, Callers, Scope, parse_callers
 from server.access.limits import Ledger, Limit, RateLimited
 from server.access.terms import NO_USERS, NO_USERS_HERE, Terms
 from server.address import is_loopback
-from server.cost import PER_QUERY
-from server.metrics import Counts
+from server.bundles.cost import PER_QUERY
+from server.observability.metrics import Counts
 from server.privacy.users import UserPrivacy, open_privacy
 from server.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from server.call import Call, Context
+    from server.calls.call import Call, Context
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from server.admission import Shed
+from server.load.admission import Shed
 
 # Buckets that are not full, in all workers; a full one needs no place.
 _N_PLACES: Final = 32_768

@@ -15,7 +15,7 @@ from server.access.control import Access
 from server.access.limits import open_ledger
 from server.access.watching import Watched, Watcher
 from server.address import is_loopback
-from server.metrics import Counts
+from server.observability.metrics import Counts
 from server.settings import ServerSettings
 
 

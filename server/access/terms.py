@@ -12,7 +12,7 @@ from ilk.errors import IlkError, PermissionDenied, Unauthenticated, let_go
 from ilk.types import Profile, Query, Target, UserId
 from server.access.callers import Scope
 from server.access.limits import Limit, RateLimited
-from server.cost import PER_QUERY
+from server.bundles.cost import PER_QUERY
 from server.privacy.users import UserPrivacy
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ilk.errors import SettingsError
-from server.logs import cause_of
+from server.observability.logs import cause_of
 
 log = logging.getLogger("ilk.server")
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-from server.logs import cause_of
+from server.observability.logs import cause_of
 from server.wire.calls import Call, messages
 from server.wire.loop import CompletionLoop
 from server.wire.refusal import Refusal

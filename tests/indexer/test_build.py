@@ -15,9 +15,9 @@ from indexer.__main__ import app, main
 from indexer.build import build
 from indexer.evaluation.quality import measure_quality
 from indexer.interactions import Interactions, Items
-from indexer.order import kept
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
+from indexer.training.order import kept
 
 QUIET = Progress(quiet=True)
 QUICK = BuildSettings(factors=4, iterations=2, evaluate=False)

@@ -10,9 +10,9 @@ from ilk.ann import Index, IndexKind, IndexSpec
 from ilk.bundle.manifest import IndexRecord
 from ilk.space import SpaceKey
 from ilk.types import Target
-from indexer import indices
-from indexer.indices import build_index
-from indexer.measuring import Measured
+from indexer.indexing import indices
+from indexer.indexing.indices import build_index
+from indexer.indexing.measuring import Measured
 from indexer.settings import BuildSettings
 
 # From simple to intricate, and in the order in which they are measured.

@@ -4,9 +4,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from ilk.content import ContentModel
 from ilk.errors import DataError
-from indexer.content import vectorize
 from indexer.interactions import Items
 from indexer.settings import BuildSettings
+from indexer.training.content import vectorize
 
 GENRES = [("Sci-Fi",), ("Sci-Fi", "Horror"), ("Comedy",), ("Comedy",), ()]
 TAGS = ["time travel\nrobots", "Time Travel\naliens", "robots\nfunny", "funny", ""]
@@ -25,9 +25,9 @@ def test_items_without_texts_have_genres_only() -> None:
 
 
 def test_more_genres_than_a_field_has_terms_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexer.content._MAX_TERMS", 3)
+    monkeypatch.setattr("indexer.training.content._MAX_TERMS", 3)
     assert len(vectorize(items(), BuildSettings()).fields[0].terms) == 3
-    monkeypatch.setattr("indexer.content._MAX_TERMS", 2)
+    monkeypatch.setattr("indexer.training.content._MAX_TERMS", 2)
     with pytest.raises(DataError, match="the items: have 3 genres; at most 2"):
         vectorize(items(), BuildSettings())
 

@@ -17,8 +17,8 @@ from ilk.bundle.manifest import MANIFEST_NAME, TIMES, IndexRecord, without_times
 from ilk.space import SpaceKey
 from ilk.types import Target
 from ilk.vectors import unit_rows
-from indexer import bench
-from indexer.indices import build_index
+from indexer.indexing import bench
+from indexer.indexing.indices import build_index
 from indexer.settings import BuildSettings
 
 ROOT = Path(__file__).parents[2]

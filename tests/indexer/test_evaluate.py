@@ -33,10 +33,10 @@ from indexer.evaluation.served import built_from, rank
 from indexer.evaluation.settings import EvaluationSettings, Request
 from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
-from indexer.order import kept
 from indexer.progress import Progress
 from indexer.readers import GivenSplit
 from indexer.settings import BuildSettings
+from indexer.training.order import kept
 
 QUIET = Progress(quiet=True)
 QUICK = BuildSettings(factors=8, iterations=3, evaluate=False)

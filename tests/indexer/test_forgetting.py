@@ -18,18 +18,18 @@ from ilk.predict import predict
 from ilk.query import answer
 from ilk.types import ItemId, Neighbors, Query, Target, UserId
 from indexer.__main__ import main
+from indexer.acceptance.gate import GateSettings
+from indexer.acceptance.validation import check_values
 from indexer.build import build
-from indexer.forgetting import forget, prove_absence, without_forgotten
+from indexer.erasure.forgetting import forget, prove_absence, without_forgotten
+from indexer.erasure.removal import without_users
 from indexer.forgotten import Forgotten
-from indexer.gate import GateSettings
-from indexer.indices import build_index
+from indexer.indexing.indices import build_index
 from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.publishing import assemble_and_publish
-from indexer.removal import without_users
 from indexer.settings import BuildSettings
 from indexer.upkeep import roll_back
-from indexer.validation import check_values
 
 QUIET = Progress(quiet=True)
 QUICK = BuildSettings(factors=8, iterations=2, evaluate=False)
@@ -254,7 +254,7 @@ def test_what_is_published_meanwhile_is_not_undone(
     versions: list[str] = []
 
     def meanwhile(*handed: Any) -> Any:
-        monkeypatch.setattr("indexer.forgetting.without_users", without_users)
+        monkeypatch.setattr("indexer.erasure.forgetting.without_users", without_users)
         made = without_users(*handed)
         if what == "a build":
             accepting = GateSettings(accept_drift=True)
@@ -267,7 +267,7 @@ def test_what_is_published_meanwhile_is_not_undone(
         versions.append(store.current_version())
         return made
 
-    monkeypatch.setattr("indexer.forgetting.without_users", meanwhile)
+    monkeypatch.setattr("indexer.erasure.forgetting.without_users", meanwhile)
     outcome = forget(store, [gone], wait_s=0)
     live = open_bundle(store.path)
     assert (outcome.version == versions[0]) == (what != "the list")
@@ -313,7 +313,7 @@ def test_indices_are_measured_for_the_queries_that_the_bundle_was_built_for(
         measured_for.append((args[-1].content_weight, args[-1].recall_target))
         return build_index(*args)
 
-    monkeypatch.setattr("indexer.removal.build_index", build_and_tell)
+    monkeypatch.setattr("indexer.erasure.removal.build_index", build_and_tell)
     forget(Store(tmp_path), ["U3"], wait_s=0)
     assert measured_for == [(0.7, 0.9)] * 2
 
@@ -356,7 +356,7 @@ def test_older_versions_go_even_if_a_trace_is_found(
     def found(*_: object) -> int:
         raise BundleError("gram.npy names one of the users")
 
-    monkeypatch.setattr("indexer.forgetting.prove_absence", found)
+    monkeypatch.setattr("indexer.erasure.forgetting.prove_absence", found)
     with pytest.raises(BundleError, match=r"gram\.npy names"):
         forget(store, [gone], wait_s=0)
     assert store.list_versions() == [store.current_version()]

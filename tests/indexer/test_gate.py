@@ -18,17 +18,17 @@ from ilk.errors import BundleError, BundleMissing, SettingsError
 from ilk.space import SPACE_KEYS
 from ilk.types import ItemId, Query, Target
 from ilk.vectors import concatenate
-from indexer import drift, gate
 from indexer.__main__ import main
+from indexer.acceptance import drift, gate
+from indexer.acceptance.drift import Overlap, overlap
+from indexer.acceptance.gate import GateSettings
+from indexer.acceptance.validation import check_values
 from indexer.build import build
-from indexer.drift import Overlap, overlap
-from indexer.gate import GateSettings
+from indexer.indexing.self_neighbors import self_neighbors
 from indexer.interactions import Interactions
 from indexer.progress import Progress
-from indexer.self_neighbors import self_neighbors
 from indexer.settings import BuildSettings
 from indexer.upkeep import roll_back, verify
-from indexer.validation import check_values
 
 QUIET = Progress(quiet=True)
 QUICK = BuildSettings(factors=8, iterations=3, evaluate=False)

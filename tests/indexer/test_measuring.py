@@ -10,9 +10,9 @@ from ilk.bundle.manifest import IndexRecord
 from ilk.space import SpaceKey, n_well_known
 from ilk.types import Target
 from ilk.vectors import Float32Matrix, unit_rows
-from indexer.bench import Bench
-from indexer.indices import build_index
-from indexer.measuring import measure
+from indexer.indexing.bench import Bench
+from indexer.indexing.indices import build_index
+from indexer.indexing.measuring import measure
 from indexer.settings import BuildSettings
 
 N_ROWS, TARGET = 4_000, 0.97

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ilk.errors import DataError
 from indexer.interactions import Interactions, Items
-from indexer.order import k_core, kept, ordered
+from indexer.training.order import k_core, kept, ordered
 
 quick = settings(deadline=None, max_examples=60)
 Triple = tuple[str, str, float]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from indexer import truth
-from indexer.truth import best_scores
+from indexer.indexing import truth
+from indexer.indexing.truth import best_scores
 
 BLENDS = (0.0, 0.3, 1.0)
 

@@ -26,11 +26,11 @@ from indexer.evaluation.protocols import split_weak
 from indexer.evaluation.relevance import relevant
 from indexer.evaluation.served import built_from, rank
 from indexer.interactions import Interactions
-from indexer.journal import open_journal
-from indexer.order import kept
 from indexer.progress import Progress
+from indexer.search.journal import open_journal
+from indexer.search.tuning import TuningSettings, objective_key, tune
 from indexer.settings import BuildSettings
-from indexer.tuning import TuningSettings, objective_key, tune
+from indexer.training.order import kept
 
 QUIET = Progress(quiet=True)
 QUICK = BuildSettings(factors=16, iterations=2, evaluate=False)
@@ -126,7 +126,7 @@ def test_a_journal_that_was_torn_in_writing_goes_on(few: Interactions, tmp_path:
 def test_a_search_that_was_killed_while_it_wrote_shuts_out_no_other(tmp_path: Path) -> None:
     code = """
 import os, pathlib, signal
-from indexer.journal import open_journal
+from indexer.search.journal import open_journal
 open_journal(pathlib.Path("cache/journal"))._backend._lock.acquire()
 os.kill(os.getpid(), signal.SIGKILL)
 """

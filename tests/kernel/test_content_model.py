@@ -12,10 +12,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from ilk.bundle import Bundle
 from ilk.content import GENRES, ContentField, ContentModel, normalized
 from ilk.errors import InvalidRequest
-from indexer.content import vectorize
-from indexer.inference import factors_from_content, factors_of_untrained
 from indexer.interactions import Interactions, Items
 from indexer.settings import BuildSettings
+from indexer.training.content import vectorize
+from indexer.training.inference import factors_from_content, factors_of_untrained
 
 quick = settings(deadline=None, max_examples=200)
 

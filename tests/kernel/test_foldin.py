@@ -18,12 +18,12 @@ from ilk.bundle import Bundle, open_bundle
 from ilk.errors import DataError
 from ilk.foldin import FoldIn
 from ilk.query.seeker import known_confidences
-from indexer import factors
 from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.publishing import assemble_and_publish
 from indexer.sample import load_sample
 from indexer.settings import BuildSettings
+from indexer.training import factors
 
 TRAINING = BuildSettings(factors=5, iterations=4, alpha=3.0, regularization=0.05)
 quick = settings(deadline=None, max_examples=60)

@@ -10,8 +10,8 @@ from ilk.bundle import Bundle, Store, open_bundle
 from ilk.bundle.manifest import FORMAT_VERSION
 from ilk.errors import BundleCorrupt
 from ilk.query import expectation
-from indexer.forgetting import forget
-from indexer.validation import check_values
+from indexer.acceptance.validation import check_values
+from indexer.erasure.forgetting import forget
 from tests.golden.make import FOLDER, QUERIES, answers_of, unpack
 from tests.kernel.test_bundle import edit_manifest
 

@@ -25,7 +25,7 @@ _UNSAFE_MODULES = {
 }
 _UNSAFE_CALLS = {"eval", "exec", "compile", "read_pickle", "to_pickle"}
 # Bytes pass through pipes to processes that the same program has started; objects do not.
-_OWN_PIPES = {"server/link.py", "server/slot.py", "server/supervisor.py", "server/worker.py"}
+_OWN_PIPES = {f"server/processes/{name}.py" for name in ("link", "slot", "supervisor", "worker")}
 # What measures, and is never served, starts processes of its own and sends them tasks.
 _OWN_TASKS = {"benchmarks/limits.py", "benchmarks/overload.py", "loadtest/processes.py"}
 

@@ -24,7 +24,7 @@ from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.publishing import assemble_and_publish
 from indexer.settings import BuildSettings
-from server.app import serving
+from server.processes.app import serving
 from server.settings import ServerSettings
 from server.wire.loop import CompletionLoop
 

@@ -24,8 +24,8 @@ from server.access.callers import Caller, Callers, Scope, new_token, parse_calle
 from server.access.control import SCOPES_OF, Access
 from server.access.limits import open_ledger
 from server.callers import app
-from server.metrics import Counts
-from server.service import SERVICE
+from server.calls.service import SERVICE
+from server.observability.metrics import Counts
 from server.settings import ServerSettings
 from tests.server.conftest import TIMEOUT_S, Answer, Serve, Start, ended
 

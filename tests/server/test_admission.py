@@ -21,12 +21,12 @@ from ilk.errors import DeadlineExceeded, InvalidRequest, NotFound
 from ilk.types import EXACT, ItemId, Neighbors, Profile, Query, Rating
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
-from server.admission import Lane, Patience, Shed
-from server.answers import Answers
-from server.gate import Gate
-from server.guard import Guard
-from server.health import health_port
-from server.metrics import Counts
+from server.bundles.answers import Answers
+from server.calls.guard import Guard
+from server.load.admission import Lane, Patience, Shed
+from server.load.gate import Gate
+from server.observability.metrics import Counts
+from server.processes.health import health_port
 from server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -280,8 +280,8 @@ def test_a_call_too_many_is_turned_away_and_told_when_to_come_back(
         ended.wait(30)
         return [NotFound("item", "held")]
 
-    monkeypatch.setattr("server.work.SHORT", 0)
-    monkeypatch.setattr("server.answers.answer_alike", held)
+    monkeypatch.setattr("server.load.work.SHORT", 0)
+    monkeypatch.setattr("server.bundles.answers.answer_alike", held)
     with serve(settings) as address, grpc.insecure_channel(address) as channel:
         stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
         if rpc == "BatchFindNeighbors":
@@ -348,7 +348,7 @@ def test_a_request_that_costs_too_much_is_refused(serve: "Serve", sample_store: 
 def test_messages_of_a_stream_are_each_held_against_what_one_may_cost(
     serve: "Serve", sample_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.work.SHORT", 0)
+    monkeypatch.setattr("server.load.work.SHORT", 0)
     usual = Query(ItemId(MATRIX), accuracy=EXACT)
     dear = Query(ItemId(MATRIX), accuracy=EXACT, neighbor_count=300)
     settings = ServerSettings(sample_store, port=0, max_cost=1e6)
@@ -377,7 +377,9 @@ def test_predictions_are_held_against_what_a_request_may_cost(
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Make each query a long one that takes 20 ms; return the ids of those that were begun."""
-    from server import answers, service, work
+    from server.bundles import answers
+    from server.calls import service
+    from server.load import work
 
     begun: list[str] = []
     quick: Callable[[Any, Query, str | None], Neighbors] = vars(answers)["answer"]
@@ -419,7 +421,7 @@ def test_of_calls_that_cannot_be_in_time_hardly_any_is_begun(
     long: bool,
 ) -> None:
     if long:
-        monkeypatch.setattr("server.work.LONG", 0)
+        monkeypatch.setattr("server.load.work.LONG", 0)
     settings = ServerSettings(sample_store, port=0, executor_threads=1)
     n_calls = 200
     with serve(settings) as address, grpc.insecure_channel(address) as channel:
@@ -522,7 +524,7 @@ def test_health_is_told_on_its_port_while_the_event_loop_is_held_up(
         held.wait(30)
         raise InvalidRequest("", "enough")
 
-    monkeypatch.setattr("server.service.requests.parse_alike", hold)
+    monkeypatch.setattr("server.calls.service.requests.parse_alike", hold)
     with (
         serve(ServerSettings(sample_store, port=0)) as address,
         grpc.insecure_channel(address) as channel,

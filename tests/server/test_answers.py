@@ -15,10 +15,10 @@ from ilk.errors import NotFound
 from ilk.query import answer
 from ilk.types import Examples, Filter, ItemId, Query, Target, UserId
 from ilk.v1 import similarity_pb2 as pb
-from server.answers import Answers, Question
-from server.cost import Costs
-from server.encoding import Encoder
-from server.metrics import Counts
+from server.bundles.answers import Answers, Question
+from server.bundles.cost import Costs
+from server.messages.encoding import Encoder
+from server.observability.metrics import Counts
 from server.privacy.users import UserPrivacy
 
 PLENTY = 1e9
@@ -65,8 +65,8 @@ def test_what_is_asked_again_is_answered_with_no_search(
 ) -> None:
     answers = make(PLENTY)
     first = ask(answers, Query(ItemId(ids[3])))
-    monkeypatch.setattr("server.answers.answer", None)
-    monkeypatch.setattr("server.requests.parse_alike", None)
+    monkeypatch.setattr("server.bundles.answers.answer", None)
+    monkeypatch.setattr("server.messages.requests.parse_alike", None)
     assert ask(answers, Query(ItemId(ids[3]))) is first
     assert counts.remembered == 1
 
@@ -80,7 +80,7 @@ def test_a_batch_searches_only_for_what_is_new(
         sought.extend(map(query.about, ids))
         return [answer(bundle, query, its_id) for its_id in ids]
 
-    monkeypatch.setattr("server.answers.answer_alike", noted)
+    monkeypatch.setattr("server.bundles.answers.answer_alike", noted)
     answers, queries = make(PLENTY), [Query(ItemId(i)) for i in ids[:6]]
     known = ask(answers, queries[2])
     questions = ask_many(answers, queries)

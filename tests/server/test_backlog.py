@@ -7,10 +7,10 @@ from typing import Any
 import grpc
 import pytest
 
-from server.backlog import is_in_vain
-from server.gate import Gate
-from server.guard import EXPIRED, SHEDDING, Guard
-from server.metrics import Counts
+from server.calls.guard import EXPIRED, SHEDDING, Guard
+from server.load.backlog import is_in_vain
+from server.load.gate import Gate
+from server.observability.metrics import Counts
 
 Code = grpc.StatusCode
 

@@ -26,7 +26,7 @@ from ilk.types import (
     UserId,
 )
 from ilk.vectors import concatenate
-from server.cost import Costs
+from server.bundles.cost import Costs
 
 AFFINITY = SpaceKey(Target.ITEMS, by_likeness=False)
 CHEAP, DEAR = Accuracy.at_recall(0.9), Accuracy.at_recall(0.99)
@@ -72,7 +72,7 @@ def test_a_search_costs_what_was_measured_of_the_least_effort_that_holds(
     newcomer = replace(query, whom=Profile(ratings=(Rating("the-matrix-1999", 5.0),)))
     every = len(listed.items) * listed.spaces[AFFINITY].index.dim
     for harder, share in ((1, 0.25), (3, 0.75), (6, 1)):
-        monkeypatch.setattr("server.cost.HARDER", harder)
+        monkeypatch.setattr("server.bundles.cost.HARDER", harder)
         more = Costs(listed).of(newcomer) - listed.manifest.n_factors**2 - Costs(listed).of(query)
         assert more == pytest.approx((share - 0.25) * every, abs=0.01 * every)
 
@@ -115,11 +115,11 @@ def test_who_has_seen_much_costs_every_row(listed: Bundle, monkeypatch: pytest.M
         UserId(user), content_weight=0.1, accuracy=CHEAP, filter=Filter(exclude_seen=True)
     )
     for most, share in ((room_for(n_seen), 0.25), (room_for(n_seen) - 1, 1)):
-        monkeypatch.setattr("server.cost.MAX_OVERFETCH", most)
+        monkeypatch.setattr("server.bundles.cost.MAX_OVERFETCH", most)
         assert of_search(listed, query) == pytest.approx(share, abs=0.01)
     seen = tuple(Rating(listed.items.vocabulary.id_of(row), 5.0) for row in range(n_seen))
     newcomer = replace(query, whom=Profile(ratings=seen))
-    monkeypatch.setattr("server.cost.HARDER", 1)
+    monkeypatch.setattr("server.bundles.cost.HARDER", 1)
     unseen = replace(newcomer, filter=Filter())
     assert Costs(listed).of(newcomer) > Costs(listed).of(unseen)
 
@@ -127,7 +127,8 @@ def test_who_has_seen_much_costs_every_row(listed: Bundle, monkeypatch: pytest.M
 def test_users_who_have_not_rated_what_many_have_cost_every_row(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.cost.MAX_OVERFETCH", room_for(bundle.ratings_by_item.count(0)) - 1)
+    too_few = room_for(bundle.ratings_by_item.count(0)) - 1
+    monkeypatch.setattr("server.bundles.cost.MAX_OVERFETCH", too_few)
     costs, item = Costs(bundle), bundle.items.vocabulary.id_of(0)
     every = Query(ItemId(item), Target.USERS, accuracy=EXACT)
     for whom in (ItemId(item), Examples((item,))):

@@ -13,16 +13,16 @@ from ilk.errors import DeadlineExceeded, InvalidRequest
 from ilk.v1 import similarity_pb2 as pb
 from server.access.callers import Scope
 from server.access.terms import Terms
-from server.admission import Shed
-from server.batches import answer_batch
-from server.call import ByKind, Call
-from server.gate import Gate
-from server.live import Live
-from server.metrics import Counts
+from server.bundles.live import Live
+from server.bundles.shadow import Shadow
+from server.calls.batches import answer_batch
+from server.calls.call import ByKind, Call
+from server.calls.streams import Streams
+from server.load.admission import Shed
+from server.load.gate import Gate
+from server.load.work import Work
+from server.observability.metrics import Counts
 from server.settings import ServerSettings
-from server.shadow import Shadow
-from server.streams import Streams
-from server.work import Work
 
 MATRIX = pb.FindNeighborsRequest(item_id="the-matrix-1999")
 AUDIENCE = pb.FindNeighborsRequest(item_id="the-matrix-1999", target=pb.TARGET_USERS)
@@ -81,7 +81,7 @@ def asked(request: pytest.FixtureRequest, sample_store: Path) -> Iterator[Asked]
 
 @pytest.fixture
 def in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.work.SHORT", 0)
+    monkeypatch.setattr("server.load.work.SHORT", 0)
 
 
 def expected(code: Callable[[str], str]) -> Ended:

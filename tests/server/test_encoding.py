@@ -11,8 +11,8 @@ from ilk.bundle import Bundle
 from ilk.query.found import FoundNeighbors
 from ilk.types import Neighbors, Shortfall, ShortfallReason, Target
 from ilk.v1 import similarity_pb2 as pb
-from server.encoding import Encoder, delimited
-from server.responses import neighbors_message
+from server.messages.encoding import Encoder, delimited
+from server.messages.responses import neighbors_message
 
 float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 SHORTFALL = Shortfall(10, 3, ShortfallReason.FILTERED, "3 of 10: the filter lets 3 pass")

@@ -11,7 +11,7 @@ from benchmarks.faults.contract import codes_of
 from benchmarks.faults.fields import Words, requests
 from benchmarks.faults.laws import Laws
 from ilk.bundle import Bundle
-from server.service import SERVICE
+from server.calls.service import SERVICE
 
 if TYPE_CHECKING:
     from tests.server.conftest import Ask, Stream

@@ -18,11 +18,11 @@ from grpc_health.v1 import health_pb2
 
 from ilk.errors import SettingsError
 from server.cores import can_share_port
-from server.exposition import Fleet
-from server.front import Alone, shown
-from server.link import Report
-from server.metrics import Counts, Snapshot
-from server.pulse import Pulse
+from server.observability.exposition import Fleet
+from server.observability.metrics import Counts, Snapshot
+from server.processes.front import Alone, shown
+from server.processes.link import Report
+from server.processes.pulse import Pulse
 from server.settings import ServerSettings
 from tests.server.test_lifecycle import has_ipv6, watching
 from tests.server.test_metrics import get, read
@@ -150,7 +150,7 @@ def test_an_ipv6_address_of_metrics_is_told_in_brackets(caplog: pytest.LogCaptur
 def test_a_process_that_serves_alone_tells_when_its_event_loop_hangs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("server.front.BEAT_S", 0.01)
+    monkeypatch.setattr("server.processes.front.BEAT_S", 0.01)
     turns = threading.Event()
     turns.set()
     snapshot = Snapshot(Counts(), 0, 0.0, 1, "v", 0.0, 0.0)
@@ -172,8 +172,8 @@ def test_a_process_that_serves_alone_tells_when_its_event_loop_hangs(
 async def test_the_pulse_of_a_loop_that_hangs_is_not_steady(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("server.pulse.BEAT_S", 0.01)
-    monkeypatch.setattr("server.pulse.SILENCE_S", 0.5)
+    monkeypatch.setattr("server.processes.pulse.BEAT_S", 0.01)
+    monkeypatch.setattr("server.processes.pulse.SILENCE_S", 0.5)
     pulse = Pulse()
     await asyncio.sleep(0.6)
     assert pulse.is_steady

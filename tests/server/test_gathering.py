@@ -16,12 +16,12 @@ from ilk.errors import DeadlineExceeded, IlkError, NotFound
 from ilk.query import answer
 from ilk.types import Filter, ItemId, Query, Target, UserId
 from ilk.v1 import similarity_pb2 as pb
-from server.answers import Answers, Question
-from server.app import serving
-from server.cost import Costs
-from server.encoding import Encoder
-from server.gathering import Gathering
-from server.metrics import Counts
+from server.bundles.answers import Answers, Question
+from server.bundles.cost import Costs
+from server.calls.gathering import Gathering
+from server.messages.encoding import Encoder
+from server.observability.metrics import Counts
+from server.processes.app import serving
 from server.settings import ServerSettings
 from server.wire.loop import CompletionLoop
 
@@ -159,8 +159,10 @@ def test_an_unforeseen_fault_befalls_only_who_brings_it(
             raise KeyError("a fault")
         return answer(bundle, query, its_id)
 
-    monkeypatch.setattr("server.answers.answer", faulty)
-    monkeypatch.setattr("server.answers.answer_many", lambda b, qs: [faulty(b, q) for q in qs])
+    monkeypatch.setattr("server.bundles.answers.answer", faulty)
+    monkeypatch.setattr(
+        "server.bundles.answers.answer_many", lambda b, qs: [faulty(b, q) for q in qs]
+    )
     found = at_once(*(lambda q=q: find(gathering, served, q, call()) for q in queries))
     assert isinstance(found[2], KeyError)
     rest = [at for at in range(len(queries)) if at != 2]
@@ -203,7 +205,7 @@ def test_a_call_whose_answer_would_come_too_late_is_not_looked_for_until_searche
         return at_once(lambda: find(gathering, served, queries[0], call(left_s=left_s)))[0]
 
     with monkeypatch.context() as slow:
-        slow.setattr("server.answers.answer", slowly)
+        slow.setattr("server.bundles.answers.answer", slowly)
         assert ask(TIMEOUT_S).found.neighbors
     assert isinstance(ask(0.02), DeadlineExceeded)
     assert counts.expired["queue"] == 1

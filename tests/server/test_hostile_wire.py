@@ -19,7 +19,7 @@ from benchmarks.faults.sound import ITEM, sound_requests
 from benchmarks.faults.watched import Watched, watched
 from ilk.bundle import Bundle
 from ilk.types import ItemId, Query
-from server.service import SERVICE
+from server.calls.service import SERVICE
 
 SEED = 7
 

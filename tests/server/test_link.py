@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server import plain
-from server.link import Failed, Orders, Report, give_orders, hear, take_orders, tell
-from server.metrics import Calls, Counts, Histogram, Snapshot
+from server.observability.metrics import Calls, Counts, Histogram, Snapshot
+from server.processes import plain
+from server.processes.link import Failed, Orders, Report, give_orders, hear, take_orders, tell
 from server.settings import ServerSettings
 
 counters = st.dictionaries(st.text(max_size=3), st.integers(0, 1 << 60), max_size=3).map(Counter)

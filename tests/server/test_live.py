@@ -23,7 +23,7 @@ from ilk.errors import BundleCorrupt, BundleMissing
 from ilk.types import ItemId, Neighbors, Query
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
-from server.live import Live
+from server.bundles.live import Live
 from server.settings import ServerSettings, Transport
 from tests.golden.make import FOLDER, unpack
 
@@ -395,7 +395,7 @@ def test_a_version_is_tried_again_when_the_system_was_short_of_something(
 ) -> None:
     store.point_current_at(versions[1])
     with monkeypatch.context() as short:
-        short.setattr("server.live.Encoder", Mock(side_effect=error))
+        short.setattr("server.bundles.live.Encoder", Mock(side_effect=error))
         live.refresh()
         live.refresh()
     (refusal,) = live.refused
@@ -408,7 +408,7 @@ def test_a_fault_of_ours_is_not_met_again_with_each_look(
     live: Live, store: Store, versions: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = Mock(side_effect=RuntimeError)
-    monkeypatch.setattr("server.live.Encoder", failing)
+    monkeypatch.setattr("server.bundles.live.Encoder", failing)
     store.point_current_at(versions[1])
     live.refresh()
     live.refresh()
@@ -429,7 +429,7 @@ def test_a_version_deleted_as_current_moved_on_is_no_refusal(
             store.point_current_at(second)
         return open_bundle(path, version)
 
-    monkeypatch.setattr("server.live.open_bundle", open_late)
+    monkeypatch.setattr("server.bundles.live.open_bundle", open_late)
     store.current_file.write_text("deleted-meanwhile\n")
     live.refresh()
     # It looks again at once, however long the interval is.

@@ -21,18 +21,18 @@ from ilk.errors import BundleCorrupt, NotFound
 from ilk.types import ItemId, Query, Text
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
-from server import tracing
-from server.call import ByKind, Call
-from server.gate import Gate
-from server.guard import Guard
-from server.logs import (
+from server.calls import tracing
+from server.calls.call import ByKind, Call
+from server.calls.guard import Guard
+from server.load.gate import Gate
+from server.observability.logs import (
     JsonFormatter,
     TextFormatter,
     cause_of,
     is_not_of_a_lost_call,
     watch_loop,
 )
-from server.metrics import Counts
+from server.observability.metrics import Counts
 
 if TYPE_CHECKING:
     from tests.server.conftest import Start

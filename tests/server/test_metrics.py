@@ -24,16 +24,16 @@ from ilk import SimilarityClient
 from ilk.client.wire.requests import query_request
 from ilk.errors import NotFound, SettingsError
 from ilk.types import EXACT, ItemId, Neighbor, Neighbors, Query, Text, UserId
-from server.answers import Question
+from server.bundles.answers import Question
+from server.bundles.live import Live, Served
+from server.bundles.shadow import Shadow, hits_and_places
 from server.cores import can_share_port
-from server.exposition import Fleet, metrics_port
-from server.link import Report
-from server.live import Live, Served
-from server.metrics import BOUNDS_S, Counts, Histogram, Snapshot, resident_bytes
+from server.observability.exposition import Fleet, metrics_port
+from server.observability.metrics import BOUNDS_S, Counts, Histogram, Snapshot, resident_bytes
+from server.processes.link import Report
+from server.processes.slot import Slot
+from server.processes.supervisor import Supervisor
 from server.settings import ServerSettings
-from server.shadow import Shadow, hits_and_places
-from server.slot import Slot
-from server.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from tests.server.conftest import Program, Start
@@ -325,8 +325,8 @@ def test_examining_takes_no_more_of_a_core_than_it_may(
 ) -> None:
     # Each comparison takes 0.2 s; someone asks every 0.1 s.
     spent_s, now_s = count(0, 0.2), 0.0
-    monkeypatch.setattr("server.shadow.thread_time", lambda: next(spent_s))
-    monkeypatch.setattr("server.shadow.perf_counter", lambda: now_s)
+    monkeypatch.setattr("server.bundles.shadow.thread_time", lambda: next(spent_s))
+    monkeypatch.setattr("server.bundles.shadow.perf_counter", lambda: now_s)
     live, counts = Live(sample_store, 3600), Counts()
     live.start()
     shadow = Shadow(1.0, counts, most_of_a_core=0.02)
@@ -364,7 +364,7 @@ def test_what_cannot_be_wrong_or_is_ordered_otherwise_is_not_examined(sample_sto
 def test_a_silent_connection_to_the_metrics_port_is_hung_up_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("server.exposition._SILENCE_S", 0.05)
+    monkeypatch.setattr("server.observability.exposition._SILENCE_S", 0.05)
     with metrics_port("127.0.0.1", 0, Fleet) as port:
         assert port is not None
         with socket.create_connection(("127.0.0.1", port), 30) as silent:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from server.exposition import Fleet, metrics_port
-from server.metrics import Counts, Snapshot
+from server.observability.exposition import Fleet, metrics_port
+from server.observability.metrics import Counts, Snapshot
 from server.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]

@@ -28,9 +28,9 @@ from benchmarks.processes import free_port
 from ilk import SimilarityClient
 from ilk.bundle import Store
 from ilk.v1 import similarity_pb2 as pb
-from server import logs
-from server.app import serving
-from server.service import SERVICE
+from server.calls.service import SERVICE
+from server.observability import logs
+from server.processes.app import serving
 from server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ TIMEOUT_S = 30.0
 NOT_SERVING = ("ilk.v1", "ilk.client", "ilk.terminal")
 # The last doors themselves, and what they are made of: behind them is nobody to keep a secret.
 DOORS = {
-    "server.service._Handlers.service",
-    "server.guard.fail",
-    "server.guard.failing",
-    "server.call.made_up_id",
-    "server.call.log_failure",
+    "server.calls.service._Handlers.service",
+    "server.calls.guard.fail",
+    "server.calls.guard.failing",
+    "server.calls.call.made_up_id",
+    "server.calls.call.log_failure",
     "server.status.internal",
 }
 
@@ -74,7 +74,7 @@ def functions(ran: Collection[types.CodeType]) -> dict[str, types.FunctionType]:
         if function.__code__ in ran
         and not function.__code__.co_freevars
         and name not in DOORS
-        and not name.startswith("server.logs.")
+        and not name.startswith("server.observability.logs.")
     }
 
 

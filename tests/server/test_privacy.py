@@ -32,13 +32,13 @@ from ilk.types import (
 )
 from ilk.v1 import similarity_pb2 as pb
 from server.access.callers import Caller, Callers, Scope, new_token, to_bytes
-from server.answers import Answers
-from server.cost import Costs
-from server.encoding import Encoder
-from server.metrics import Counts
+from server.bundles.answers import Answers
+from server.bundles.cost import Costs
+from server.calls.service import SERVICE
+from server.messages.encoding import Encoder
+from server.observability.metrics import Counts
 from server.privacy.pseudonyms import Pseudonyms, read_pseudonyms
 from server.privacy.users import UserPrivacy
-from server.service import SERVICE
 from server.settings import ServerSettings
 from tests.server.conftest import TIMEOUT_S, Serve
 

@@ -29,7 +29,12 @@ from ilk.types import (
     UserId,
 )
 from ilk.v1 import similarity_pb2 as pb
-from server.requests import batch_bodies, parse_prediction, parse_query, parse_stream_message
+from server.messages.requests import (
+    batch_bodies,
+    parse_prediction,
+    parse_query,
+    parse_stream_message,
+)
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -200,7 +205,7 @@ def test_the_short_way_through_a_request_ends_where_the_long_one_does(data: byte
     ended(parse_query)
     short = ended(parse_query)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("server.requests._IDS", ())
+        patched.setattr("server.messages.requests._IDS", ())
         assert short == ended(parse_query)
 
 
@@ -218,7 +223,7 @@ def test_what_was_said_before_is_read_again_for_another(
 
 def test_no_more_is_remembered_than_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
     known: dict[bytes, Query] = {}
-    monkeypatch.setattr("server.requests._KNOWN", known)
+    monkeypatch.setattr("server.messages.requests._KNOWN", known)
     for count in range(1, 1000):
         for weight in (0.25, 0.5):
             query = Query(ItemId("alien"), content_weight=weight, neighbor_count=count)

@@ -346,7 +346,7 @@ def test_work_whose_deadline_has_passed_is_not_begun(
         release.wait(30)
         return [], []
 
-    monkeypatch.setattr("server.service.catalogue.find_items", hold_up_the_loop)
+    monkeypatch.setattr("server.calls.service.catalogue.find_items", hold_up_the_loop)
     patient = threading.Thread(target=client.get_items, args=([MATRIX],))
     patient.start()
     begun.get(timeout=30)

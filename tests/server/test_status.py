@@ -18,13 +18,13 @@ from ilk import errors
 from ilk.client.wire.refusals import error_from_query, error_from_status
 from ilk.v1 import similarity_pb2 as pb
 from server import status
-from server.call import Call
-from server.gate import Gate
-from server.guard import Guard
-from server.metrics import Counts
-from server.service import SimilarityService
+from server.calls.call import Call
+from server.calls.guard import Guard
+from server.calls.service import SimilarityService
+from server.load.gate import Gate
+from server.load.work import Work
+from server.observability.metrics import Counts
 from server.settings import ServerSettings
-from server.work import Work
 
 if TYPE_CHECKING:
     from tests.server.conftest import Answer, Ask, Stream
@@ -157,12 +157,15 @@ CALLS = {
         pb.BatchFindNeighborsRequest(queries=[QUERY]),
     ),
     "PredictRatings": (
-        "server.service.predict",
+        "server.calls.service.predict",
         pb.PredictRatingsRequest(user_id="x", item_ids=["the-matrix-1999"]),
     ),
-    "SearchTitles": ("server.titles.TitleSearch.search", pb.SearchTitlesRequest(text="matrix")),
-    "GetItems": ("server.service.catalogue.find_items", pb.GetItemsRequest(ids=["x"])),
-    "GetBundle": ("server.service.catalogue.describe", pb.GetBundleRequest()),
+    "SearchTitles": (
+        "server.bundles.titles.TitleSearch.search",
+        pb.SearchTitlesRequest(text="matrix"),
+    ),
+    "GetItems": ("server.calls.service.catalogue.find_items", pb.GetItemsRequest(ids=["x"])),
+    "GetBundle": ("server.calls.service.catalogue.describe", pb.GetBundleRequest()),
     "StreamFindNeighbors": (
         "ilk.query.answers.answer_known",
         pb.StreamFindNeighborsRequest(request_id="7", query=QUERY),

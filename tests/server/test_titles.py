@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ilk.bundle import Bundle
 from ilk.titles import TitleNames, normalized, spellings
 from ilk.v1 import similarity_pb2 as pb
-from server.titles import TitleSearch
+from server.bundles.titles import TitleSearch
 
 if TYPE_CHECKING:
     from ilk import SimilarityClient
@@ -210,9 +210,9 @@ def test_comparing_with_those_that_have_most_in_common_finds_what_comparing_with
         at, words = rng.randrange(len(title)), title.split()
         typed += [title[:at] + title[at + 1 :], title.replace(" ", ""), words[-1]]
         typed.append(" ".join(rng.sample(words, len(words))))
-    monkeypatch.setattr("server.titles.MOST_COMPARED", 1 << 30)
+    monkeypatch.setattr("server.bundles.titles.MOST_COMPARED", 1 << 30)
     of_all = [index.search(text, 3) for text in typed]
-    monkeypatch.setattr("server.titles.MOST_COMPARED", len(titles) // 4)
+    monkeypatch.setattr("server.bundles.titles.MOST_COMPARED", len(titles) // 4)
     of_few = [index.search(text, 3) for text in typed]
     best = [few[:1] == many[:1] for few, many in zip(of_few, of_all, strict=True)]
     assert sum(best) >= 0.99 * len(typed)

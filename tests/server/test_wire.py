@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import grpc
 import pytest
 
-from server.guard import SHEDDING
+from server.calls.guard import SHEDDING
 from server.wire.loop import CompletionLoop, CompletionSelector, run_loop
 from server.wire.stream import Inbox
 from server.wire.transport import Server

@@ -17,7 +17,7 @@ from grpc_tools import protoc
 from benchmarks.faults.bodies import varint
 from benchmarks.faults.contract import kinds_asked_with
 from ilk.v1 import similarity_pb2 as pb
-from server.service import SERVICE
+from server.calls.service import SERVICE
 from server.settings import ServerSettings
 from tests.server.conftest import ended
 from tests.server.limits import ID, LIMITS, LONG_ID, MATRIX, Limit, batch, query

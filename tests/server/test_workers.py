@@ -19,11 +19,11 @@ from ilk.errors import SettingsError, Unavailable
 from ilk.types import ItemId, Query
 from server.address import reserved
 from server.cores import can_share_port, usable_cores
-from server.link import Report
-from server.metrics import Counts, Snapshot
-from server.pulse import SILENCE_S
+from server.observability.metrics import Counts, Snapshot
+from server.processes.link import Report
+from server.processes.pulse import SILENCE_S
+from server.processes.slot import Slot, pause_s
 from server.settings import ServerSettings
-from server.slot import Slot, pause_s
 
 if TYPE_CHECKING:
     from tests.server.conftest import Program, Start
@@ -189,7 +189,7 @@ def test_workers_that_do_not_end_are_killed_once(start: "Start", sample_store: P
 def test_a_worker_that_hangs_is_replaced(
     start: "Start", sample_store: Path, wait_until: Wait
 ) -> None:
-    hurried = "import server.supervisor; server.supervisor._HANGS_AFTER_S = 0.5"
+    hurried = "import server.processes.supervisor; server.processes.supervisor._HANGS_AFTER_S = 0.5"
     program = two_workers(start, sample_store, "--grace-s", "0.1", first=hurried)
     program.address()
     frozen, sound = workers_of(program)

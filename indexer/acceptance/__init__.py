@@ -1,0 +1,1 @@
+"""What a bundle must show before it is served."""

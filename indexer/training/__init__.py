@@ -1,0 +1,1 @@
+"""How interactions become the arrays of a bundle."""

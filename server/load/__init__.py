@@ -1,0 +1,1 @@
+"""How much work is taken up, when and where it is done, and what is turned away."""

@@ -1,0 +1,1 @@
+"""How bytes from the wire become values, and answers become bytes."""
