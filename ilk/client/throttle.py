@@ -129,6 +129,8 @@ class Throttle:
         now_s = self._clock()
         if now_s - self._refused_s > self._forget_s:
             self._limit = math.inf
+            # What was refused in the round that ends here says nothing of the next one's limit.
+            self._begin_round()
         elif self._under_way >= self._limit or now_s < self._paused_until_s:
             self._refused_s = now_s
             self._wanted_more = True

@@ -217,6 +217,43 @@ def test_whatever_happens_a_client_that_waits_may_send(
     assert n_begun(throttle, 1)
 
 
+@given(
+    st.lists(
+        st.one_of(
+            st.just("begin"),
+            st.tuples(st.integers(0, 3), st.sampled_from([OK, SHED])),
+            st.just(2.5),
+        ),
+        max_size=60,
+    )
+)
+def test_in_whatever_order_calls_end_the_limit_is_a_number_of_calls(
+    steps: list[str | float | tuple[int, grpc.StatusCode]],
+) -> None:
+    clock = Clock()
+    throttle, turns = Throttle(clock=clock, draw=lambda: 0.5), list[Turn]()
+    for step in steps:
+        if isinstance(step, tuple):
+            if turns:
+                turns.pop(step[0] % len(turns)).end(step[1])
+        elif isinstance(step, float):
+            clock.now_s += step
+        else:
+            turns += n_begun(throttle, 1)
+        assert throttle.limit >= 1
+
+
+def test_what_was_refused_before_the_quiet_says_nothing_after_it(
+    throttle: Throttle, clock: Clock
+) -> None:
+    end_all(n_begun(throttle, 2), SHED)
+    clock.now_s = 2.5
+    first, second = n_begun(throttle, 2)
+    first.end(OK)
+    second.end(SHED)
+    assert throttle.limit == 1
+
+
 def served(n_clients: int, loads: list[tuple[float, float]]) -> list[float]:
     """Offer a server loads (seconds, share of its capacity); return its goodput in each, as a share.
 
