@@ -47,20 +47,36 @@ def rerank(
     penalty grows from nothing at the first place, by the fourth power, to its full size at the tenth:
     what is at the top costs most if it is wrong (ADR 7).
     """
-    relevance = _unit_range(scores)
-    penalty = np.float32(popularity_penalty) * popularity
-    chosen = np.empty(n_chosen, dtype=np.int64)
-    nearest, taken = np.zeros((2, len(scores)), dtype=np.float32)
-    for place in range(n_chosen):
-        share = min(place / _FULL_PENALTY_AT, 1.0) ** _PENALTY_GROWTH
+    relevance = np.float32(1 - diversity) * _unit_range(scores)
+    penalty = np.float32((1 - diversity) * popularity_penalty) * popularity
+    chosen: list[int] = []
+    nearest = np.zeros(len(scores), dtype=np.float32)
+    for place in range(min(n_chosen, _FULL_PENALTY_AT)):
+        share = (place / _FULL_PENALTY_AT) ** _PENALTY_GROWTH
         worth = relevance - np.float32(share) * penalty
-        margin = np.float32(1 - diversity) * worth - np.float32(diversity) * nearest
-        best = int(np.argmax(margin + taken))
-        chosen[place] = best
-        taken[best] = -np.inf
-        if diversity:
-            np.maximum(nearest, likeness @ likeness[best], out=nearest)
-    return chosen
+        worth[chosen] = -np.inf
+        chosen.append(_best(worth, likeness, nearest, diversity))
+    worth = relevance - penalty
+    worth[chosen] = -np.inf
+    if not diversity:
+        # From here on nothing that is chosen changes what the others are worth.
+        n_more = n_chosen - len(chosen)
+        return np.array(chosen + np.argsort(-worth, kind="stable")[:n_more].tolist(), dtype=np.int64)
+    while len(chosen) < n_chosen:
+        best = _best(worth, likeness, nearest, diversity)
+        worth[best] = -np.inf
+        chosen.append(best)
+    return np.array(chosen, dtype=np.int64)
+
+
+def _best(
+    worth: Float32Vector, likeness: Float32Matrix, nearest: Float32Vector, diversity: float
+) -> int:
+    """Return the best candidate, and take note in ``nearest`` of who is like it."""
+    best = int((worth - np.float32(diversity) * nearest).argmax())
+    if diversity:
+        np.maximum(nearest, likeness @ likeness[best], out=nearest)
+    return best
 
 
 def _unit_range(scores: Float32Vector) -> Float32Vector:

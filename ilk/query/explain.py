@@ -27,17 +27,11 @@ def explain(bundle: Bundle, seeker: Seeker, rows: Rows) -> list[Explanation]:
     rows
         Shape ``(n,)``: rows of the recommended items.
     """
-    by_item = item_contributions(bundle, seeker, rows)
-    by_term = term_contributions(bundle, seeker, rows)
     item_id, terms = bundle.items.vocabulary.id_of, bundle.content_model.terms
     rated = seeker.rated_rows.tolist()
-    return [
-        Explanation(
-            _strongest(by_item[at], lambda p: item_id(rated[p])),
-            _strongest(by_term[at], lambda p: terms[p]),
-        )
-        for at in range(len(rows))
-    ]
+    by_item = _strongest(item_contributions(bundle, seeker, rows), lambda p: item_id(rated[p]))
+    by_term = _strongest(term_contributions(bundle, seeker, rows), terms.__getitem__)
+    return list(map(Explanation, by_item, by_term))
 
 
 def item_contributions(bundle: Bundle, seeker: Seeker, rows: Rows) -> npt.NDArray[np.float64]:
@@ -92,15 +86,19 @@ def term_contributions(bundle: Bundle, seeker: Seeker, rows: Rows) -> npt.NDArra
 
 def _strongest(
     contributions: npt.NDArray[np.float64], name_of: Callable[[int], str]
-) -> tuple[Contribution, ...]:
+) -> list[tuple[Contribution, ...]]:
+    """Return of each row of ``contributions`` the largest, equal ones in the order of their columns."""
     sizes = np.abs(contributions)
-    among = np.arange(len(sizes))
-    if len(sizes) > _N_LISTED:
+    least: npt.NDArray[np.float64] | float = 0.0
+    if sizes.shape[1] > _N_LISTED:
         # Sorting all that somebody rated, for each neighbor, took most of an explanation's time.
-        among = np.flatnonzero(sizes >= np.partition(sizes, -_N_LISTED)[-_N_LISTED])
-    order = among[np.argsort(-sizes[among], kind="stable")][:_N_LISTED]
-    return tuple(
-        Contribution(name_of(at), float(contributions[at]))
-        for at in order.tolist()
-        if contributions[at] != 0
-    )
+        least = np.partition(sizes, -_N_LISTED, axis=1)[:, -_N_LISTED, None]
+    rows, columns = np.nonzero((sizes >= least) & (sizes > 0))
+    order = np.lexsort((columns, -sizes[rows, columns], rows))
+    amounts = contributions[rows, columns][order].tolist()
+    named = list(map(Contribution, map(name_of, columns[order].tolist()), amounts))
+    ends = np.cumsum(np.bincount(rows, minlength=len(sizes))).tolist()
+    return [
+        tuple(named[start : min(start + _N_LISTED, end)])
+        for start, end in zip([0, *ends], ends, strict=False)
+    ]

@@ -100,8 +100,10 @@ def _seen(bundle: Bundle, seeker: Seeker, target: Target) -> Sequence[int]:
         )
     if target is Target.ITEMS:
         return seeker.rated_rows.tolist()  # type: ignore[no-any-return]
-    raters = [bundle.ratings_by_item.others_of(row) for row in seeker.own_rows]
-    return np.concatenate(raters).tolist() if raters else []
+    has_rated = np.zeros(len(bundle.users), dtype=np.bool_)
+    for row in seeker.own_rows:
+        has_rated[bundle.ratings_by_item.others_of(row)] = True
+    return np.flatnonzero(has_rated).tolist()  # type: ignore[no-any-return]
 
 
 def _bitmap(bundle: Bundle, included: Rows, n_rows: int, wanted: Filter) -> Bitmap:

@@ -64,6 +64,12 @@ def room_for(n_excluded: int) -> int:
     return min(n_excluded, n_excluded // 2 + _ROOM_BEYOND_HALF)
 
 
+def pool_for(n_wanted: int) -> int:
+    """Return from how many neighbors re-ranking chooses ``n_wanted``."""
+    # One pool for all pages within it, or they would overlap.
+    return _POOL if n_wanted <= _POOL else MAX_NEIGHBORS
+
+
 def make_plan(bundle: Bundle, query: Query) -> Plan:
     """Return how the query will be answered; errors as :func:`ilk.query.answer`."""
     seeker = seek(bundle, query)
@@ -80,8 +86,7 @@ def make_plan(bundle: Bundle, query: Query) -> Plan:
     allowed = allowed_rows(bundle, seeker, query.target, query.filter)
     accuracy, wanted = query.accuracy, query.offset + query.neighbor_count
     if query.diversity or query.popularity_penalty:
-        # One pool for all pages within it, or they would overlap.
-        wanted = _POOL if wanted <= _POOL else MAX_NEIGHBORS
+        wanted = pool_for(wanted)
     if accuracy is not None and accuracy.exact:
         effort = space.exhaustive_effort(weight)
     else:

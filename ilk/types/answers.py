@@ -17,8 +17,7 @@ class ShortfallReason(enum.Enum):
     WITHHELD = "withheld"
 
 
-@dataclass(frozen=True, slots=True)
-class Contribution:
+class Contribution(NamedTuple):
     """The share of a component that one rated item, or one genre, carries."""
 
     name: str

@@ -49,18 +49,11 @@ class Terms:
     limit: Limit | None = None
     privacy: UserPrivacy | None = None
 
-    def admit(self, query: Query, cost: int) -> None:
-        """Take note that a query is asked.
-
-        Raises
-        ------
-        PermissionDenied
-            If the caller may not ask it.
-        """
+    def allow(self, query: Query) -> None:
+        """Raise PermissionDenied if the caller may not ask a query."""
         refusal = self._refusal(query)
         if refusal is not None:
             raise PermissionDenied(refusal)
-        self.charge(cost)
 
     def charge(self, cost: int) -> None:
         """Take note of what is asked for."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from ilk.ann import IndexSpec, least_us
 from ilk.bundle import Bundle
-from ilk.query.plan import MAX_OVERFETCH, room_for
+from ilk.query.plan import MAX_OVERFETCH, pool_for, room_for
 from ilk.query.strangers import HARDER
 from ilk.space import SPACE_KEYS, SpaceKey, n_well_known
 from ilk.types import (
@@ -26,15 +26,27 @@ from ilk.types import (
 )
 from server.bundles.titles import MOST_COMPARED
 
-# What finding and writing down one neighbor takes, in the time of multiplications.
+# All in the time of multiplications. What finding and writing down one neighbor takes; and if its
+# components, or the reasons for it, are told.
 _PER_NEIGHBOR = 5_000
-# What one prediction, comparing with one title and passing one over take, in the time of multiplications.
+_PER_COMPONENTS = 12_000
+_PER_EXPLAINED = 100_000
+# What re-ranking takes for each neighbor that it chooses from, and each that it chooses.
+_PER_CANDIDATE = 8_000
+_PER_CHOICE = 10_000
+_PER_DIVERSE_CHOICE = 30_000
+# What one prediction, comparing with one title, passing one over, and telling of an item take.
 _PER_PREDICTION = 1_000_000
-# What reading one rating from anywhere takes, and comparing one number with others.
-_PER_RATING_READ = 100
-_PER_WEIGHT = 20
 _PER_COMPARED_TITLE = 10_000
 _PER_TITLE = 100
+_PER_ITEM = 25_000
+# What finding an id and passing a row over take, reading an example, one rating of many or one from
+# anywhere, and comparing one number with others.
+_PER_ID = 1_000
+_PER_EXAMPLE = 6_000
+_PER_RATING = 20
+_PER_RATING_READ = 100
+_PER_WEIGHT = 20
 # What a query takes however small the bundle is.
 PER_QUERY = 50_000
 # Shapes of queries are the callers' to choose: so many are remembered.
@@ -109,6 +121,11 @@ class Costs:
             for_rated = (self._bundle.manifest.n_factors + _PER_WEIGHT) * n_rated * n_items
         return PER_QUERY + _PER_PREDICTION * n_items + int(for_rated)
 
+    @staticmethod
+    def of_items(n_items: int) -> int:
+        """Return about how many multiplications telling of ``n_items`` items takes."""
+        return PER_QUERY + _PER_ITEM * n_items
+
     def _n_rated(self, whom: UserId | Profile) -> int:
         if type(whom) is UserId:
             row = self._bundle.users.vocabulary.row_of(whom.user_id)
@@ -123,16 +140,45 @@ class Costs:
         return float(np.square(counts).sum() / max(counts.sum(), 1))
 
     def _of(self, query: Query, *, well_known: bool | None = None) -> int:
+        """Return what one query costs, or any of its shape that is asked by who is ``well_known`` or not."""
         cost = PER_QUERY + _PER_NEIGHBOR * (query.neighbor_count + query.offset)
-        whom = query.whom
+        if query.shape is None:
+            cost += self._of_reading(query) + self._of_telling(query)
+        if well_known is None:
+            cost += _PER_ID * self._n_excluded(query)
+        return cost + self._of_search(query, well_known=well_known)
+
+    def _of_reading(self, query: Query) -> int:
+        """Return what it takes to know where who asks stands, and what may come back."""
+        whom, wanted = query.whom, query.filter
+        cost = _PER_ID * len(wanted.include_ids)
         if type(whom) is Profile:
             cost += self._n_rated(whom) * self._per_entry
+        elif type(whom) is Examples:
+            cost += _PER_EXAMPLE * (len(whom.positive_item_ids) + len(whom.negative_item_ids))
+            if wanted.exclude_seen:
+                cost += _PER_RATING * self._n_raters_of(whom)
+        return cost
+
+    def _of_telling(self, query: Query) -> int:
+        """Return what re-ranking and the extras of an answer take."""
+        manifest, whom, n_told = self._bundle.manifest, query.whom, query.neighbor_count
+        cost = 0
+        if query.diversity or query.popularity_penalty:
+            n_chosen = query.offset + n_told
+            pool = pool_for(n_chosen)
+            cost += _PER_CANDIDATE * pool + _PER_CHOICE * n_chosen
+            if query.diversity:
+                dim = manifest.n_factors + manifest.dim_content
+                cost += n_chosen * (_PER_DIVERSE_CHOICE + pool * dim // 4)
+        if query.include_components or query.include_explanation:
+            cost += _PER_COMPONENTS * n_told
         if query.include_explanation and isinstance(whom, UserId | Profile):
             # Each contribution of each rated item to each neighbor is worked out and compared.
-            n_factors = self._bundle.manifest.n_factors
-            n_explained = query.neighbor_count + n_factors
-            cost += self._n_rated(whom) * n_explained * (n_factors + _PER_WEIGHT)
-        return cost + self._of_search(query, well_known=well_known)
+            n_explained = n_told + manifest.n_factors
+            cost += self._n_rated(whom) * n_explained * (manifest.n_factors + _PER_WEIGHT)
+            cost += _PER_EXPLAINED * n_told
+        return cost
 
     def _has_seen_much(self, user_id: str) -> bool:
         row = self._bundle.users.vocabulary.row_of(user_id)
@@ -152,9 +198,16 @@ class Costs:
             row, seen = bundle.items.vocabulary.row_of(whom.item_id), bundle.ratings_by_item
         elif type(whom) is Profile:
             return n_named + self._n_rated(whom)
+        elif type(whom) is Examples:
+            return n_named + min(self._n_raters_of(whom), len(bundle.users))
         else:
-            return len(bundle.users)
+            return n_named
         return n_named + (seen.count(row) if row >= 0 else 0)
+
+    def _n_raters_of(self, whom: Examples) -> int:
+        """Return how many have rated the examples, added up."""
+        rows = self._bundle.items.vocabulary.rows_of(whom.positive_item_ids)
+        return int(sum(map(self._bundle.ratings_by_item.count, rows[rows >= 0].tolist())))
 
     def _of_search(self, query: Query, *, well_known: bool | None) -> int:
         kind = Target.ITEMS if isinstance(query.whom, _OF_ITEMS) else Target.USERS

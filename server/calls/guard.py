@@ -71,7 +71,7 @@ class Guard:
         if gate.in_flight >= gate.max_in_flight:
             self.counts.shed["in flight"] += 1
             return SHEDDING
-        left_s = 0.0
+        left_s = math.inf
         if waited is not None:
             told_s = waited.time_remaining()
             left_s = math.inf if told_s is None else told_s

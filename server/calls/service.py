@@ -5,6 +5,7 @@ how processes live (`app`).
 """
 
 import functools
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, Final
 
@@ -91,8 +92,14 @@ class SimilarityService:
         served, privacy = self._live.get(), call.privacy
         question = served.answers.question(data, privacy)
         call.kind = question.kind
-        if call.terms is not None:
-            call.terms.admit(question.query, question.cost)
+        terms = call.terms
+        if terms is not None:
+            terms.allow(question.query)
+        if question.found is None and question.cost > SHORT:
+            blamed = "accuracy" if question.asked.accuracy else "neighbor_count"
+            self._work.check(blamed, question.cost)
+        if terms is not None:
+            terms.charge(question.cost)
         if question.found is None:
             await self._find(served, question, call)
         call.requested = question.asked.neighbor_count
@@ -105,8 +112,6 @@ class SimilarityService:
         cost = question.cost
         if cost > SHORT:
             lane = self._work.lane(cost)
-            blamed = "accuracy" if question.asked.accuracy else "neighbor_count"
-            self._work.check(blamed, cost)
             work = functools.partial(_find, served, question, call)
             await lane.do("search", cost, call.patience(), work)
         elif self._gathering.takes(question, call):
@@ -172,13 +177,14 @@ class SimilarityService:
         ids = requests.parse(pb.GetItemsRequest, data).ids
         if not 1 <= len(ids) <= MAX_IDS:
             raise InvalidRequest("ids", f"needs 1 to {MAX_IDS} ids, got {len(ids)}")
-        bundle = self._live.get().bundle
-        found, unknown = catalogue.find_items(bundle, ids)
-        return pb.GetItemsResponse(
-            items=map(responses.item_message, found),
-            unknown_ids=unknown,
-            bundle_version=bundle.version,
-        ).SerializeToString()
+        served = self._live.get()
+        cost = served.costs.of_items(len(ids))
+        if call.terms is not None:
+            call.terms.charge(cost)
+        tell = functools.partial(_tell, served, ids)
+        if cost <= SHORT:
+            return tell()
+        return await self._work.lane(cost).do("items", cost, call.patience(), tell)
 
     async def get_bundle(self, data: bytes, call: Call) -> bytes:
         """Tell what is served."""
@@ -240,6 +246,15 @@ def _find(served: Served, question: Question, call: Call) -> None:
     started_s = perf_counter()
     served.answers.find(question, call.privacy)
     call.search_s = perf_counter() - started_s
+
+
+def _tell(served: Served, ids: Sequence[str]) -> bytes:
+    found, unknown = catalogue.find_items(served.bundle, ids)
+    return pb.GetItemsResponse(
+        items=map(responses.item_message, found),
+        unknown_ids=unknown,
+        bundle_version=served.bundle.version,
+    ).SerializeToString()
 
 
 def _search(served: Served, text: str, n_matches: int) -> list[TitleMatch]:

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilk import SimilarityClient
-from ilk.errors import Overloaded
-from ilk.types import ItemId, Query
+from ilk.errors import InvalidRequest, Overloaded
+from ilk.types import ItemId, Query, UserId
 from ilk.v1 import similarity_pb2 as pb
 from server.access import limits
 from server.access.callers import Caller, Callers, Scope, new_token, to_bytes
@@ -142,10 +142,13 @@ def once(target: str, token: str | None = None) -> Iterator[SimilarityClient]:
 
 
 def exhausted(
-    client: SimilarityClient, item_id: str, ask: Callable[[], object] | None = None
+    client: SimilarityClient,
+    item_id: str,
+    ask: Callable[[], object] | None = None,
+    most: int = 2000,
 ) -> bool:
-    """Ask until it is too much."""
-    for _ in range(2000):
+    """Ask until it is too much, or ``most`` times."""
+    for _ in range(most):
         try:
             (ask or (lambda: client.similar_items(item_id)))()
         except Overloaded as error:
@@ -211,6 +214,26 @@ def test_queries_of_batches_and_streams_count_too(
         assert exhausted(noisy, item_id, lambda: noisy.batch_find_neighbors(queries[:50]))
     with once(limited, tokens[1][QUIET]) as quiet:
         assert len(list(quiet.stream_find_neighbors(queries))) == 500
+
+
+def test_what_may_not_be_asked_takes_nothing(
+    serve: Serve, sample_store: Path, item_id: str, user_id: str
+) -> None:
+    settings = ServerSettings(sample_store, port=0, grace_s=0.5, rate_limit=1e6, max_cost=2e6)
+    dear = Query(UserId(user_id), neighbor_count=400, include_explanation=True)
+    with serve(settings) as target, once(target) as client:
+        for _ in range(3):
+            with pytest.raises(InvalidRequest, match="multiplications"):
+                client.find_neighbors(dear)
+        assert client.similar_items(item_id).neighbors
+
+
+def test_items_are_paid_for_one_by_one(serve: Serve, sample_store: Path, item_id: str) -> None:
+    settings = ServerSettings(sample_store, port=0, grace_s=0.5, rate_limit=1e6)
+    with serve(settings) as target, once(target) as client:
+        for _ in range(5):
+            assert client.get_items([item_id])
+        assert exhausted(client, item_id, lambda: client.get_items([item_id] * 1000), most=2)
 
 
 def test_an_address_is_a_caller_where_nobody_is_known(
