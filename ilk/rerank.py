@@ -61,7 +61,9 @@ def rerank(
     if not diversity:
         # From here on nothing that is chosen changes what the others are worth.
         n_more = n_chosen - len(chosen)
-        return np.array(chosen + np.argsort(-worth, kind="stable")[:n_more].tolist(), dtype=np.int64)
+        return np.array(
+            chosen + np.argsort(-worth, kind="stable")[:n_more].tolist(), dtype=np.int64
+        )
     while len(chosen) < n_chosen:
         best = _best(worth, likeness, nearest, diversity)
         worth[best] = -np.inf

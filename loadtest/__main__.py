@@ -12,19 +12,21 @@ from cyclopts import App, Parameter
 from google.protobuf import json_format
 
 from ilk.client import DEFAULT_TARGET
-from ilk.errors import IlkError
+from ilk.errors import IlkError, SettingsError
 from ilk.program import exits
 from ilk.v1 import similarity_pb2 as pb
 from loadtest import plots, present, world
 from loadtest.draw import Draw
 from loadtest.entry import Entry
 from loadtest.figures import StepFigures, figures_of, missed
-from loadtest.kinds import KINDS, UNARY, Size, bodies
-from loadtest.mix import DEFAULT_MIX, parse_mix, possible, why_left_out
+from loadtest.kinds import KINDS, STREAM, UNARY, Size, bodies
+from loadtest.mix import DEFAULT_MIX, possible, why_left_out
 from loadtest.own_server import NoServer, answers, sample_server
 from loadtest.processes import Generators, Job, generators
 from loadtest.settings import LoadSettings, Slo, Where
 from loadtest.world import World
+
+_MOST_QUERIES = 1_000_000
 
 app = App(
     name="loadtest",
@@ -107,6 +109,9 @@ def body(kind: str = "item", *, ids: Path, output: Path, seed: int = 42) -> None
     seed
         Of what is drawn.
     """
+    if kind not in KINDS or KINDS[kind].rpc == STREAM:
+        unary = sorted(name for name in KINDS if KINDS[name].rpc != STREAM)
+        raise SettingsError(f"unknown kind {kind!r}; expected one of {', '.join(unary)}")
     (message,) = _bodies(kind, ids, seed, 1)
     output.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
     _note(f"written: {output}, for /ilk.v1.SimilarityService/{KINDS[kind].rpc}")
@@ -127,6 +132,8 @@ def queries(*, ids: Path, output: Path, count: int = 1000, seed: int = 42) -> No
     seed
         Of what is drawn.
     """
+    if not 1 <= count <= _MOST_QUERIES:
+        raise SettingsError(f"--count must be in [1, {_MOST_QUERIES}], got {count}")
     unary = {name: weight for name, weight in DEFAULT_MIX.items() if KINDS[name].rpc == UNARY}
     mix, _ = possible(unary, world.load(ids))
     pools = {name: iter(_bodies(name, ids, seed, count)) for name in mix}
@@ -139,7 +146,6 @@ def queries(*, ids: Path, output: Path, count: int = 1000, seed: int = 42) -> No
 
 
 def _bodies(kind: str, ids: Path, seed: int, n: int) -> Sequence[bytes]:
-    parse_mix(kind)
     settings = LoadSettings(seed=seed)
     draw = Draw(world.load(ids), settings.zipf, np.random.default_rng(seed))
     return bodies(KINDS[kind], draw, Size(settings.neighbor_count, settings.batch_size), n)

@@ -6,6 +6,7 @@ It refuses to know who listens.
 import contextlib
 import errno
 import ipaddress
+import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -48,10 +49,20 @@ def taken(address: str, error: OSError | None = None) -> SettingsError:
 
 
 def write_ready_file(path: Path, address: str) -> None:
-    """Tell who waits for ``path`` to appear that ``address`` answers; SettingsError if it cannot be."""
+    """Tell who waits for ``path`` to appear that ``address`` answers; SettingsError if it cannot be.
+
+    A file is there with all that it says; what is there already, such as a pipe, is written into.
+    """
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.write_text(address + "\n", encoding="utf-8")
+        if path.exists():
+            path.write_text(address + "\n", encoding="utf-8")
+        else:
+            staged.write_text(address + "\n", encoding="utf-8")
+            staged.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            staged.unlink(missing_ok=True)
         raise SettingsError(f"--ready-file {path} cannot be written: {error}") from error
 
 

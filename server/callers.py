@@ -3,12 +3,14 @@
 It refuses to know servers; they look at the file themselves. A token is shown once, when it is made.
 """
 
+import contextlib
 import math
 import os
 import stat
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +28,11 @@ from server.access.callers import (
     parse_time,
     to_bytes,
 )
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 app = App(
     name="callers", help="Say who may call a server, and what they may ask.", version_flags=[]
@@ -79,10 +86,11 @@ def add(
     if certificate is not None:
         digest = None  # type: ignore[assignment]
     added = Caller(name, frozenset(scope), digest, certificate, until, cost_per_s)
-    before = _read(file).all if file.exists() else ()
-    if any(caller.name == name for caller in before):
-        raise SettingsError(f"{name!r} may call already: renew its token, or remove it first")
-    _write(file, Callers((*before, added)))
+    with _alone(file):
+        before = _read(file).all if file.exists() else ()
+        if any(caller.name == name for caller in before):
+            raise SettingsError(f"{name!r} may call already: renew its token, or remove it first")
+        _write(file, Callers((*before, added)))
     if certificate is None:
         print(token)
 
@@ -99,10 +107,11 @@ def renew(name: str, *, file: Path = _FILE) -> None:
         Where they are.
     """
     token, digest = new_token()
-    callers = _read(file).all
-    _find(name, callers)
-    renewed = (replace(c, token_sha256=digest) if c.name == name else c for c in callers)
-    _write(file, Callers(renewed))
+    with _alone(file):
+        callers = _read(file).all
+        _find(name, callers)
+        renewed = (replace(c, token_sha256=digest) if c.name == name else c for c in callers)
+        _write(file, Callers(renewed))
     print(token)
 
 
@@ -117,9 +126,10 @@ def remove(name: str, *, file: Path = _FILE) -> None:
     file
         Where they are.
     """
-    callers = _read(file).all
-    _find(name, callers)
-    _write(file, Callers(caller for caller in callers if caller.name != name))
+    with _alone(file):
+        callers = _read(file).all
+        _find(name, callers)
+        _write(file, Callers(caller for caller in callers if caller.name != name))
 
 
 @app.command(name="list")
@@ -148,6 +158,22 @@ def _find(name: str, callers: tuple[Caller, ...]) -> None:
     if all(caller.name != name for caller in callers):
         known = ", ".join(caller.name for caller in callers) or "nobody"
         raise SettingsError(f"no caller is named {name!r}; there is {known}")
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Let no other of these commands change the file meanwhile: what one writes another would undo."""
+    folder: int | None = None
+    if fcntl is not None:
+        # The folder, for the file itself is replaced. Where it knows no locks nobody can wait.
+        with contextlib.suppress(OSError):
+            folder = os.open(file.absolute().parent, os.O_RDONLY)
+            fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if folder is not None:
+            os.close(folder)
 
 
 def _read(file: Path) -> Callers:

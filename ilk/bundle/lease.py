@@ -4,12 +4,13 @@ It refuses to know which versions are worth keeping. A lease is a shared lock on
 it works across processes and in folders that cannot be written, and dies with the process that held it.
 """
 
+import errno
 import os
 import weakref
 from pathlib import Path
 
 from ilk.bundle.manifest import MANIFEST_NAME
-from ilk.errors import BundleMissing
+from ilk.errors import BundleError, BundleMissing
 
 try:
     import fcntl
@@ -18,6 +19,9 @@ except ImportError:  # Windows, where an open file cannot be deleted anyway
 
 # Where a version is not to be had.
 WHAT_TO_DO = "restore it, or point CURRENT at another version: python -m indexer rollback"
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+# What the system is short of for the moment says nothing of a bundle.
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Lease:
@@ -60,14 +64,22 @@ def take(folder: Path) -> Lease:
     Raises
     ------
     BundleMissing
-        If there is no manifest, or the version is being deleted.
+        If there is no manifest that can be opened, or the version is being deleted.
+    BundleError
+        If the system has no files left to open it with.
 
     Notes
     -----
     A file system that knows no locks gives a lease that protects nothing; the one who deletes then
     cannot lock either, and keeps the version.
     """
-    lease = Lease(_open_manifest(folder, os.O_RDONLY))
+    try:
+        lease = Lease(_open_manifest(folder, os.O_RDONLY))
+    except OSError as error:
+        raise_of_shortage(folder, error)
+        raise BundleMissing(
+            f"{folder / MANIFEST_NAME} cannot be opened: {error.strerror}; {WHAT_TO_DO}"
+        ) from error
     if not _lock(lease, shared=True) or not lease.leads_to(folder):
         lease.release()
         raise BundleMissing(f"{folder} is being deleted; open the version that CURRENT names")
@@ -77,11 +89,18 @@ def take(folder: Path) -> Lease:
 def take_alone(folder: Path) -> Lease | None:
     """Return a lease that shuts out all others, to delete the version, or None if it is in use.
 
-    None also where the file system knows no locks, for then nobody can tell. BundleMissing if there
-    is no manifest.
+    None also where nobody can tell: the file system knows no locks, or the manifest cannot be opened.
+    BundleMissing if there is none.
     """
-    # Over NFS a file must be open for writing to be locked for one alone; nothing is written.
-    lease = Lease(_open_manifest(folder, os.O_RDWR))
+    try:
+        try:
+            # Over NFS a file must be open for writing to be locked for one alone; nothing is written.
+            descriptor = _open_manifest(folder, os.O_RDWR)
+        except PermissionError:
+            descriptor = _open_manifest(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    lease = Lease(descriptor)
     if fcntl is None or not _lock(lease, shared=False):
         lease.release()
         return None
@@ -92,9 +111,16 @@ def _open_manifest(folder: Path, flags: int) -> int:
     try:
         return os.open(folder / MANIFEST_NAME, flags | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
-        raise BundleMissing(
-            f"{folder} holds no {MANIFEST_NAME} that can be opened; {WHAT_TO_DO}"
-        ) from error
+        # A link is not followed: there is no manifest either.
+        if error.errno not in _NOT_THERE:
+            raise
+        raise BundleMissing(f"{folder} holds no {MANIFEST_NAME}; {WHAT_TO_DO}") from error
+
+
+def raise_of_shortage(folder: Path, error: Exception) -> None:
+    """Raise BundleError if ``error`` is the system's alone."""
+    if isinstance(error, OSError) and error.errno in _SHORTAGES:
+        raise BundleError(f"{folder.name} cannot be opened for now: {error}; try again") from error
 
 
 def _lock(lease: Lease, *, shared: bool) -> bool:

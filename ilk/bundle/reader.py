@@ -3,18 +3,17 @@
 It refuses to know what is in the files, and queries.
 """
 
-import errno
 import stat
 import tokenize
 from pathlib import Path
 
 from ilk.bundle import stamp
-from ilk.bundle.lease import WHAT_TO_DO, take
+from ilk.bundle.lease import WHAT_TO_DO, raise_of_shortage, take
 from ilk.bundle.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest
 from ilk.bundle.mapping import Bundle, map_bundle
 from ilk.bundle.store import Store
 from ilk.bundle.verification import verify
-from ilk.errors import BundleCorrupt, BundleError, BundleMissing, SettingsError
+from ilk.errors import BundleCorrupt, BundleMissing, SettingsError
 
 # What numpy and we raise over headers and values that no writer of ours wrote.
 _UNSOUND = (
@@ -29,8 +28,6 @@ _UNSOUND = (
     ValueError,
     tokenize.TokenError,
 )
-# What the system is short of for the moment says nothing of a bundle.
-_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _ATTEMPTS = 10
 
 
@@ -91,7 +88,7 @@ def open_folder(
         fresh = verify(folder, manifest, stamping.believed)
         bundle = map_bundle(folder, manifest, fresh, lease)
     except _UNSOUND as error:
-        _raise_of_shortage(folder, error)
+        raise_of_shortage(folder, error)
         raise BundleCorrupt(f"{folder.name}: {error}; build it again") from error
     stamping.keep(fresh)
     return bundle
@@ -114,12 +111,6 @@ def _read_manifest(folder: Path) -> tuple[bytes, Manifest]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleMissing(f"{folder} holds no {MANIFEST_NAME}; {WHAT_TO_DO}") from error
     except OSError as error:
-        _raise_of_shortage(folder, error)
+        raise_of_shortage(folder, error)
         raise BundleCorrupt(f"{path} cannot be read: {error}") from error
     return data, Manifest.from_json(data)
-
-
-def _raise_of_shortage(folder: Path, error: Exception) -> None:
-    """Raise BundleError if ``error`` is the system's alone."""
-    if isinstance(error, OSError) and error.errno in _SHORTAGES:
-        raise BundleError(f"{folder.name} cannot be opened for now: {error}; try again") from error

@@ -246,6 +246,9 @@ class Query:
         # A comparison with NaN is false, so NaN is refused here too.
         if weight is not None and not 0.0 <= weight <= 1.0:
             raise InvalidRequest("content_weight", f"must be in [0, 1], got {weight}")
+        if weight == 0:
+            # Answers are remembered by it, and -0.0 would be told to who said 0.
+            object.__setattr__(self, "content_weight", 0.0)
         if not 0.0 <= self.diversity <= 1.0:
             raise InvalidRequest("diversity", f"must be in [0, 1], got {self.diversity}")
         if not 0.0 <= self.popularity_penalty <= 1.0:

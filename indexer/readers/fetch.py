@@ -3,6 +3,7 @@
 It refuses to know what is in the archives: `movielens` reads them as they are.
 """
 
+import errno
 import io
 import logging
 import os
@@ -11,6 +12,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pooch
 
@@ -30,6 +32,7 @@ NAMES = (
 )
 TIMEOUT_S = 30.0
 NOT_FOUND = 404
+_MOST_CHECKSUM_BYTES = 65_536
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +81,7 @@ def fetch(name: str, into: Path, *, base_url: str = OFFICIAL, progress: bool = T
 
 
 def _published_checksum(url: str) -> str | None:
-    text = io.BytesIO()
+    text = _ShortText()
     try:
         _download(f"{url}.md5", text, url)
     except DataError as error:
@@ -87,6 +90,16 @@ def _published_checksum(url: str) -> str | None:
         raise
     match = re.search(rb"\b[0-9a-fA-F]{32}\b", text.getvalue())
     return match.group().decode().lower() if match else None
+
+
+class _ShortText(io.BytesIO):
+    """What is no longer than a checksum's file can be, whatever a server sends."""
+
+    def write(self, data: Any) -> int:
+        """Append ``data``; OSError if it becomes too much."""
+        if self.tell() + len(data) > _MOST_CHECKSUM_BYTES:
+            raise OSError(errno.EFBIG, "what should be a checksum is too long for one")
+        return super().write(data)
 
 
 def _download(url: str, into: str | io.BytesIO, archive_url: str, progress: bool = False) -> None:

@@ -106,6 +106,8 @@ class Callers:
         for what in ("name", "token_sha256", "certificate"):
             told = [getattr(caller, what) for caller in self.all]
             told = [value for value in told if value is not None]
+            if what == "token_sha256":
+                told = [value.lower() for value in told]
             if len(set(told)) < len(told):
                 twice = next(value for value in told if told.count(value) > 1)
                 raise SettingsError(f"two callers have the {what} {twice!r}; remove one of them")

@@ -113,9 +113,14 @@ def check_pair(chain: bytes, key: bytes) -> datetime:
         raise SettingsError("the key is not PEM, damaged, or locked by a password") from error
     if _encoded(own) != _encoded(certificate.public_key()):
         raise SettingsError("the key is not that of the certificate; were both files replaced?")
-    expires_at = certificate.not_valid_after_utc
-    if expires_at <= datetime.now(timezone.utc):
+    begins_at, expires_at = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    now = datetime.now(timezone.utc)
+    if expires_at <= now:
         raise SettingsError(f"the certificate was good until {expires_at.isoformat()}; renew it")
+    if begins_at > now:
+        raise SettingsError(
+            f"the certificate is good from {begins_at.isoformat()} on; wait, or set the clock"
+        )
     return expires_at
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from ilk.errors import PermissionDenied, Unauthenticated
 from server.access.callers import Caller, Callers, Scope, parse_callers
-from server.access.limits import Ledger, Limit, RateLimited
+from server.access.limits import Ledger, Limit
 from server.access.terms import NO_USERS, NO_USERS_HERE, Terms
 from server.address import is_loopback
 from server.bundles.cost import PER_QUERY
@@ -84,7 +84,7 @@ class Access:
         async def admitted(asked: Asked, call: "Call") -> Answered:
             call.terms = terms = self.terms_for(call.context, scopes)
             if terms.limit is not None:
-                self._check_rate(terms.limit)
+                terms.limit.check()
                 terms.limit.charge(PER_QUERY)
             return await handler(asked, call)
 
@@ -139,7 +139,9 @@ class Access:
             caller.scopes,
             NO_USERS if settings.knows_callers else NO_USERS_HERE,
             lambda: self._holds(caller),
-            None if cost_per_s is None else Limit(self._ledger, key, cost_per_s, settings.burst_s),
+            None
+            if cost_per_s is None
+            else Limit(self._ledger, key, cost_per_s, settings.burst_s, self._counts),
             # Who may not see users knows them by their true ids, as its own.
             self._privacy if Scope.QUERY_USERS in caller.scopes else None,
         )
@@ -148,13 +150,6 @@ class Access:
         """Whether somebody who was let in would be again."""
         callers = self._callers
         return not caller.has_expired and (callers is None or caller in callers.all)
-
-    def _check_rate(self, limit: Limit) -> None:
-        try:
-            limit.check()
-        except RateLimited:
-            self._counts.shed["rate"] += 1
-            raise
 
     def _scopes_of_anybody(self) -> frozenset[Scope]:
         everything = frozenset(Scope)

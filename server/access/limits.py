@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from server.load.admission import Shed
+from server.observability.metrics import Counts
 
 # Buckets that are not full, in all workers; a full one needs no place.
 _N_PLACES: Final = 32_768
@@ -98,20 +99,32 @@ class Limit:
         How fast it fills.
     burst_s
         It holds what fills in so long.
+    counts
+        Where what is refused is counted; None: nowhere.
     """
 
-    __slots__ = ("_burst_s", "_ledger", "_s_per_cost", "_tag")
+    __slots__ = ("_burst_s", "_counts", "_ledger", "_s_per_cost", "_tag")
 
-    def __init__(self, ledger: Ledger, caller: str, cost_per_s: float, burst_s: float) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        caller: str,
+        cost_per_s: float,
+        burst_s: float,
+        counts: Counts | None = None,
+    ) -> None:
         self._ledger = ledger
         self._tag = ledger.tag_of(caller)
         self._s_per_cost = 1 / cost_per_s
         self._burst_s = burst_s
+        self._counts = counts
 
-    def check(self) -> None:
-        """Raise RateLimited, with when to come back, if there is nothing in the bucket."""
+    def check(self, n_asked: int = 1) -> None:
+        """Raise RateLimited, with when to come back, for ``n_asked`` calls if the bucket is empty."""
         wait_s = self._ledger.full_in_s(self._tag) - self._burst_s
         if wait_s >= 0:
+            if self._counts is not None:
+                self._counts.shed["rate"] += n_asked
             raise RateLimited(wait_s)
 
     def charge(self, cost: int) -> None:

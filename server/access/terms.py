@@ -80,7 +80,7 @@ class Terms:
             raise Unauthenticated("the caller's access has ended")
         try:
             if self.limit is not None:
-                self.limit.check()
+                self.limit.check(len(queries))
                 self.limit.charge(PER_QUERY * len(queries))
         except RateLimited as error:
             refusal = let_go(error)

@@ -140,7 +140,7 @@ class Costs:
         return float(np.square(counts).sum() / max(counts.sum(), 1))
 
     def _of(self, query: Query, *, well_known: bool | None = None) -> int:
-        """Return what one query costs, or any of its shape that is asked by who is ``well_known`` or not."""
+        """Return what a query costs, or any of its shape if who asks is ``well_known``, or is not."""
         cost = PER_QUERY + _PER_NEIGHBOR * (query.neighbor_count + query.offset)
         if query.shape is None:
             cost += self._of_reading(query) + self._of_telling(query)

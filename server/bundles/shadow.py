@@ -72,8 +72,9 @@ class Shadow:
 
     def look(self, served: "Served", question: Question) -> None:
         """Ask an answered question again if its turn has come; returns at once."""
+        # Threads look too: whatever is lost between them, it goes on.
         self._until -= 1
-        if self._until:
+        if self._until > 0:
             return
         self._until = self._gap()
         query, found = question.query, question.answer
@@ -85,7 +86,7 @@ class Shadow:
 
     def look_at_all(self, served: "Served", questions: Sequence[Question]) -> None:
         """Do as :meth:`look` for each of several."""
-        if self._until > len(questions) or self._until < 0:
+        if self._until > len(questions):
             self._until -= len(questions)
             return
         for question in questions:
@@ -98,7 +99,7 @@ class Shadow:
     def _gap(self) -> int:
         """Return how many queries to go on to, at random: a fixed step could fall in with callers'."""
         if not 0 < self._share < 1:
-            return 1 if self._share else -1
+            return 1 if self._share else sys.maxsize
         return 1 + int(self._random.expovariate(-math.log1p(-self._share)))
 
     def _compare(self, served: "Served", query: Query, found: Neighbors) -> None:

@@ -74,7 +74,7 @@ def parse_alike(data: bytes) -> tuple[Query, str | None]:
     Most requests name somebody first, after what is looked for, and say beside it what others said
     before: of those, nothing but the name is read.
     """
-    at = 2 if data[:1] == _TARGET else 0
+    at = 2 if data[:1] == _TARGET and data[1:2] < b"\x80" else 0
     n_bytes = len(data)
     size = data[at + 1] if n_bytes > at + 1 else 0
     end = at + 2 + size

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from ilk.errors import IlkError
+from ilk.errors import IlkError, InvalidRequest, NotFound
 from server.settings import LogFormat
 
 _ExcInfo: TypeAlias = (
@@ -109,12 +109,13 @@ def _utc(moment_s: float) -> str:
 def cause_of(error: BaseException) -> str:
     """Return where an error was raised, and its causes.
 
-    The texts of our own errors name files and settings. Those of others may quote an id or a text that
-    a caller sent, and are left out.
+    The texts of our own errors name files and settings. Those of others, and of what is wrong with a
+    request, may quote an id or a text that a caller sent, and are left out.
     """
     lines = []
     for at, link in enumerate(_chain(error)):
-        text = f": {link}" if isinstance(link, IlkError) else ""
+        quotes = isinstance(link, InvalidRequest | NotFound) or not isinstance(link, IlkError)
+        text = "" if quotes else f": {link}"
         name = type(link).__qualname__
         lines.append(f"{'caused by ' if at else ''}{name}{text}\n")
         lines.extend(traceback.format_tb(link.__traceback__))

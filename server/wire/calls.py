@@ -164,8 +164,13 @@ class Call:
         """Send messages of the answering stream, each once the one before is on its way."""
         if self._over:
             raise asyncio.CancelledError
-        outbox = Outbox(self._call, self._loop, self._beginning(), messages)
-        await outbox.sent
+        n_bytes = sum(map(len, messages))
+        if n_bytes >= LARGE_BYTES:
+            self._unread.add(self, n_bytes)
+        try:
+            await Outbox(self._call, self._loop, self._beginning(), messages).sent
+        finally:
+            self._unread.remove(self)
 
     # What becomes of it.
 

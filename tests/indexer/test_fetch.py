@@ -128,6 +128,13 @@ def test_wrong_checksum_is_refused_and_leaves_what_was_there(site: Site, tmp_pat
     assert old.read_bytes() == b"old"
 
 
+def test_a_checksum_of_any_length_is_not_kept(site: Site, tmp_path: Path) -> None:
+    site.publish(archive(), md5(archive()) + " " * 1_000_000)
+    with pytest.raises(DataError, match=r"zip\.md5.*cannot be downloaded"):
+        fetch(NAME, tmp_path, base_url=site.url, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_published_checksum_those_within_the_archive_are_checked(
     site: Site, tmp_path: Path
 ) -> None:

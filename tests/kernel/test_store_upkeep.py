@@ -1,6 +1,8 @@
 """Keeping a store: leases outlive nothing, stamps are believed only while nothing changed."""
 
+import errno
 import os
+import re
 import subprocess
 import sys
 import time
@@ -93,6 +95,37 @@ class TestLeases:
         take(few.folder_of("v1")).release()
         assert not remove(few, "v1")
         assert "v1" in few.list_versions()
+
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.EIO])
+    def test_a_version_whose_manifest_cannot_be_opened_is_kept(
+        self, few: Store, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        def refuse(*_: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr("ilk.bundle.lease.os.open", refuse)
+            assert not remove(few, "v1")
+            with pytest.raises(BundleError, match=re.escape(os.strerror(number))):
+                take(few.folder_of("v1"))
+        assert "v1" in few.list_versions()
+        assert remove(few, "v1")
+
+    def test_a_manifest_that_may_only_be_read_can_be_locked(
+        self, few: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        really = os.open
+
+        def may_read(path: Path, flags: int) -> int:
+            if flags & os.O_RDWR:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return really(path, flags)
+
+        monkeypatch.setattr("ilk.bundle.lease.os.open", may_read)
+        lease = take(few.folder_of("v1"))
+        assert not remove(few, "v1")
+        lease.release()
+        assert take_alone(few.folder_of("v1")) is not None
 
     @pytest.mark.skipif(not hasattr(os, "fork") or os.getuid() != 0, reason="needs to be root")
     def test_a_store_that_cannot_be_written_can_be_opened(self, store: Store) -> None:

@@ -27,20 +27,29 @@ class Authority:
 
     def __init__(self, name: str) -> None:
         self._name, self._key = _name(name), ec.generate_private_key(ec.SECP256R1())
-        self._signed = self._sign(self._name, self._key, _DAY, ca=True)
+        self._signed = self._sign(self._name, self._key, _DAY, 2 * _DAY, ca=True)
         self.certificate = self._signed.public_bytes(Encoding.PEM)
 
-    def issue(self, name: str, lasting: timedelta = _DAY, key: Any = None) -> Pair:
+    def issue(
+        self,
+        name: str,
+        lasting: timedelta = _DAY,
+        key: Any = None,
+        begun: timedelta = 2 * _DAY,
+    ) -> Pair:
         """Return a certificate for ``name`` and for loopback; a negative time: one that has expired.
 
-        ``key`` is a private one of any kind; None: a new one on a usual curve.
+        ``key`` is a private one of any kind; None: a new one on a usual curve. One that is good only
+        later has ``begun`` a negative time ago.
         """
         key = key or ec.generate_private_key(ec.SECP256R1())
-        signed = self._sign(_name(name), key, lasting, ca=False)
+        signed = self._sign(_name(name), key, lasting, begun, ca=False)
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return Pair(signed.public_bytes(Encoding.PEM), private)
 
-    def _sign(self, name: x509.Name, key: Any, lasting: timedelta, *, ca: bool) -> x509.Certificate:
+    def _sign(
+        self, name: x509.Name, key: Any, lasting: timedelta, begun: timedelta, *, ca: bool
+    ) -> x509.Certificate:
         now = datetime.now(timezone.utc)
         common = str(name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
         alternatives = [
@@ -52,7 +61,7 @@ class Authority:
         signing_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
             x509.CertificateBuilder(self._name, name, key.public_key(), x509.random_serial_number())
-            .not_valid_before(now - 2 * _DAY)
+            .not_valid_before(now - begun)
             .not_valid_after(now + lasting)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)

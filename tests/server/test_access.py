@@ -5,6 +5,8 @@ import json
 import logging
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -27,7 +29,7 @@ from server.callers import app
 from server.calls.service import SERVICE
 from server.observability.metrics import Counts
 from server.settings import ServerSettings
-from tests.server.conftest import TIMEOUT_S, Answer, Serve, Start, ended
+from tests.server.conftest import REPOSITORY, TIMEOUT_S, Answer, Serve, Start, ended
 
 RPCS = {method.name: method for method in SERVICE.methods}
 CODES = {"no": "UNAUTHENTICATED", "bad": "UNAUTHENTICATED", "expired": "UNAUTHENTICATED"}
@@ -282,6 +284,33 @@ def test_the_log_knows_callers_by_name_and_no_token(
     told = logged + "".join(answer.message for answer in answers)
     for secret in (token, "planted-secret", "planted-too"):
         assert secret not in told
+
+
+def test_callers_are_not_lost_where_several_are_added_at_once(tmp_path: Path) -> None:
+    file, names = tmp_path / "callers.json", [f"caller-{n}" for n in range(6)]
+    adding = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                *f"-m server.callers add {name} --scope query --file".split(),
+                str(file),
+            ],
+            cwd=REPOSITORY,
+            stdout=subprocess.DEVNULL,
+        )
+        for name in names
+    ]
+    assert [process.wait(TIMEOUT_S) for process in adding] == [0] * len(names)
+    assert sorted(caller.name for caller in parse_callers(file.read_bytes()).all) == names
+
+
+def test_a_token_is_one_callers_however_its_hash_is_written() -> None:
+    digest = new_token()[1]
+    with pytest.raises(SettingsError, match="two callers have the token_sha256"):
+        Callers(
+            Caller(name, frozenset({Scope.QUERY}), told)
+            for name, told in (("a", digest.lower()), ("b", digest.upper()))
+        )
 
 
 def test_sighup_lets_workers_look_at_the_callers(

@@ -498,6 +498,46 @@ def test_of_large_answers_that_nobody_reads_the_oldest_is_let_go(
             assert len(list(ask(batch, timeout=30))) == 1
 
 
+def test_of_streams_that_nobody_reads_the_oldest_is_let_go(
+    serve: "Serve",
+    sample_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    wait_until: Callable[[Callable[[], bool]], None],
+) -> None:
+    monkeypatch.setattr("server.wire.unread._MOST_BYTES", 100_000)
+    query = pb.FindNeighborsRequest(
+        item_id=MATRIX, neighbor_count=400, accuracy=pb.Accuracy(exact=True)
+    )
+    messages = [pb.StreamFindNeighborsRequest(query=query)] * 300
+    options = (
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 65_536),
+        ("grpc.use_local_subchannel_pool", 1),
+    )
+    with serve(ServerSettings(sample_store, port=0)) as address, contextlib.ExitStack() as stack:
+        streams = []
+        for _ in range(2):
+            channel = stack.enter_context(grpc.insecure_channel(address, options))
+            stub: Any = SimilarityServiceStub(channel)  # type: ignore[no-untyped-call]
+            streams.append(stub.StreamFindNeighbors(iter(messages), timeout=60))
+            assert next(streams[-1]).response.neighbors
+        wait_until(lambda: "was let go" in caplog.text)
+        with pytest.raises(grpc.RpcError, match="not read in time"):
+            list(streams[0])
+        # Who reads has all of it.
+        assert len(list(streams[1])) == 299
+
+
+async def test_who_tells_nothing_of_its_time_is_not_taken_for_late(counts: Counts) -> None:
+    """By `grpc.aio` nobody does, and one call that came too late would turn everybody away."""
+    made = Lane(Gate(9), counts, 0.5)
+    with pytest.raises(DeadlineExceeded):
+        await made.do("work", 1, Patience(-1.0), lambda: None)
+    assert made.is_full(0.0)
+    assert Guard(Gate(9), counts).refusal(made, None) is None
+
+
 def test_a_large_batch_does_not_hold_up_single_calls(serve: "Serve", sample_store: Path) -> None:
     batch = pb.BatchFindNeighborsRequest(queries=[QUERY] * 1000)
     settings = ServerSettings(sample_store, port=0)

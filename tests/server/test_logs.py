@@ -91,6 +91,13 @@ def test_causes_are_told_without_the_texts_of_foreign_errors() -> None:
     assert SECRET not in told.replace("int(SECRET)", "")
 
 
+def test_ids_that_callers_sent_are_not_told_as_causes() -> None:
+    error = RuntimeError()
+    error.__cause__ = NotFound("user", "alice")
+    assert "NotFound" in cause_of(error)
+    assert "alice" not in cause_of(error)
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

@@ -320,6 +320,21 @@ def test_a_share_of_real_queries_is_asked_again_exactly(sample_store: Path, shar
     assert counts.shadow_hits == counts.shadow_places == 10 * counts.shadowed
 
 
+def test_threads_that_look_at_once_end_no_examination(sample_store: Path) -> None:
+    """What two threads do to a number at once can take it past zero."""
+    live, counts = Live(sample_store, 3600), Counts()
+    live.start()
+    shadow = Shadow(1.0, counts, most_of_a_core=1)
+    try:
+        question = answered(live.get(), MATRIX)
+        shadow._until = -3
+        shadow.look(live.get(), question)
+    finally:
+        shadow.close()
+        live.close()
+    assert counts.shadowed == 1
+
+
 def test_examining_takes_no_more_of_a_core_than_it_may(
     sample_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

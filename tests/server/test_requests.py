@@ -375,3 +375,15 @@ def test_of_fields_that_nobody_knows_few_are_passed_over(
     read(stray * 1000)
     with pytest.raises(InvalidRequest, match="more than"):
         read(stray * 20_000)
+
+
+def test_a_target_of_two_bytes_hides_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its second byte looks like the head of an id; what such a request asks is asked but once."""
+    monkeypatch.setattr("server.messages.requests._KNOWN", {})
+    for name in (b"A" * 16, b"B" * 16):
+        body = b"\x08\x81\x12" + b"\x12" + bytes([16]) + name + b"\x08\x01"
+        assert parse_query(body).whom == ItemId(name.decode())
+
+
+def test_no_weight_is_no_weight_whatever_its_sign() -> None:
+    assert str(Query(ItemId("a"), content_weight=-0.0).content_weight) == "0.0"

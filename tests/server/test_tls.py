@@ -336,6 +336,12 @@ def test_workers_of_one_port_all_change(
     wait_until(lambda: {shown_at(target) for _ in range(20)} == {serial(renewed)})
 
 
+def test_a_certificate_that_is_not_good_yet_is_told() -> None:
+    early = OURS.issue("a", timedelta(days=60), begun=timedelta(days=-30))
+    with pytest.raises(SettingsError, match="is good from"):
+        check_pair(early.certificate, early.key)
+
+
 @pytest.mark.parametrize(
     ("chain", "key", "why"),
     [
