@@ -7,7 +7,6 @@ known by its request id alone.
 import asyncio
 import json
 import logging
-import os
 import sys
 import threading
 import time
@@ -74,8 +73,6 @@ def configure(log_format: LogFormat, worker: int | None = None) -> None:
     logging.getLogger("grpc._cython.cygrpc").addFilter(is_not_of_a_lost_call)
     # What cannot be logged is not shown instead.
     logging.raiseExceptions = False
-    # The core of gRPC writes to stderr by itself; left to itself, what peers sent as well.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     sys.excepthook = lambda _, error, __: _log_stray(error)
     sys.unraisablehook = lambda stray: _log_stray(stray.exc_value)
     threading.excepthook = lambda stray: _log_stray(stray.exc_value)

@@ -6,16 +6,19 @@ is.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from typing import Any, Final, TypeAlias
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server import connections
 from server.address import address_of, taken
 
+_Told: TypeAlias = health_pb2.HealthCheckResponse
 # "" is the server as a whole.
 SERVICES: Final = ("", "ilk.v1.SimilarityService")
 _SERVING = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
@@ -23,6 +26,8 @@ _NOT_SERVING = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckRespo
 _UNKNOWN = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
 # Checks are answered in microseconds; watchers hold no thread.
 _N_THREADS = 2
+# A caller who does not take what it is told holds nobody up for longer.
+_TELLING_S = 1.0
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
@@ -59,6 +64,92 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
 
 
+class _Watch:
+    """One caller who is told, as it changes, whether a service is served; any thread may tell."""
+
+    def __init__(self, look: Callable[[], _Told], send: Callable[[_Told], None]) -> None:
+        self._look = look
+        self._send = send
+        self._lock = threading.Lock()
+        self._changed = self._sending = False
+        self._last: _Told | None = None
+
+    def tell(self) -> None:
+        """Send what is new; where that is being done, let it be done by who does."""
+        with self._lock:
+            self._changed = True
+            if self._sending:
+                return
+            self._sending = True
+        while self._is_changed():
+            told = self._look()
+            if told is not self._last:
+                self._last = told
+                self._send(told)
+
+    def _is_changed(self) -> bool:
+        with self._lock:
+            self._sending, self._changed = self._changed, False
+            return self._sending
+
+
+class _HealthOfThreads(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """``grpc.health.v1.Health`` on threads, of which watches hold none.
+
+    The library's own sends while it holds the lock that ending a watch takes, on the thread that is to
+    tell that something was sent: a few watches that end as they begin stop it for good.
+    """
+
+    def __init__(self, pool: Executor) -> None:
+        self.serving = False
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._watches: set[_Watch] = set()
+
+    def tell(self) -> None:
+        """Tell every watch what has changed; who asks anew is told anyway."""
+        with self._lock:
+            watches = list(self._watches)
+        wait([self._pool.submit(watch.tell) for watch in watches], _TELLING_S)
+
+    def Check(  # noqa: N802 - the rpc's name
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> health_pb2.HealthCheckResponse:
+        """Tell whether a service is served."""
+        if request.service not in SERVICES:
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        return self._told(request.service)
+
+    def Watch(  # noqa: N802 - the rpc's name
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: Any,
+        send: Callable[[_Told | None], None],
+    ) -> None:
+        """Tell so now, and when it changes."""
+        watch = _Watch(functools.partial(self._told, request.service), send)
+        with self._lock:
+            self._watches.add(watch)
+
+        def end() -> None:
+            with self._lock:
+                self._watches.discard(watch)
+            send(None)
+
+        if context.add_callback(end):
+            watch.tell()
+        else:
+            end()
+
+    def _told(self, service: str) -> _Told:
+        if service not in SERVICES:
+            return _UNKNOWN
+        return _SERVING if self.serving else _NOT_SERVING
+
+    # Has gRPC give it ``send``, and take its thread back.
+    Watch.experimental_non_blocking = True  # type: ignore[attr-defined]
+
+
 class HealthPort:
     """What is told on the port of its own, from any thread.
 
@@ -66,22 +157,19 @@ class HealthPort:
     ----------
     port
         The port; None if nobody listens.
+    servicer
+        Who tells it; None as above.
     """
 
     def __init__(self) -> None:
         self.port: int | None = None
-        self.servicer = health.HealthServicer()
-        self._serving = True
-        self.tell(serving=False)
+        self.servicer: _HealthOfThreads | None = None
 
     def tell(self, *, serving: bool) -> None:
         """Tell every check and watch from now on whether the server serves."""
-        if serving is self._serving:
-            return
-        self._serving = serving
-        told = _SERVING if serving else _NOT_SERVING
-        for service in SERVICES:
-            self.servicer.set(service, told.status)
+        if self.servicer is not None and serving is not self.servicer.serving:
+            self.servicer.serving = serving
+            self.servicer.tell()
 
 
 @contextlib.contextmanager
@@ -101,6 +189,7 @@ def health_port(host: str, port: int | None) -> Iterator[HealthPort]:
         return
     with ThreadPoolExecutor(_N_THREADS, "health") as pool:
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0), *connections.CHECKED])
+        told.servicer = _HealthOfThreads(pool)
         health_pb2_grpc.add_HealthServicer_to_server(told.servicer, server)
         try:
             told.port = server.add_insecure_port(address_of(host, port))

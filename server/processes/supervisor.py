@@ -38,6 +38,8 @@ _MAX_STILLBORN = 5
 _KILL_AFTER_S = 5.0
 # How much longer than the grace one may serve nothing, unasked: it hangs, and its port takes callers.
 _HANGS_AFTER_S = 30.0
+# How long to wait where the system has no process, memory or file left for a worker.
+_SHORT_OF_S = 2.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _HEEDED = (*_ENDING, signal.SIGHUP, signal.SIGCHLD)
 
@@ -122,15 +124,30 @@ class Supervisor:
         now_s = time.monotonic()
         for slot in self._places:
             if self._is_wanted(slot) and slot.restart_at_s <= now_s:
-                if self._spare.process is None:
-                    self._launch()
+                if self._spare.process is None and not self._has_launched():
+                    return
                 if slot is not self._spare:
                     self._order(slot)
+
+    def _has_launched(self) -> bool:
+        """Start a process that stands by; where the system has none left, try again in a while."""
+        try:
+            self._launch()
+        except OSError as error:
+            if not self._announced:
+                raise
+            log.error("no worker can be started: %s; trying again in %.0f s", error, _SHORT_OF_S)
+            later_s = time.monotonic() + _SHORT_OF_S
+            for slot in filter(self._is_wanted, self._places):
+                slot.restart_at_s = later_s
+            return False
+        return True
 
     def _launch(self) -> None:
         """Start a process that stands by."""
         ours, theirs = connection.Pipe()
-        with theirs:
+        with theirs, contextlib.ExitStack() as unless_it_starts:
+            unless_it_starts.enter_context(ours)
             self._spare.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", "server.processes.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno(), self._ledger],
@@ -138,6 +155,7 @@ class Supervisor:
                 # A terminal's Ctrl-C is for the supervisor, who passes it on.
                 start_new_session=True,
             )
+            unless_it_starts.pop_all()
         self._spare.link = ours
 
     def _order(self, slot: Slot) -> None:

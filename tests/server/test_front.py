@@ -13,14 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ilk.errors import SettingsError
 from server.cores import can_share_port
 from server.observability.exposition import Fleet
 from server.observability.metrics import Counts, Snapshot
 from server.processes.front import Alone, shown
+from server.processes.health import health_port
 from server.processes.link import Report
 from server.processes.pulse import Pulse
 from server.settings import ServerSettings
@@ -92,6 +94,37 @@ def test_frozen_workers_do_not_count_until_they_thaw(
         wait_until(lambda: n_serving() == 2)
         program.process.terminate()
         assert program.ended()[0] == 0
+
+
+def test_watches_that_end_as_they_begin_stop_nobody() -> None:
+    with a_free_port() as port, health_port("127.0.0.1", port) as told:
+        told.tell(serving=True)
+        for _ in range(40):
+            # A connection each: one that is there is quicker to end what it began.
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+                stub = health_pb2_grpc.HealthStub(channel)
+                assert stub.Check(health_pb2.HealthCheckRequest(), timeout=30).status == SERVING
+                for watch in [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(5)]:
+                    watch.cancel()
+        told.tell(serving=False)
+
+
+def test_a_watch_hears_of_each_change() -> None:
+    with (
+        contextlib.ExitStack() as watches,
+        a_free_port() as port,
+        health_port("127.0.0.1", port) as told,
+    ):
+        heard = watches.enter_context(watching(f"127.0.0.1:{port}"))
+        other = watches.enter_context(watching(f"127.0.0.1:{port}", "x"))
+        assert heard.get(timeout=30) == NOT_SERVING
+        assert other.get(timeout=30) == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        for serving in (True, False, True):
+            told.tell(serving=serving)
+            assert heard.get(timeout=30) == (SERVING if serving else NOT_SERVING)
+        assert heard.empty()
+        assert other.empty()
 
 
 def test_nothing_is_told_to_serve_before_it_does(tmp_path: Path) -> None:

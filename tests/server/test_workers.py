@@ -1,7 +1,9 @@
 """Several workers on one port: they start together, fall and come back alone, and end together."""
 
+import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -198,6 +200,50 @@ def test_a_worker_that_hangs_is_replaced(
     wait_until(lambda: len(set(workers_of(program)) - {frozen}) == 2)
     assert sound in workers_of(program)
     assert program.log.read_text().count("hangs") == 1
+
+
+@shared
+def test_where_no_process_can_be_started_the_others_serve_on(
+    start: "Start", sample_store: Path, wait_until: Wait
+) -> None:
+    short = (
+        "import errno, itertools, subprocess; import server.processes.supervisor as supervisor; "
+        "supervisor._SHORT_OF_S = 0.2; really, n = subprocess.Popen, itertools.count(); "
+        "refuse = lambda: os.close(-1); import os; "
+        # Two workers and the spare begin; then there are no processes left, twice.
+        "subprocess.Popen = lambda *args, **more: "
+        "refuse() if next(n) in (3, 4) else really(*args, **more)"
+    )
+    program = two_workers(start, sample_store, first=short)
+    address = program.address()
+    wait_until(lambda: len(children_of(program)) == 3)
+    os.kill(workers_of(program)[0], signal.SIGKILL)
+    wait_until(lambda: program.log.read_text().count("no worker can be started") == 2)
+    with SimilarityClient(address) as client:
+        assert client.get_bundle()
+    wait_until(lambda: len(children_of(program)) == 3)
+    program.process.terminate()
+    assert program.ended()[0] == 0
+
+
+@pytest.mark.parametrize("n_workers", ["1", pytest.param("2", marks=shared)])
+def test_what_peers_say_as_they_leave_is_in_no_log(
+    start: "Start", sample_store: Path, n_workers: str
+) -> None:
+    program = start("--store", str(sample_store), "--port", "0", "--workers", n_workers)
+    host, _, port = program.address().rpartition(":")
+    said = b"user 42 likes Alien"
+    goaway = b"\0" * 7 + b"\x0b" + said
+    with socket.create_connection((host, int(port)), timeout=1) as peer:
+        peer.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04" + b"\0" * 5)
+        peer.sendall(len(goaway).to_bytes(3, "big") + b"\x07" + b"\0" * 5 + goaway)
+        with contextlib.suppress(TimeoutError):
+            while peer.recv(4096):
+                pass
+    program.process.terminate()
+    code, log = program.ended()
+    assert code == 0
+    assert "Alien" not in log
 
 
 @shared
