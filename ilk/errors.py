@@ -22,9 +22,10 @@ maps them back.
             └── Unauthenticated      nobody knows the caller
 """
 
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 Error = TypeVar("Error", bound=BaseException)
+_Made: TypeAlias = tuple[type, tuple[Any, ...]]
 
 
 class IlkError(Exception):
@@ -47,6 +48,10 @@ class InvalidRequest(IlkError):
         self.field = field
         self.problem = problem
 
+    def __reduce__(self) -> _Made:
+        """Return how it is made again, in another process too."""
+        return type(self), (self.field, self.problem)
+
 
 class NotFound(IlkError):
     """An id that the bundle does not hold.
@@ -67,6 +72,10 @@ class NotFound(IlkError):
         self.kind = kind
         self.ids = ids
 
+    def __reduce__(self) -> _Made:
+        """Return how it is made again, in another process too."""
+        return type(self), (self.kind, *self.ids)
+
 
 class DataError(IlkError):
     """Input data that cannot be used; the message names the file and, if known, the line."""
@@ -74,7 +83,13 @@ class DataError(IlkError):
     def __init__(self, where: object, problem: str, line: int | None = None) -> None:
         at = f"{where}, line {line}" if line is not None else f"{where}"
         super().__init__(f"{at}: {problem}")
+        self.where = where
+        self.problem = problem
         self.line = line
+
+    def __reduce__(self) -> _Made:
+        """Return how it is made again, in another process too."""
+        return type(self), (str(self.where), self.problem, self.line)
 
 
 class SettingsError(IlkError):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tomlkit
 from cyclopts import App
+from tomlkit.exceptions import TOMLKitError
 
 from ilk.ann import IndexKind
 from ilk.errors import SettingsError
@@ -25,7 +26,7 @@ def check(path: Path, app: App) -> None:
         return
     try:
         table = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap().get("indexer", {})
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TOMLKitError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
     if not isinstance(table, dict):
         raise SettingsError(f"{path}: [indexer] must be a table, got {table!r}")
@@ -47,7 +48,7 @@ def write(settings: BuildSettings, path: Path, remark: str) -> None:
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         document = tomlkit.parse(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TOMLKitError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
     table = document.setdefault("indexer", tomlkit.table())
     for field in fields(BuildSettings):

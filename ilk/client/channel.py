@@ -4,7 +4,6 @@ It refuses to know what is asked.
 """
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -64,6 +63,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.ping_timeout_ms", 5_000),
 )
 
+# gRPC takes a deadline that is further away for one that has passed.
+_LONGEST_S = 1e9
 _LOOPBACK = re.compile(
     r"(?:dns:(?://[^/]*)?/?|ipv[46]:)?(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?"
 )
@@ -84,8 +85,10 @@ _METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
 
 def check_settings(timeout_s: float, channel: object, credentials: object) -> None:
     """Refuse a client's settings that are out of range or contradict each other."""
-    if not 0 < timeout_s < math.inf:
-        raise SettingsError(f"timeout_s must be a positive number of seconds, got {timeout_s}")
+    if not 0 < timeout_s <= _LONGEST_S:
+        raise SettingsError(
+            f"timeout_s must be a positive number of seconds, at most {_LONGEST_S:g}, got {timeout_s}"
+        )
     if channel is not None and credentials is not None:
         raise SettingsError("credentials belong to the channel: give one or the other, not both")
 

@@ -208,5 +208,7 @@ def _ask_in_order(
     try:
         for query in queries:
             yield order.ask(query)
-    except Exception as failure:  # noqa: BLE001 - kept, and raised to the caller by finish()
+    except GeneratorExit:
+        raise
+    except BaseException as failure:  # noqa: BLE001 - kept, and raised to the caller by finish()
         order.fail(failure)

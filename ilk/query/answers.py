@@ -14,7 +14,7 @@ from ilk.bundle import Bundle
 from ilk.errors import BundleCorrupt, IlkError, let_go
 from ilk.query.exact import search_exactly
 from ilk.query.explain import explain
-from ilk.query.found import FoundNeighbors
+from ilk.query.found import NOTHING, FoundNeighbors
 from ilk.query.known import answer_known
 from ilk.query.plan import Plan, make_plan
 from ilk.query.search import fetch_count, search_index, search_wider, through_index
@@ -127,14 +127,20 @@ def _finish(bundle: Bundle, plan: Plan, rows: list[int], scores: list[float]) ->
 
 def _rerank(bundle: Bundle, plan: Plan, rows: list[int], scores: list[float]) -> Found:
     query, side = plan.query, bundle.side(plan.query.target)
-    chosen = rerank(
-        np.array(scores, dtype=np.float32),
-        side.popularity[rows],
-        likeness_vectors(side.factors[rows], side.content[rows], plan.content_weight),
-        min(query.offset + query.neighbor_count, len(rows)),
-        diversity=query.diversity,
-        popularity_penalty=query.popularity_penalty,
-    ).tolist()
+    n_chosen = min(query.offset + query.neighbor_count, len(rows))
+    # What is unrelated only fills the count, however unlike the others it is.
+    n_related = sum(score > NOTHING for score in scores)
+    related, chosen = rows[:n_related], list[int]()
+    if related:
+        chosen = rerank(
+            np.array(scores[:n_related], dtype=np.float32),
+            side.popularity[related],
+            likeness_vectors(side.factors[related], side.content[related], plan.content_weight),
+            min(n_chosen, n_related),
+            diversity=query.diversity,
+            popularity_penalty=query.popularity_penalty,
+        ).tolist()
+    chosen += range(n_related, n_chosen)
     return [rows[at] for at in chosen], [scores[at] for at in chosen]
 
 

@@ -45,6 +45,7 @@ from ilk.types.questions import (
     UserId,
     Whom,
     check_id,
+    check_many,
 )
 
 __all__ = [
@@ -87,4 +88,5 @@ __all__ = [
     "UserId",
     "Whom",
     "check_id",
+    "check_many",
 ]

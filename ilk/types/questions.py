@@ -6,6 +6,7 @@ that exists is one that may be asked.
 
 import enum
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -20,6 +21,12 @@ MAX_EXAMPLES = 1000
 MAX_FILTER_IDS = 100_000
 MAX_FILTER_GENRES = 100
 MIN_RECALL, MAX_RECALL = 0.9, 0.999
+
+
+def check_many(name: str, values: Iterable[str]) -> None:
+    """Refuse one text where several belong: each of its characters may be an id."""
+    if isinstance(values, str):
+        raise InvalidRequest(name, f"must be several texts, such as [{values!r}]; got one")
 
 
 class Target(enum.Enum):
@@ -93,7 +100,9 @@ class Profile:
             )
         if entries > MAX_PROFILE_ENTRIES:
             raise InvalidRequest("profile", f"has {entries} entries; at most {MAX_PROFILE_ENTRIES}")
+        check_many("profile.favorite_genres", self.favorite_genres)
         for name, ids in (("liked", self.liked_item_ids), ("disliked", self.disliked_item_ids)):
+            check_many(f"profile.{name}_item_ids", ids)
             for item_id in ids:
                 check_id(f"profile.{name}_item_ids", item_id)
         if self.half_life_s is not None and not 0 < self.half_life_s < math.inf:
@@ -114,6 +123,7 @@ class Examples:
         if n_examples > MAX_EXAMPLES:
             raise InvalidRequest("examples", f"has {n_examples} items; at most {MAX_EXAMPLES}")
         for name in ("positive_item_ids", "negative_item_ids"):
+            check_many(f"examples.{name}", getattr(self, name))
             for item_id in getattr(self, name):
                 check_id(f"examples.{name}", item_id)
 
@@ -150,6 +160,8 @@ class Filter:
     exclude_seen: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("any_genres", "all_genres", "no_genres", "include_ids", "exclude_ids"):
+            check_many(f"filter.{name}", getattr(self, name))
         n_ids = len(self.include_ids) + len(self.exclude_ids)
         if n_ids > MAX_FILTER_IDS:
             raise InvalidRequest("filter", f"names {n_ids} ids; at most {MAX_FILTER_IDS}")
@@ -301,5 +313,7 @@ def check_id(name: str, value: str) -> None:
     # Characters bound bytes from both sides, so the encoding is only paid near the limit.
     if not value:
         raise InvalidRequest(name, "is empty")
-    if len(value) * 4 > MAX_ID_BYTES and len(value.encode()) > MAX_ID_BYTES:
-        raise InvalidRequest(name, f"has {len(value.encode())} bytes; at most {MAX_ID_BYTES}")
+    if len(value) * 4 > MAX_ID_BYTES:
+        n_bytes = len(value.encode("utf-8", "surrogatepass"))
+        if n_bytes > MAX_ID_BYTES:
+            raise InvalidRequest(name, f"has {n_bytes} bytes; at most {MAX_ID_BYTES}")

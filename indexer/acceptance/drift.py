@@ -4,6 +4,7 @@ It refuses to know why. Two trainings on the same data with different seeds over
 which is the noise that a change must be told from.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,12 @@ import numpy as np
 from ilk.bundle import Bundle
 from ilk.bundle.contents import Side
 from ilk.query import answer_many
-from ilk.types import Filter, ItemId, Neighbors, Query, UserId
+from ilk.types import UNSEEN, ItemId, Neighbors, Query, UserId
 
 DEPTH = 10
 _N_ASKED = 200
-_UNSEEN = Filter(exclude_seen=True)
+# Of more ids so many are looked for, drawn evenly.
+_N_LOOKED_FOR = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +28,10 @@ class Overlap:
     Attributes
     ----------
     items_kept, users_kept
-        Share of a sample of the first bundle's ids that the second holds too.
+        Share of the first bundle's ids that the second holds too.
     neighbors, recommendations
         Mean share of ten that is in both answers: items like an item, unseen items for a user, for
-        those of the sample that both hold; 0 if there are none.
+        those of a sample that both hold; 0 if there are none.
     """
 
     items_kept: float
@@ -59,13 +61,22 @@ def overlap(live: Bundle, staged: Bundle, seed: int) -> Overlap:
     common_items = [i for i in items if staged.items.vocabulary.row_of(i) >= 0]
     common_users = [u for u in users if staged.users.vocabulary.row_of(u) >= 0]
     neighbors = [Query(ItemId(i), neighbor_count=DEPTH) for i in common_items]
-    recommendations = [Query(UserId(u), neighbor_count=DEPTH, filter=_UNSEEN) for u in common_users]
+    recommendations = [Query(UserId(u), neighbor_count=DEPTH, filter=UNSEEN) for u in common_users]
     return Overlap(
-        round(len(common_items) / len(items), 4),
-        round(len(common_users) / len(users), 4),
+        _share_kept(live.items, staged.items, rng),
+        _share_kept(live.users, staged.users, rng),
         _mean_overlap(live, staged, neighbors),
         _mean_overlap(live, staged, recommendations),
     )
+
+
+def _share_kept(live: Side, staged: Side, rng: np.random.Generator) -> float:
+    rows = np.arange(len(live))
+    if len(rows) > _N_LOOKED_FOR:
+        rows = np.sort(rng.choice(rows, _N_LOOKED_FOR, replace=False))
+    found = staged.vocabulary.rows_of(map(live.vocabulary.id_of, rows.tolist())) >= 0
+    # Rounded down: nothing is said to be kept that was lost.
+    return math.floor(1e4 * np.count_nonzero(found) / len(rows)) / 1e4
 
 
 def _drawn(side: Side, rng: np.random.Generator, *, by_popularity: bool) -> list[str]:

@@ -44,6 +44,9 @@ _KNOWN: Final[dict[bytes, Query]] = {}
 _MOST_KNOWN: Final = 1024
 _MOST_BESIDE: Final = 64
 _NANOS_PER_S: Final = 1_000_000_000
+# What a Timestamp can hold.
+_FIRST_S: Final = -62_135_596_800
+_LAST_S: Final = 253_402_300_799
 _RATER_FIELDS = {1: "user_id", 2: "profile"}
 _TARGETS: Final[dict[int, Target]] = {
     pb.TARGET_UNSPECIFIED: Target.ITEMS,
@@ -210,7 +213,15 @@ def _profile(message: pb.Profile) -> Profile:
 def _rating(message: pb.Rating) -> Rating:
     if not message.HasField("rated_at"):
         return Rating(message.item_id, message.stars)
-    return Rating(message.item_id, message.stars, _seconds(message.rated_at))
+    rated_at = message.rated_at
+    # Of other clients, whose messages do not see to it: milliseconds would make all else as nothing.
+    if not (_FIRST_S <= rated_at.seconds <= _LAST_S and 0 <= rated_at.nanos < _NANOS_PER_S):
+        raise InvalidRequest(
+            "profile.ratings.rated_at",
+            f"must be of the years 1 to 9999, in seconds, got {rated_at.seconds} s and "
+            f"{rated_at.nanos} ns; are they milliseconds?",
+        )
+    return Rating(message.item_id, message.stars, _seconds(rated_at))
 
 
 def _seconds(time: Duration | Timestamp) -> float:

@@ -1,7 +1,10 @@
 """Which error each failure of a call becomes, and which calls are repeated."""
 
+import copy
+import pickle
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -161,3 +164,20 @@ def test_nobody_listening_is_unavailable(listening: "Listening") -> None:
         pytest.raises(errors.Unavailable, match=r"127\.0\.0\.1"),
     ):
         client.get_bundle()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidRequest("neighbor_count", "must be positive"),
+        errors.NotFound("item", "a", "b"),
+        errors.DataError(Path("films.csv"), "is torn", 3),
+        errors.Overloaded("later"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_pass_between_processes(error: errors.IlkError) -> None:
+    for same in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(same) is type(error)
+        assert str(same) == str(error)
+        assert {**vars(same), "where": None} == {**vars(error), "where": None}

@@ -215,3 +215,16 @@ async def test_an_async_stream_left_early_is_cancelled(
         await anext(outcomes)
         await outcomes.aclose()  # type: ignore[attr-defined]
         assert await asyncio.to_thread(ended.wait, 5)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, KeyboardInterrupt])
+def test_whatever_ends_the_callers_iterable_ends_the_stream(
+    target: str, service: "ScriptedService", kind: type[BaseException]
+) -> None:
+    def queries() -> Iterator[Query]:
+        yield Query(ItemId("a"))
+        raise kind
+
+    service.replies["StreamFindNeighbors"] = answer_stream
+    with SimilarityClient(target) as client, pytest.raises(kind):
+        list(client.stream_find_neighbors(queries(), timeout_s=20))

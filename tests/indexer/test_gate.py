@@ -14,10 +14,12 @@ import pytest
 from examples.walkthrough import SETTINGS, five_users
 from ilk.ann import Index, IndexKind, IndexSpec
 from ilk.bundle import Bundle, Store, open_bundle
+from ilk.bundle.contents import Side
 from ilk.errors import BundleError, BundleMissing, SettingsError
 from ilk.space import SPACE_KEYS
 from ilk.types import ItemId, Query, Target
 from ilk.vectors import concatenate
+from ilk.vocabulary import Vocabulary
 from indexer.__main__ import main
 from indexer.acceptance import drift, gate
 from indexer.acceptance.drift import Overlap, overlap
@@ -190,6 +192,22 @@ class TestDrift:
         self, bundle: Bundle, five_users_bundle: Bundle
     ) -> None:
         assert overlap(bundle, five_users_bundle, seed=1) == Overlap(0, 0, 0, 0)
+
+    def test_what_nobody_asks_for_counts_as_lost_too(
+        self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Rows fall by how popular they are: the last are never drawn to be asked for."""
+        monkeypatch.setattr(drift, "_mean_overlap", lambda *_: 1.0)
+
+        def first(side: Side, n_rows: int) -> Side:
+            ids = map(side.vocabulary.id_of, range(n_rows))
+            return replace(side, vocabulary=Vocabulary.of(ids))
+
+        few = replace(bundle, items=first(bundle.items, 300), users=first(bundle.users, 599))
+        found = overlap(bundle, few, seed=1)
+        assert found.items_kept == pytest.approx(300 / len(bundle.items), abs=1e-4)
+        assert len(bundle.users) == 600
+        assert 0.998 <= found.users_kept < 1
 
     def test_an_answer_that_became_shorter_lacks_what_it_lost(
         self, bundle: Bundle, five_users_bundle: Bundle, monkeypatch: pytest.MonkeyPatch

@@ -287,9 +287,12 @@ def test_settings_written_are_the_settings_read(tmp_path: Path) -> None:
     config.write(written, path, "another")
     assert path.read_text().count("remark") == 0
     assert set(values) <= {field.name for field in fields(BuildSettings)}
-    path.write_text("[indexer\n")
-    with pytest.raises(SettingsError, match="cannot be read"):
-        config.write(written, path, "")
+    for spoilt in ("[indexer\n", "[indexer]\nfactors = 8\nfactors = 9\n"):
+        path.write_text(spoilt)
+        with pytest.raises(SettingsError, match="cannot be read"):
+            config.write(written, path, "")
+        with pytest.raises(SettingsError, match="cannot be read"):
+            config.check(path, app)
 
 
 def test_a_settings_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> None:

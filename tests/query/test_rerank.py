@@ -205,3 +205,12 @@ def test_re_ranking_keeps_to_the_filter_and_to_the_count(bundle: Bundle, kept: i
     assert {n.id for n in found.neighbors} <= set(include_ids)
     assert len(found.neighbors) == min(kept, 10)
     assert (found.shortfall is None) == (kept >= 10)
+
+
+@pytest.mark.parametrize("diversity", [0.3, 0.7, 1.0])
+def test_what_is_unrelated_only_fills_the_count(bundle: Bundle, diversity: float) -> None:
+    """It is like nothing that was chosen, and would else come first of all."""
+    for user in map(bundle.users.vocabulary.id_of, range(0, len(bundle.users), 40)):
+        asked = Query(UserId(user), content_weight=0, neighbor_count=400, diversity=diversity)
+        unrelated = [neighbor.unrelated for neighbor in answer(bundle, asked).neighbors]
+        assert unrelated == sorted(unrelated)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ilk.client.wire.requests import items_request, prediction_request
 from ilk.errors import InvalidRequest
 from ilk.types import (
     EXACT,
@@ -54,6 +55,29 @@ def test_an_offset_and_a_count_share_one_limit() -> None:
     with pytest.raises(InvalidRequest) as caught:
         Query(WHOM, neighbor_count=400, offset=MAX_NEIGHBORS - 399)
     assert caught.value.field == "offset"
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: Profile(liked_item_ids="318"), "profile.liked_item_ids"),  # type: ignore[arg-type]
+        (lambda: Profile(disliked_item_ids="318"), "profile.disliked_item_ids"),  # type: ignore[arg-type]
+        (lambda: Profile(favorite_genres="War"), "profile.favorite_genres"),  # type: ignore[arg-type]
+        (lambda: Examples("318"), "examples.positive_item_ids"),  # type: ignore[arg-type]
+        (lambda: Examples(("1",), "318"), "examples.negative_item_ids"),  # type: ignore[arg-type]
+        (lambda: Filter(include_ids="318"), "filter.include_ids"),  # type: ignore[arg-type]
+        (lambda: Filter(exclude_ids="318"), "filter.exclude_ids"),  # type: ignore[arg-type]
+        (lambda: Filter(any_genres="War"), "filter.any_genres"),  # type: ignore[arg-type]
+        (lambda: items_request("318"), "ids"),
+        (lambda: prediction_request("1", "318"), "item_ids"),
+    ],
+    ids=lambda told: told if isinstance(told, str) else "",
+)
+def test_one_text_is_not_taken_for_several(make: Callable[[], object], field: str) -> None:
+    """Each of its characters may be an id, and another question would be answered."""
+    with pytest.raises(InvalidRequest, match="got one") as caught:
+        make()
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize("end", [0.0, 1.0])

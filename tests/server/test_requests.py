@@ -387,3 +387,21 @@ def test_a_target_of_two_bytes_hides_no_id(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_no_weight_is_no_weight_whatever_its_sign() -> None:
     assert str(Query(ItemId("a"), content_weight=-0.0).content_weight) == "0.0"
+
+
+@pytest.mark.parametrize(
+    "rated_at",
+    [
+        Timestamp(seconds=1_700_000_000_000),
+        Timestamp(seconds=-(2**40)),
+        Timestamp(nanos=-5),
+        Timestamp(nanos=10**9),
+    ],
+    ids=str,
+)
+def test_a_time_that_is_none_is_refused(rated_at: Timestamp) -> None:
+    rating = pb.Rating(item_id="alien", stars=4, rated_at=rated_at)
+    request = pb.FindNeighborsRequest(profile=pb.Profile(ratings=[rating]))
+    with pytest.raises(InvalidRequest, match="milliseconds") as caught:
+        parse_query(request.SerializeToString())
+    assert caught.value.field == "profile.ratings.rated_at"

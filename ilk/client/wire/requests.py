@@ -23,6 +23,7 @@ from ilk.types import (
     Text,
     UserId,
     Whom,
+    check_many,
 )
 from ilk.v1 import similarity_pb2 as pb
 
@@ -60,7 +61,7 @@ def query_request(query: Query) -> pb.FindNeighborsRequest:
         If a value has no encoding, such as a lone surrogate in an id.
     """
     request = pb.FindNeighborsRequest(
-        target=_TARGETS[query.target],
+        target=_TARGETS[Target(query.target)],
         content_weight=query.content_weight,
         filter=None if query.filter == NO_FILTER else _filter_message(query.filter),
         neighbor_count=query.neighbor_count,
@@ -83,10 +84,14 @@ def batch_request(queries: Iterable[Query]) -> pb.BatchFindNeighborsRequest:
 
 @_refusing_the_unsendable
 def prediction_request(
-    rater: UserId | Profile | str, item_ids: Iterable[str], method: PredictionMethod
+    rater: UserId | Profile | str,
+    item_ids: Iterable[str],
+    method: PredictionMethod = PredictionMethod.BASELINE_KNN,
 ) -> pb.PredictRatingsRequest:
     """Return the request for ``rater``'s stars; a bare string is a user's id."""
-    request = pb.PredictRatingsRequest(item_ids=item_ids, method=_METHODS[method])
+    check_many("item_ids", item_ids)
+    chosen = _METHODS[PredictionMethod(method)]
+    request = pb.PredictRatingsRequest(item_ids=item_ids, method=chosen)
     if isinstance(rater, Profile):
         request.profile.CopyFrom(_profile_message(rater))
     else:
@@ -103,6 +108,7 @@ def titles_request(text: str, match_count: int) -> pb.SearchTitlesRequest:
 @_refusing_the_unsendable
 def items_request(ids: Iterable[str]) -> pb.GetItemsRequest:
     """Return the request for what is known of the items ``ids``."""
+    check_many("ids", ids)
     return pb.GetItemsRequest(ids=ids)
 
 

@@ -20,7 +20,7 @@ class StreamOrder:
     def __init__(self) -> None:
         self._n_asked = 0
         self._n_answered = 0
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     def ask(self, query: Query) -> pb.StreamFindNeighborsRequest:
         """Return the request for ``query``, under the next id."""
@@ -28,7 +28,7 @@ class StreamOrder:
         self._n_asked += 1
         return pb.StreamFindNeighborsRequest(request_id=str(self._n_asked), query=request)
 
-    def fail(self, failure: Exception) -> None:
+    def fail(self, failure: BaseException) -> None:
         """Keep what the caller's iterable raised until the answers so far have been read."""
         self._failure = failure
 
