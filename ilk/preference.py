@@ -117,19 +117,27 @@ class Preference:
         """
         if self.scale is None or self.normalize == "none":
             return np.full(len(ratings), self.liked_from, dtype=np.float32)
+        return self._own(self.liked_from, ratings, user_rows, telling)
+
+    def _own(
+        self,
+        usual: float,
+        ratings: Float32Array,
+        user_rows: Rows | None,
+        telling: npt.NDArray[np.bool_] | None,
+    ) -> Float32Array:
+        """Return of each rating what ``usual`` is by its user's habit; arguments as for :meth:`bars`."""
         if user_rows is None:
             told = ratings if telling is None else ratings[telling]
-            own = self._own_bar(told.sum(dtype=np.float64), len(told))
+            own = self._shrunk(usual, told.sum(dtype=np.float64), len(told))
             return np.full(len(ratings), own, dtype=np.float32)
-        own = self._own_bar(np.bincount(user_rows, weights=ratings), np.bincount(user_rows))
-        bars: Float32Array = own[user_rows].astype(np.float32)
-        return bars
+        sums, counts = np.bincount(user_rows, weights=ratings), np.bincount(user_rows)
+        levels: Float32Array = self._shrunk(usual, sums, counts)[user_rows].astype(np.float32)
+        return levels
 
-    def _own_bar(self, sums: Any, counts: Any) -> Any:
+    def _shrunk(self, usual: float, sums: Any, counts: Any) -> Any:
         evidence = self.habit_shrinkage
-        return np.minimum(
-            (evidence * self.liked_from + sums) / (evidence + counts), self.liked_from
-        )
+        return np.minimum((evidence * usual + sums) / (evidence + counts), usual)
 
     def liked(self, ratings: Float32Array, user_rows: Rows | None = None) -> npt.NDArray[np.bool_]:
         """Return which ratings are positives; arguments as for :meth:`bars`, shape as given."""
@@ -173,20 +181,31 @@ class Preference:
         return np.where(weights > 0, 1 + np.float32(self.alpha) * weights, 0).astype(np.float32)
 
     def content_weights(
-        self, ratings: Float32Array, age_weights: Float32Array | None
+        self,
+        ratings: Float32Array,
+        age_weights: Float32Array | None,
+        *,
+        user_rows: Rows | None = None,
+        telling: npt.NDArray[np.bool_] | None = None,
     ) -> Float32Array:
-        """Return how much each rated item's content counts in its user's; shape as given.
+        """Return how much each rated item's content counts in its user's; arguments as for :meth:`bars`.
 
-        Stars count from the scale's lowest on, as shares of its best: what is worst says nothing of what
-        somebody is like. Where a scale has a zero between its ends, they count from there, and what is
-        below counts against. ADR 33.
+        Stars count from the scale's middle on, or from their user's mean where that is lower, shrunk as
+        in :meth:`bars`: what is worse says nothing of what somebody is like. Where a scale has a zero
+        between its ends, they count from there, and what is below counts against. ADR 33.
         """
         if self.scale is None:
             weights = _log_counts(ratings)
         else:
             low, high = map(np.float32, self.scale)
-            nothing = np.float32(0) if low < 0 < high else low
-            weights = ((ratings - nothing) / (high - nothing)).astype(np.float32)
+            if low < 0 < high:
+                weights = (ratings / high).astype(np.float32)
+            else:
+                nothing = self._own(
+                    (self.scale[0] + self.scale[1]) / 2, ratings, user_rows, telling
+                )
+                above = np.maximum(ratings - nothing, np.float32(0))
+                weights = (above / (high - nothing)).astype(np.float32)
         return weights if age_weights is None else (weights * age_weights).astype(np.float32)
 
     def _grades(self, ratings: Float32Array, bars: Float32Array) -> Float32Array:

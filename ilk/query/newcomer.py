@@ -36,7 +36,7 @@ def newcomer(
     confidences = np.full(len(rows), -(1 + preference.alpha), dtype=np.float32)
     confidences[rated] = preference.confidences(stars, ages, telling=starred)
     weights = np.full(len(rows), -1, dtype=np.float32)
-    weights[rated] = preference.content_weights(stars, ages)
+    weights[rated] = preference.content_weights(stars, ages, telling=starred)
 
     content = unit(weights @ bundle.items.content[rows]) * support(len(rows))
     factors = bundle.items.factors[rows]

@@ -134,9 +134,8 @@ def _user_content(
     content: Content,
 ) -> Float32Matrix:
     """Return the content of what each user rated, as far as there are enough ratings to trust it."""
-    weights = matrix_of(
-        preference.content_weights(data.ratings, ages), data.item_rows, starts, data.n_items
-    )
+    values = preference.content_weights(data.ratings, ages, user_rows=data.user_rows)
+    weights = matrix_of(values, data.item_rows, starts, data.n_items)
     vectors = unit_rows(np.asarray(weights @ content.vectors, dtype=np.float32))
     vectors *= support(np.diff(starts))[:, None]
     return vectors

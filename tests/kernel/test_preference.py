@@ -47,12 +47,17 @@ def slow_confidence(preference: Preference, rating: float, age_weight: float) ->
     return 1 + preference.alpha * weight * age_weight
 
 
-def slow_content_weight(preference: Preference, rating: float, age_weight: float) -> float:
+def slow_content_weight(
+    preference: Preference, rating: float, ratings: list[float], age_weight: float
+) -> float:
     if preference.scale is None:
         return (1 + math.log(rating)) * age_weight
     low, high = preference.scale
-    nothing = 0 if low < 0 < high else low
-    return (rating - nothing) / (high - nothing) * age_weight
+    if low < 0 < high:
+        return rating / high * age_weight
+    middle, k = (low + high) / 2, preference.habit_shrinkage
+    nothing = min(middle, (k * middle + sum(ratings)) / (k + len(ratings)))
+    return max(rating - nothing, 0) / (high - nothing) * age_weight
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,7 @@ def test_confidences_and_content_weights_are_the_formulas(
         assert confidences.dtype == weights.dtype == np.float32
         slow = [slow_confidence(preference, value, age) for value in values]
         assert confidences.tolist() == pytest.approx(slow, rel=1e-5)
-        slow = [slow_content_weight(preference, value, age) for value in values]
+        slow = [slow_content_weight(preference, value, values, age) for value in values]
         assert weights.tolist() == pytest.approx(slow, rel=1e-5)
 
 
@@ -111,7 +116,26 @@ def test_of_a_scale_without_a_star_above_zero_the_best_counts_most(
     worst, best = scale
     stars = np.array([worst, (worst + best) / 2, best], dtype=np.float32)
     preference = Preference(scale, liked_from=best, alpha=3.0)
-    assert preference.content_weights(stars, None).tolist() == [0, 0.5, 1]
+    assert preference.content_weights(stars, None).tolist() == [0, 0, 1]
+
+
+def test_of_what_somebody_is_sparing_with_the_better_half_counts() -> None:
+    preference = Preference((0.5, 5.0), liked_from=4.0, alpha=3.0)
+    sparing = np.array([1, 1, 2, 3] * 20, dtype=np.float32)
+    weights = preference.content_weights(sparing, None)
+    assert np.array_equal(weights > 0, sparing >= 2)
+    # Somebody else's habit is not theirs.
+    both = np.concatenate((sparing, [4.0, 2.5, 2.0])).astype(np.float32)
+    rows = np.repeat([0, 1], [len(sparing), 3])
+    told = preference.content_weights(both, None, user_rows=rows)
+    assert told[: len(sparing)].tolist() == weights.tolist()
+    assert np.array_equal(told[len(sparing) :] > 0, [True, False, False])
+
+
+@pytest.mark.parametrize("stars", [[1.0], [1.0, 1.0, 1.0], [0.5, 1.0], [2.0, 1.0]])
+def test_who_has_only_hated_films_has_said_nothing_of_what_they_like(stars: list[float]) -> None:
+    preference = Preference((0.5, 5.0), liked_from=4.0, alpha=3.0)
+    assert not preference.content_weights(np.array(stars, dtype=np.float32), None).any()
 
 
 @scales

@@ -199,8 +199,13 @@ class Oracle:
         scale = self.bundle.preference.scale
         assert scale is not None
         content = np.zeros(self.items.content.shape[1])
+        merely_said = {*profile.liked_item_ids, *profile.disliked_item_ids}
+        starred = {r.item_id: r.stars for r in profile.ratings if r.item_id not in merely_said}
+        middle, pull = sum(scale) / 2, self.bundle.preference.habit_shrinkage
+        own = (middle * pull + sum(starred.values())) / (pull + len(starred))
+        nothing = min(middle, own)
         for item_id, stars in self._said(profile).items():
-            weight = -1.0 if stars is None else (stars - scale[0]) / (scale[1] - scale[0])
+            weight = -1.0 if stars is None else max(stars - nothing, 0) / (scale[1] - nothing)
             content += weight * self.items.content[self.items.row_of[item_id]]
         n_said = len(self._said(profile))
         content = _unit(content) * (n_said + 1) / (n_said + 6)
