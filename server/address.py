@@ -92,28 +92,49 @@ def reserved(host: str, port: int) -> Iterator[int]:
     SettingsError
         If the address cannot be bound, or another process has it, even one that would share it.
     """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        (family, name), *others = [(info[0], info[4]) for info in found]
-        chosen = _probed(family, name)
-        # gRPC listens on all addresses of a name, and takes that of this machine to be both loopbacks.
-        others += [(socket.AF_INET6, ("::1", port))] if host == "localhost" else []
-        for other, name in others:
-            try:
-                _probed(other, (name[0], chosen[1]))
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise
+    with _told_of(host, port):
+        family, chosen = _free(host, port)
         with socket.socket(family) as held:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             held.bind(chosen)
             yield int(chosen[1])
+
+
+def expect_free(host: str, port: int) -> None:
+    """Refuse an address of which another process has a part; errors as :func:`reserved`.
+
+    gRPC is content with any of the addresses that a name has.
+    """
+    with _told_of(host, port):
+        _free(host, port)
+
+
+@contextlib.contextmanager
+def _told_of(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES) or isinstance(
             error, socket.gaierror
         ):
             raise taken(address_of(host, port), error) from error
         raise
+
+
+def _free(host: str, port: int) -> tuple[int, Any]:
+    """Return the family of an address and where it can be bound; OSError if some of it cannot."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    (family, name), *others = [(info[0], info[4]) for info in found]
+    chosen = _probed(family, name)
+    # gRPC listens on all addresses of a name, and takes that of this machine to be both loopbacks.
+    others += [(socket.AF_INET6, ("::1", port))] if host == "localhost" else []
+    for other, name in others:
+        try:
+            _probed(other, (name[0], chosen[1]))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise
+    return family, chosen
 
 
 def _probed(family: int, name: Any) -> Any:

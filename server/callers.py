@@ -90,9 +90,9 @@ def add(
         before = _read(file).all if file.exists() else ()
         if any(caller.name == name for caller in before):
             raise SettingsError(f"{name!r} may call already: renew its token, or remove it first")
+        if certificate is None:
+            _show(token)
         _write(file, Callers((*before, added)))
-    if certificate is None:
-        print(token)
 
 
 @app.command
@@ -111,8 +111,8 @@ def renew(name: str, *, file: Path = _FILE) -> None:
         callers = _read(file).all
         _find(name, callers)
         renewed = (replace(c, token_sha256=digest) if c.name == name else c for c in callers)
+        _show(token)
         _write(file, Callers(renewed))
-    print(token)
 
 
 @app.command
@@ -145,6 +145,11 @@ def list_all(*, file: Path = _FILE) -> None:
         known_by = "token" if caller.certificate is None else f"certificate {caller.certificate}"
         scopes = " ".join(sorted(scope.value for scope in caller.scopes))
         print(f"{caller.name}\t{known_by}\t{scopes}\t{_until(caller)}")
+
+
+def _show(token: str) -> None:
+    """Print a token, all of it, before it is good: nobody would know one that could not be shown."""
+    print(token, flush=True)
 
 
 def _until(caller: Caller) -> str:

@@ -20,8 +20,11 @@ except ImportError:  # Windows, where an open file cannot be deleted anyway
 # Where a version is not to be had.
 WHAT_TO_DO = "restore it, or point CURRENT at another version: python -m indexer rollback"
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-# What the system is short of for the moment says nothing of a bundle.
-_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+# What the system is short of for the moment, or keeps back, says nothing of a bundle.
+_SHORTAGES = (
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT),
+)
 
 
 class Lease:

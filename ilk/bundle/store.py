@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from ilk.errors import BundleError, BundleMissing
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MAX_CURRENT_BYTES = 129
+_LOCK_LOOKED_AT_S = 0.1
 _HOW_TO_POINT = "point it at a version with: python -m indexer rollback --to VERSION"
 
 
@@ -124,8 +126,8 @@ class Store:
             sync_folder(self.path.parent)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the store for one writer.
+    def writing(self, wait_s: float = 0.0) -> Iterator[None]:
+        """Hold the store for one writer, once another has ended, if that is within ``wait_s`` seconds.
 
         Raises
         ------
@@ -140,12 +142,17 @@ class Store:
         if not self.versions.is_dir():
             raise self._missing()
         with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BundleError(
-                    f"another indexer is writing to {self.path}; try again when it has ended"
-                ) from error
+            until_s = time.monotonic() + wait_s
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() >= until_s:
+                        raise BundleError(
+                            f"another indexer is writing to {self.path}; try again when it has ended"
+                        ) from error
+                    time.sleep(_LOCK_LOOKED_AT_S)
             yield
 
     def _missing(self) -> BundleMissing:

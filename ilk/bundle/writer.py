@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ from ilk.bundle.stamp import SETTLED_AFTER_NS, STAMPED_FROM_BYTES
 from ilk.bundle.store import Store, sync_folder
 from ilk.bundle.verification import sha256_of
 from ilk.errors import BundleError
+
+# Another indexer publishes in less, and what was trained is not thrown away for that.
+WAIT_S: Final = 120.0
 
 Check = Callable[[Bundle], None]
 
@@ -75,14 +78,14 @@ def publish(
     Raises
     ------
     BundleError
-        If another indexer is writing, the version exists, or the disk refuses. The message says if
+        If another indexer goes on writing, the version exists, or the disk refuses. The message says if
         the new version is live all the same; if it does not, ``CURRENT`` is as it was.
     """
     if manifest.version:
         store.folder_of(manifest.version)
     try:
         store.make()
-        with store.writing():
+        with store.writing(wait_s=WAIT_S):
             clean_up(store)
             try:
                 staged = _stage(store, manifest, arrays, indices)

@@ -46,6 +46,9 @@ def run(
     except OSError as error:
         sys.stderr.write(f"the system refuses: {error}\n")
         return FAILURE
+    except MemoryError as error:
+        sys.stderr.write(f"there is not enough memory: {error}\n")
+        return FAILURE
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return FAILURE

@@ -76,9 +76,9 @@ class Caller:
             isinstance(self.certificate, str) and self.certificate
         ):
             raise SettingsError(f"caller {self.name!r}: certificate must be a name")
-        if self.cost_per_s is not None and not 0 < self.cost_per_s < float("inf"):
+        if self.cost_per_s is not None and not 1 <= self.cost_per_s < float("inf"):
             raise SettingsError(
-                f"caller {self.name!r}: cost_per_s must be positive, got {self.cost_per_s}"
+                f"caller {self.name!r}: cost_per_s must be a number of 1 or more, got {self.cost_per_s}"
             )
 
     @property
@@ -183,7 +183,12 @@ def parse_time(text: str) -> float:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except (ValueError, AttributeError) as error:
         raise SettingsError(f"{text!r} is no time; write 2027-01-31T12:00:00Z") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    told_s = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    try:
+        datetime.fromtimestamp(told_s, timezone.utc)
+    except (OverflowError, ValueError) as error:
+        raise SettingsError(f"{text!r} is not of the years 1 to 9999 in UTC") from error
+    return told_s
 
 
 def _caller(told: Any) -> Caller:

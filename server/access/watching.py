@@ -34,6 +34,7 @@ class Watched:
         self._paths = paths
         self._load = load
         self._read: list[bytes] | None = None
+        self._told = ""
 
     def start(self) -> None:
         """Take the files into use for the first time.
@@ -57,19 +58,22 @@ class Watched:
         try:
             found = [path.read_bytes() for path in self._paths]
             if found == self._read:
+                self._told = ""
                 return
-            self._read = found
             self._load(found)
+            self._read, self._told = found, ""
             log.info("%s: the changed files are in force", self._flags)
-        except OSError as error:
-            if self._read is not None:
-                log.error("%s: %s; what was read before stays in force", self._flags, error)
-            self._read = None
-        except SettingsError as error:
-            log.error("%s: %s; what was read before stays in force", self._flags, error)
+        # What cannot be used now may be later: a certificate that is not good yet.
+        except (OSError, SettingsError) as error:
+            self._tell(f"{error}; what was read before stays in force")
         except Exception as error:  # noqa: BLE001 - whoever looks has to look again
-            told = cause_of(error)
-            log.error("%s: what was read before stays in force\n%s", self._flags, told)
+            self._tell(f"what was read before stays in force\n{cause_of(error)}")
+
+    def _tell(self, why: str) -> None:
+        """Log why files are not taken into use, once."""
+        if why != self._told:
+            log.error("%s: %s", self._flags, why)
+        self._told = why
 
 
 class Watcher:

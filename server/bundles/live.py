@@ -80,6 +80,7 @@ class Live:
         self._refusals: deque[RefusedBundle] = deque(maxlen=_MAX_REFUSALS)
         # What CURRENT names and was refused, and whether for good.
         self._refusal: tuple[str, bool] | None = None
+        self._why = ""
         self._stopped = False
         self._wake = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="bundle-watcher", daemon=True)
@@ -151,10 +152,11 @@ class Live:
             return ""
 
     def _refuse(self, version: str, error: Exception) -> None:
-        refusal = (version, not _may_pass(error))
-        if refusal == self._refusal:  # it was told before
+        refusal, why = (version, not _may_pass(error)), str(error)
+        # A version that was told of is; what names none may be wrong in another way.
+        if refusal == self._refusal and (version or why == self._why):
             return
-        self._refusal = refusal
+        self._refusal, self._why = refusal, why
         self._counts.refusals += 1
         self._refusals.append(RefusedBundle(version, time.time(), self._reason(error)))
         log.error(

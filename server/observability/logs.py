@@ -44,7 +44,8 @@ class JsonFormatter(logging.Formatter):
         line.update((k, v) for k, v in vars(record).items() if k not in _STANDARD)
         if record.exc_info:
             line["trace"] = _trace(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        # ASCII alone: what a stream's encoding lacks would be no JSON.
+        return json.dumps(line, default=str)
 
 
 class TextFormatter(logging.Formatter):

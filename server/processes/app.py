@@ -22,7 +22,7 @@ from server import connections
 from server.access.control import Access
 from server.access.opening import Doors, doors
 from server.access.reflection import offer_reflection
-from server.address import address_of, taken
+from server.address import address_of, expect_free, taken
 from server.bundles.live import Live
 from server.bundles.shadow import Shadow
 from server.calls.call import Observer, log_call
@@ -117,7 +117,7 @@ async def serving(
         service = service_type(live, work, shadow, guard)
         health = Health()
         server = _server(settings, service, health, entered.access, shared_port=shared_port)
-        port = _listen(server, settings, entered.credentials)
+        port = _listen(server, settings, entered.credentials, shared_port=shared_port)
         await server.start()
         # What is there now stays: no collection need look at it again.
         gc.collect()
@@ -165,8 +165,12 @@ def _listen(
     server: AnyServer,
     settings: ServerSettings,
     credentials: grpc.ServerCredentials | None,
+    *,
+    shared_port: bool,
 ) -> int:
     address = address_of(settings.host, settings.port)
+    if settings.port and not shared_port:
+        expect_free(settings.host, settings.port)
     try:
         with connections.numbered_above():
             if credentials is not None:

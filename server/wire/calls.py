@@ -248,7 +248,12 @@ class Call:
             self._cancelled = True
             if self._task is not None:
                 self._cancel(self._task)
+                # What it raises holds its frames, and they this: it would wait for a collection.
+                self._task.add_done_callback(self._forget)
         self._ended(self)
+
+    def _forget(self, _: object) -> None:
+        self._task = None
 
     def _cancel(self, task: "asyncio.Task[None]") -> None:
         # Not before its first step: thrown into what has not begun, it would not reach the handler, which

@@ -22,6 +22,17 @@ def test_what_the_system_refuses_is_told_in_a_line(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "the system refuses: [Errno 28] No space left on device\n"
 
 
+def test_a_lack_of_memory_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    app = App()
+
+    @app.default
+    def grow() -> None:
+        raise MemoryError("8 TiB are wanted")
+
+    assert exits.run(app, []) == exits.FAILURE
+    assert capsys.readouterr().err == "there is not enough memory: 8 TiB are wanted\n"
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nothing tells what is open here")
 def test_no_file_takes_the_place_of_a_stream_that_is_closed(tmp_path: Path) -> None:
     # What a library writes to stderr would else end in the file that was opened first.

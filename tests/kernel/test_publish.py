@@ -3,7 +3,9 @@
 import errno
 import os
 import resource
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -253,7 +255,10 @@ def test_a_disk_that_fills_under_an_array_fails_the_publication(store: Store) ->
     assert store.current_version() == live
 
 
-def test_a_second_writer_is_refused_while_the_first_holds_the_store(store: Store) -> None:
+def test_a_second_writer_is_refused_while_the_first_holds_the_store(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ilk.bundle.writer.WAIT_S", 0.2)
     live = store.current_version()
     with store.writing():
         with pytest.raises(BundleError, match="another indexer is writing"):
@@ -262,6 +267,15 @@ def test_a_second_writer_is_refused_while_the_first_holds_the_store(store: Store
         assert open_bundle(store.path).version == live
     publish(store, TINY, FEW, {})
     assert store.current_version() == "tiny"
+
+
+def test_a_second_writer_waits_for_the_first(store: Store) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with store.writing():
+            waiting = pool.submit(publish, store, TINY, FEW, {})
+            time.sleep(0.3)
+            assert not waiting.done()
+        assert waiting.result(30).name == "tiny"
 
 
 def test_a_version_is_never_written_twice(store: Store) -> None:

@@ -301,6 +301,15 @@ def test_a_port_that_is_taken_on_one_of_a_names_addresses_is_taken() -> None:
         other = socket.create_server(("::1", 0), family=socket.AF_INET6, reuse_port=True)
     except OSError:
         pytest.skip("there is no IPv6 here")
+    port = other.getsockname()[1]
     refused = pytest.raises(SettingsError, match="is another server there")
-    with other, refused, reserved("localhost", other.getsockname()[1]):
+    with other, refused, reserved("localhost", port):
         pass
+
+
+def test_one_process_takes_no_part_of_a_name_either(serve: "Serve", sample_store: Path) -> None:
+    """gRPC is content with any of its addresses: two servers would answer by turns."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"localhost:{port}: is another server there"):
+            serve(ServerSettings(sample_store, host="localhost", port=port)).__enter__()

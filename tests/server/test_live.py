@@ -4,6 +4,7 @@ import errno
 import gc
 import json
 import logging
+import os
 import shutil
 import threading
 import weakref
@@ -231,6 +232,35 @@ def test_an_unreadable_current_is_complained_of_once(
         live.refresh()
         assert live.get() is served
     assert caplog.text.count("refused") == 1
+
+
+def test_each_thing_that_is_wrong_with_current_is_told(
+    live: Live, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    for content in (b"", b"../../etc\n", b"", b""):
+        store.current_file.write_bytes(content)
+        live.refresh()
+    assert caplog.text.count("refused") == 3
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_file_that_cannot_be_read_for_now_is_tried_again(
+    live: Live,
+    store: Store,
+    versions: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    store.point_current_at(versions[1])
+    with monkeypatch.context() as patched:
+        patched.setattr("ilk.bundle.reader.map_bundle", refuse)
+        live.refresh()
+    assert live.get().bundle.version == versions[0]
+    live.refresh()
+    assert live.get().bundle.version == versions[1]
 
 
 def test_a_store_that_cannot_even_be_listed_is_looked_at_again(

@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from ilk.client.credentials import tls_credentials
 from ilk.errors import PermissionDenied, SettingsError, Unauthenticated, Unavailable
 from server.access.callers import Caller, Callers, Scope, to_bytes
 from server.access.certificates import check_pair
+from server.access.watching import Watched
 from server.settings import ServerSettings
 from tests.server.certificates import Authority, Pair
 from tests.server.conftest import TIMEOUT_S, Serve, Start
@@ -245,6 +246,29 @@ def test_files_that_are_not_sound_are_refused_and_the_old_ones_kept(
         files.show(renewed)
         wait_until(lambda: shown_at(target) == serial(renewed))
     assert not any("PRIVATE" in line for line in caplog.messages)
+
+
+def test_a_certificate_that_was_too_early_is_taken_when_its_time_has_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, early, taken = tmp_path / "file", [True], list[Sequence[bytes]]()
+
+    def load(files: Sequence[bytes]) -> None:
+        if early and files == [b"new"]:
+            raise SettingsError("the certificate is good from tomorrow on")
+        taken.append(files)
+
+    file.write_bytes(b"old")
+    watched = Watched("--tls-cert", [file], load)
+    watched.start()
+    file.write_bytes(b"new")
+    for _ in range(3):
+        watched.look()
+    assert caplog.text.count("good from tomorrow") == 1
+    early.clear()
+    for _ in range(3):
+        watched.look()
+    assert taken == [[b"old"], [b"new"]]
 
 
 def test_clients_authorities_change_too(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import os
 import socket
@@ -17,6 +18,7 @@ import grpc
 import pytest
 
 from server.calls.guard import SHEDDING
+from server.wire.calls import Call
 from server.wire.loop import CompletionLoop, CompletionSelector, run_loop
 from server.wire.stream import Inbox
 from server.wire.transport import Server
@@ -375,6 +377,23 @@ def test_an_ended_call_is_forgotten(own: Running) -> None:
     while own.server._calls and time.monotonic() < deadline_s:
         time.sleep(0.01)
     assert own.server._calls == set()
+
+
+def test_what_a_cancelled_call_held_needs_no_collection(own: Running) -> None:
+    """Answers that nobody read would else pile up until there is one."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            with pytest.raises(grpc.RpcError):
+                own.channel.unary_unary("/t/forever")(b"", timeout=0.05)
+        deadline_s = time.monotonic() + TIMEOUT_S
+        # The last may still be in a local variable of the loop.
+        while (n_held := sum(type(o) is Call for o in gc.get_objects())) > 2:
+            assert time.monotonic() < deadline_s, n_held
+            time.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 def test_work_comes_to_an_end_though_its_loop_fails(monkeypatch: pytest.MonkeyPatch) -> None:
