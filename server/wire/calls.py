@@ -287,6 +287,9 @@ def _rest(coroutine: Coroutine[Any, Any, None], waited: Any) -> Generator[Any, A
             waited = step(sent)
         except StopIteration:
             return
+        finally:
+            # An error holds the frames that it passed, of which this is one.
+            sent = None
 
 
 async def messages(call: Call) -> AsyncIterator[bytes]:
