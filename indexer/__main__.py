@@ -39,6 +39,7 @@ app = App(
             use_commands_as_keys=False,
             allow_unknown=True,
         ),
+        choices.expect_whole,
     ],
     version_flags=[],
 )

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 
 from ilk.client import DEFAULT_TARGET
 from ilk.errors import IlkError, SettingsError
-from ilk.program import exits
+from ilk.program import choices, exits
 from ilk.v1 import similarity_pb2 as pb
 from loadtest import plots, present, world
 from loadtest.draw import Draw
@@ -31,6 +31,7 @@ _MOST_QUERIES = 1_000_000
 app = App(
     name="loadtest",
     help="Offer load to a server on a schedule, and tell what became of it.",
+    config=choices.expect_whole,
     version_flags=[],
 )
 

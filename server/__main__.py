@@ -32,6 +32,7 @@ app = App(
     config=[
         Env(_VARIABLES, command=False),
         Toml(settings_file.PATH, root_keys=["server"]),
+        choices.expect_whole,
     ],
     version_flags=[],
 )

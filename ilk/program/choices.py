@@ -7,9 +7,9 @@ import difflib
 import os
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, get_args
 
-from cyclopts import App
+from cyclopts import App, ArgumentCollection
 
 from ilk.errors import SettingsError
 
@@ -46,6 +46,31 @@ def expect_variables(app: App, prefix: str) -> None:
         near = difflib.get_close_matches(variable, known, 1)
         meant = f"; {near[0]} is meant, most likely" if near else ""
         raise SettingsError(f"the variable {variable} is no setting: rename or unset it{meant}")
+
+
+def expect_whole(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse a part of a number where a whole one belongs: a program's last ``config``.
+
+    Left to itself the command line's library rounds it.
+
+    Raises
+    ------
+    SettingsError
+        If there is one.
+    """
+    for argument in arguments:
+        if argument.hint is not int and int not in get_args(argument.hint):
+            continue
+        for token in argument.tokens:
+            if _has_part(token.value):
+                raise SettingsError(f"{argument.name} must be a whole number, got {token.value}")
+
+
+def _has_part(value: str) -> bool:
+    try:
+        return "." in value and not float(value).is_integer()
+    except ValueError:
+        return False  # no number at all, as the library says itself
 
 
 def unknown(app: App, keys: Iterable[str]) -> list[str]:

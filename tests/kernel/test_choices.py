@@ -67,3 +67,43 @@ def test_every_command_has_its_names_told() -> None:
     assert {"movielens", "factors", "recall_target", "budget_s", "user", "no_evaluate"} <= names
     assert not any("-" in name for name in names)
     assert choices.unknown(app, ["min-user-ratings", "factors", "faktors"]) == ["faktors"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment"),
+    [
+        (["--users-crowd", "2.5"], {}),
+        (["--max-in-flight=5.7"], {}),
+        ([], {"ILK_SERVER_PORT": "5.5"}),
+    ],
+    ids=str,
+)
+def test_a_part_of_a_number_is_not_rounded_to_a_whole_one(
+    flags: list[str],
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert exits.run(server_app, flags) == exits.USAGE
+    assert "must be a whole number, got" in capsys.readouterr().err
+
+
+def test_a_settings_file_holds_whole_numbers_too(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ilk.toml").write_text("[indexer]\nfactors = 8.5\n")
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "indexer", "build", "--sample", "--store", str(tmp_path / "s")]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, timeout=60)
+    assert ended.returncode == exits.USAGE
+    assert "--factors must be a whole number, got 8.5" in capfd.readouterr().err
+
+
+def test_a_whole_number_may_be_written_with_a_point(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["build", "--sample", "--factors", "8.0", "--iterations", "0"]) == exits.USAGE
+    assert "whole" not in capsys.readouterr().err
