@@ -17,14 +17,13 @@ from ilk.ann import IndexKind
 from ilk.bundle import Bundle, open_bundle
 from ilk.errors import IlkError
 from ilk.query import answer_many
-from ilk.types import Filter, Neighbors, Profile, Query, Rating, UserId, Whom
+from ilk.types import UNSEEN, Neighbors, Profile, Query, Rating, UserId, Whom
 from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.publishing import assemble_and_publish
 from indexer.settings import BuildSettings
 
-_UNSEEN = Filter(exclude_seen=True)
 _BATCH = 256
 
 
@@ -69,7 +68,7 @@ def rank(
         queries = [
             Query(
                 whom=whom,
-                filter=_UNSEEN,
+                filter=UNSEEN,
                 neighbor_count=k,
                 content_weight=content_weight,
                 diversity=diversity,

@@ -210,8 +210,10 @@ def _completed(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def _best_so_far(study: optuna.Study, metric: str) -> str:
-    last, best = _completed(study)[-1], study.best_trial
-    return f"{metric} {last.value:.4f}, best so far {best.value:.4f} by trial {best.number + 1}"
+    completed, best = _completed(study), study.best_trial
+    # As trials are counted: those that were interrupted are none.
+    at = [trial.number for trial in completed].index(best.number) + 1
+    return f"{metric} {completed[-1].value:.4f}, best so far {best.value:.4f} by trial {at}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Coroutine, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
@@ -20,13 +20,6 @@ _MOST_AT_ONCE: Final = 64
 # Taking what is there, with all that has to be read for it, hardly ever takes as long as this.
 _QUIET_S: Final = 5e-4
 _PAST: Final = 0.0
-
-
-class Tag(Protocol):
-    """What was asked of the core, and is told when it is done."""
-
-    def complete(self, event: Any) -> None:
-        """Go on from ``event``. It must not raise."""
 
 
 class CompletionSelector(selectors.BaseSelector):
