@@ -81,14 +81,14 @@ class Streams:
         self._work = work
         self._shadow = shadow
         self._stopping = False
-        self._inboxes: set[_Inbox] = set()
+        self._readers: set[_Reader] = set()
 
     def stop(self) -> None:
         """End each stream as soon as it falls silent."""
         self._stopping = True
         loop = asyncio.get_running_loop()
-        for inbox in self._inboxes:
-            loop.call_later(_SILENCE_S, inbox.end_if_waiting, inbox.n_taken)
+        for reader in self._readers:
+            loop.call_later(_SILENCE_S, reader.end_if_waiting, reader.n_taken)
 
     async def converse(self, context: Context, call: Call) -> None:
         """Answer queries as they come, until the caller has no more or the server stops.
@@ -99,11 +99,11 @@ class Streams:
             If the server stops; all that was read is answered before.
         """
         stream: Any = context if hasattr(context, "write_all") else OneByOne(context)
-        inbox = _Inbox(stream)
-        self._inboxes.add(inbox)
+        reader = _Reader(stream)
+        self._readers.add(reader)
         gate = self._work.gate
         try:
-            while messages := await inbox.take(_SILENCE_S if self._stopping else None):
+            while messages := await reader.take(_SILENCE_S if self._stopping else None):
                 started_s = perf_counter()
                 # Not while it waits for its caller, to ask or to read: that may be for hours.
                 gate.in_flight += 1
@@ -114,8 +114,8 @@ class Streams:
                 await stream.write_all(answers)
                 _count(call, perf_counter() - started_s, len(messages))
         finally:
-            self._inboxes.discard(inbox)
-            inbox.close()
+            self._readers.discard(reader)
+            reader.close()
 
     async def _answers(self, messages: list[bytes], call: Call) -> list[bytes]:
         """Return the bytes of a response to each message."""
@@ -188,7 +188,7 @@ def _count(call: Call, took_s: float, n_messages: int) -> None:
     call.requested = call.returned = 0
 
 
-class _Inbox:
+class _Reader:
     """What the caller of one stream has sent and nobody has read yet."""
 
     def __init__(self, stream: Stream) -> None:

@@ -14,7 +14,7 @@ import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from server.observability.logs import cause_of
-from server.wire.calls import Call, messages
+from server.wire.context import CallContext, messages
 from server.wire.loop import CompletionLoop
 from server.wire.refusal import Refusal
 from server.wire.unread import Unread
@@ -29,7 +29,7 @@ class _Asked:
 
     __slots__ = ("call", "invocation_metadata", "method")
 
-    def __init__(self, method: str, call: Call) -> None:
+    def __init__(self, method: str, call: CallContext) -> None:
         self.method = method
         self.invocation_metadata = call.invocation_metadata()
         self.call = call
@@ -52,7 +52,7 @@ class Server:
         self._core = cygrpc.Server(tuple(options), False)
         self._core.register_completion_queue(self._queue)
         self._handlers: list[grpc.GenericRpcHandler] = []
-        self._calls: set[Call] = set()
+        self._calls: set[CallContext] = set()
         self._unread = Unread()
         self._stopped: asyncio.Future[None] | None = None
 
@@ -96,14 +96,14 @@ class Server:
         # One that came before the end began is taken up; the core refuses to be asked for more then.
         if self._stopped is None:
             self._core.request_call(self._queue, self._queue, self)
-        call = Call(event, self._loop, self._calls.discard, self._unread)
+        call = CallContext(event, self._loop, self._calls.discard, self._unread)
         self._calls.add(call)
         try:
             self._begin(call, event)
         except Exception as error:  # noqa: BLE001 - one call must not end the others
             _fail(call, error)
 
-    def _begin(self, call: Call, event: Any) -> None:
+    def _begin(self, call: CallContext, event: Any) -> None:
         name = event.call_details.method
         method = name.decode() if isinstance(name, bytes) else name
         handler = self._find(_Asked(method, call))
@@ -143,7 +143,7 @@ class _Unary:
 
     __slots__ = ("_call", "_handler")
 
-    def __init__(self, call: Call, handler: Any) -> None:
+    def __init__(self, call: CallContext, handler: Any) -> None:
         self._call = call
         self._handler = handler
 
@@ -166,7 +166,7 @@ class _Unary:
             call.begin(_answer(call, handler, message))
 
 
-async def _answer(call: Call, handler: Any, message: Any) -> None:
+async def _answer(call: CallContext, handler: Any, message: Any) -> None:
     try:
         answer = await handler.unary_unary(message, call)
         serialize = handler.response_serializer
@@ -177,7 +177,7 @@ async def _answer(call: Call, handler: Any, message: Any) -> None:
         _fail(call, error)
 
 
-async def _converse(call: Call, handler: Any) -> None:
+async def _converse(call: CallContext, handler: Any) -> None:
     behave = handler.stream_stream
     if inspect.isasyncgenfunction(behave):
         await _tell(call, handler, behave(_parsed(call, handler), call))
@@ -191,12 +191,12 @@ async def _converse(call: Call, handler: Any) -> None:
         _fail(call, error)
 
 
-async def _parsed(call: Call, handler: Any) -> Any:
+async def _parsed(call: CallContext, handler: Any) -> Any:
     async for message in messages(call):
         yield handler.request_deserializer(message)
 
 
-async def _tell(call: Call, handler: Any, answers: Any) -> None:
+async def _tell(call: CallContext, handler: Any, answers: Any) -> None:
     try:
         async for answer in answers:
             await call.write(handler.response_serializer(answer))
@@ -207,7 +207,7 @@ async def _tell(call: Call, handler: Any, answers: Any) -> None:
         _fail(call, error)
 
 
-def _fail(call: Call, error: Exception) -> None:
+def _fail(call: CallContext, error: Exception) -> None:
     """End a call that met an error which nobody handled; the log gets its place, not its text."""
     log.error("a handler failed\n%s", cause_of(error))
     call.fail(error)

@@ -18,7 +18,7 @@ import grpc
 import pytest
 
 from server.calls.guard import SHEDDING
-from server.wire.calls import Call
+from server.wire.context import CallContext
 from server.wire.loop import CompletionLoop, CompletionSelector, run_loop
 from server.wire.stream import Inbox
 from server.wire.transport import Server
@@ -389,7 +389,7 @@ def test_what_a_cancelled_call_held_needs_no_collection(own: Running) -> None:
                 own.channel.unary_unary("/t/forever")(b"", timeout=0.05)
         deadline_s = time.monotonic() + TIMEOUT_S
         # The last may still be in a local variable of the loop.
-        while (n_held := sum(type(o) is Call for o in gc.get_objects())) > 2:
+        while (n_held := sum(type(o) is CallContext for o in gc.get_objects())) > 2:
             assert time.monotonic() < deadline_s, n_held
             time.sleep(0.01)
     finally:

@@ -45,7 +45,7 @@ class Nobody:
 NOBODY: Final = Nobody()
 
 
-class Call:
+class CallContext:
     """One call, and the context that its handler is given: as much of ``grpc.aio``'s as handlers use.
 
     Parameters
@@ -75,7 +75,11 @@ class Call:
     )
 
     def __init__(
-        self, event: Any, loop: CompletionLoop, ended: Callable[["Call"], object], unread: Unread
+        self,
+        event: Any,
+        loop: CompletionLoop,
+        ended: Callable[["CallContext"], object],
+        unread: Unread,
     ) -> None:
         self._event = event
         self._call = event.call
@@ -292,7 +296,7 @@ def _rest(coroutine: Coroutine[Any, Any, None], waited: Any) -> Generator[Any, A
             sent = None
 
 
-async def messages(call: Call) -> AsyncIterator[bytes]:
+async def messages(call: CallContext) -> AsyncIterator[bytes]:
     """Yield what the caller sends."""
     while (message := await call.read()) is not grpc.aio.EOF:
         yield message
