@@ -17,7 +17,7 @@ from server.access.control import Access
 from server.calls.call import REQUEST_ID, ByKind, Call, Context, Observer, log_failure, made_up_id
 from server.load.admission import Lane, Shed
 from server.load.backlog import TOO_LATE_S, Waited, is_in_vain
-from server.load.gate import Gate
+from server.load.traffic import Traffic
 from server.observability.metrics import NO_KIND, Counts
 from server.wire.refusal import Refusal
 
@@ -32,7 +32,7 @@ class Guard:
 
     Parameters
     ----------
-    gate
+    traffic
         Counts the calls under way.
     counts
         Where calls are counted by rpc, kind and status.
@@ -44,12 +44,12 @@ class Guard:
 
     def __init__(
         self,
-        gate: Gate,
+        traffic: Traffic,
         counts: Counts,
         observers: Sequence[Observer] = (),
         access: Access | None = None,
     ) -> None:
-        self._gate = gate
+        self._traffic = traffic
         self.counts = counts
         self._observers = observers
         self._access = access
@@ -66,9 +66,9 @@ class Guard:
         waited
             What the transport tells of it; None where that is ``grpc.aio``, which tells nothing.
         """
-        gate = self._gate
-        gate.passed += 1
-        if gate.in_flight >= gate.max_in_flight:
+        traffic = self._traffic
+        traffic.passed += 1
+        if traffic.in_flight >= traffic.max_in_flight:
             self.counts.shed["in flight"] += 1
             return SHEDDING
         left_s = math.inf
@@ -92,12 +92,12 @@ class Guard:
         """Return what gRPC calls for a unary rpc."""
         if self._access is not None:
             handler = self._access.admitted(method, handler)
-        gate, by_kind = self._gate, ByKind(self.counts, method)
+        traffic, by_kind = self._traffic, ByKind(self.counts, method)
 
         async def guarded(data: bytes, context: Context) -> bytes:
             started_s = perf_counter()
-            gate.in_flight += 1
-            gate.passed += 1
+            traffic.in_flight += 1
+            traffic.passed += 1
             call = Call(context, by_kind)
             try:
                 if call.left_s is not None and call.left_s <= TOO_LATE_S:
@@ -112,8 +112,8 @@ class Guard:
                 data = b""
                 await self._end(context, call, error)
             finally:
-                gate.in_flight -= 1
-                gate.passed += 1
+                traffic.in_flight -= 1
+                traffic.passed += 1
                 took_s = perf_counter() - started_s
                 by_kind[call.kind].record(call.code, took_s, call)
                 for observe in self._observers:
@@ -127,14 +127,14 @@ class Guard:
         """Return what gRPC calls for an rpc of two streams."""
         if self._access is not None:
             converse = self._access.admitted(method, converse)
-        gate, by_kind = self._gate, ByKind(self.counts, method)
+        traffic, by_kind = self._traffic, ByKind(self.counts, method)
 
         async def guarded(_: object, context: Context) -> None:
             started_s = perf_counter()
-            gate.streams += 1
+            traffic.streams += 1
             call = Call(context, by_kind)
             try:
-                if gate.streams > gate.max_streams:
+                if traffic.streams > traffic.max_streams:
                     self.counts.shed["in flight"] += 1
                     raise Shed(_RETRY_S)
                 await converse(context, call)
@@ -144,7 +144,7 @@ class Guard:
             except Exception as error:  # noqa: BLE001 - the last door: nothing passes it unlogged
                 await self._end(context, call, error)
             finally:
-                gate.streams -= 1
+                traffic.streams -= 1
                 by_kind[NO_KIND].statuses[call.code] += 1
                 for observe in self._observers:
                     observe(method, call, perf_counter() - started_s)

@@ -101,16 +101,16 @@ class Streams:
         stream: Any = context if hasattr(context, "write_all") else OneByOne(context)
         reader = _Reader(stream)
         self._readers.add(reader)
-        gate = self._work.gate
+        traffic = self._work.traffic
         try:
             while messages := await reader.take(_SILENCE_S if self._stopping else None):
                 started_s = perf_counter()
                 # Not while it waits for its caller, to ask or to read: that may be for hours.
-                gate.in_flight += 1
+                traffic.in_flight += 1
                 try:
                     answers = await self._answers(messages, call)
                 finally:
-                    gate.in_flight -= 1
+                    traffic.in_flight -= 1
                 await stream.write_all(answers)
                 _count(call, perf_counter() - started_s, len(messages))
         finally:

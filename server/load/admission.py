@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from typing import TypeVar
 
 from ilk.errors import DeadlineExceeded, Overloaded
-from server.load.gate import Gate
+from server.load.traffic import Traffic
 from server.observability.metrics import Counts
 from server.status import EXPIRED, SHED
 
@@ -80,7 +80,7 @@ class Lane:
 
     Parameters
     ----------
-    gate
+    traffic
         Where the calls are counted that share the event loop with this work.
     counts
         Where what is shed and expired is counted.
@@ -92,13 +92,13 @@ class Lane:
 
     def __init__(
         self,
-        gate: Gate,
+        traffic: Traffic,
         counts: Counts,
         max_wait_s: float,
         pool: Executor | None = None,
         n_threads: int = 1,
     ) -> None:
-        self._gate = gate
+        self._traffic = traffic
         self._counts = counts
         self._max_wait_s = max_wait_s
         self._pool = pool
@@ -192,7 +192,7 @@ class Lane:
         async with self._slots:
             began_s = time.perf_counter()
             if self._pool is None and (place.begun or began_s < self._others_until_s):
-                await self._gate.let_others(self._others_until_s)
+                await self._traffic.let_others(self._others_until_s)
             if waits and not place.begun and 0 < place.patience.left_s < place.needs_s:
                 self._counts.shed["deadline"] += 1
                 raise Shed(self.wait_s)

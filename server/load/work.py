@@ -8,7 +8,7 @@ from typing import Final
 
 from ilk.errors import InvalidRequest
 from server.load.admission import Lane
-from server.load.gate import Gate
+from server.load.traffic import Traffic
 from server.observability.metrics import Counts
 from server.settings import ServerSettings
 
@@ -23,7 +23,7 @@ class Work:
 
     Parameters
     ----------
-    gate, counts
+    traffic, counts
         See :class:`server.load.admission.Lane`.
     pool
         Where long work runs.
@@ -32,18 +32,18 @@ class Work:
 
     Attributes
     ----------
-    gate
+    traffic
         As given.
     turns, threads
         Where work is done in turns on the event loop, and where it is done in threads.
     """
 
     def __init__(
-        self, gate: Gate, counts: Counts, pool: Executor, settings: ServerSettings
+        self, traffic: Traffic, counts: Counts, pool: Executor, settings: ServerSettings
     ) -> None:
-        self.gate = gate
-        self.turns = Lane(gate, counts, settings.max_wait_s)
-        self.threads = Lane(gate, counts, settings.max_wait_s, pool, settings.executor_threads)
+        self.traffic = traffic
+        self.turns = Lane(traffic, counts, settings.max_wait_s)
+        self.threads = Lane(traffic, counts, settings.max_wait_s, pool, settings.executor_threads)
         # What is short is never refused: a query alone is not even held against it.
         self._max_cost = max(settings.max_cost, SHORT)
 

@@ -29,7 +29,7 @@ from server.calls.call import Observer, log_call
 from server.calls.guard import Guard
 from server.calls.service import SERVICE, SimilarityService
 from server.calls.tracing import tracing
-from server.load.gate import Gate
+from server.load.traffic import Traffic
 from server.load.work import Work
 from server.observability.logs import watch_loop
 from server.observability.metrics import Counts, Snapshot, resident_bytes
@@ -98,7 +98,7 @@ async def serving(
     """
     # One thread a search: faiss would give every calling thread a pool of its own.
     ann.use_threads(1)
-    counts, gate = Counts(), Gate(settings.max_in_flight)
+    counts, traffic = Counts(), Traffic(settings.max_in_flight)
     memory_bytes = 1e6 * settings.answer_memory_mb
     live = Live(settings.store, settings.poll_interval_s, counts, memory_bytes)
     live.start(fallback_version)
@@ -109,11 +109,11 @@ async def serving(
         contextlib.ExitStack() as watching,
         doors(settings, counts, ledger) as entered,
     ):
-        work = Work(gate, counts, pool, settings)
+        work = Work(traffic, counts, pool, settings)
         observers: list[Observer] = [log_call] if settings.log_calls else []
         if settings.tracing:
             observers.append(watching.enter_context(tracing()))
-        guard = Guard(gate, counts, observers, entered.access)
+        guard = Guard(traffic, counts, observers, entered.access)
         service = service_type(live, work, shadow, guard)
         health = Health()
         server = _server(settings, service, health, entered.access, shared_port=shared_port)
@@ -128,7 +128,7 @@ async def serving(
                 live.look()
                 entered.look()
 
-            yield Running(port, look, lambda: _snapshot(counts, gate, work, live, entered))
+            yield Running(port, look, lambda: _snapshot(counts, traffic, work, live, entered))
         finally:
             health.stop()
             service.stop()
@@ -180,11 +180,11 @@ def _listen(
         raise taken(address) from error
 
 
-def _snapshot(counts: Counts, gate: Gate, work: Work, live: Live, entered: Doors) -> Snapshot:
+def _snapshot(counts: Counts, traffic: Traffic, work: Work, live: Live, entered: Doors) -> Snapshot:
     served = live.get()
     return Snapshot(
         counts=counts.copy(),
-        in_flight=gate.in_flight,
+        in_flight=traffic.in_flight,
         waiting_s=work.wait_s,
         memory_bytes=resident_bytes(),
         version=served.bundle.version,

@@ -24,7 +24,7 @@ from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
 from server.bundles.answers import Answers
 from server.calls.guard import Guard
 from server.load.admission import Lane, Patience, Shed
-from server.load.gate import Gate
+from server.load.traffic import Traffic
 from server.observability.metrics import Counts
 from server.processes.health import health_port
 from server.settings import ServerSettings
@@ -41,7 +41,7 @@ QUERY = pb.FindNeighborsRequest(item_id=MATRIX)
 def lane(request: pytest.FixtureRequest, counts: Counts) -> Iterator[Callable[[], Lane]]:
     """Make a lane inside the test's event loop, with one place and half a second of waiting."""
     with ThreadPoolExecutor(1) as pool:
-        yield lambda: Lane(Gate(9), counts, 0.5, pool if request.param == "threads" else None)
+        yield lambda: Lane(Traffic(9), counts, 0.5, pool if request.param == "threads" else None)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ async def test_a_turn_lasts_as_long_as_its_thread_whoever_is_gone(counts: Counts
         order.append("first")
 
     with ThreadPoolExecutor(2) as pool:
-        lane = Lane(Gate(9), counts, 0.5, pool, 1)
+        lane = Lane(Traffic(9), counts, 0.5, pool, 1)
         first = asyncio.ensure_future(lane.do("work", 1, forever(), work))
         while not begun.is_set():
             await asyncio.sleep(0.01)
@@ -206,13 +206,13 @@ async def test_pieces_of_two_callers_take_turns(lane: Callable[[], Lane]) -> Non
 async def test_others_have_the_loop_between_turns_and_no_answer_waits_for_them(
     counts: Counts, n_callers: int, n_pieces: int, n_given: int
 ) -> None:
-    gate, end = AsyncMock(Gate), asyncio.Event()
-    made, n_begun = Lane(gate, counts, 0.5), 0
+    traffic, end = AsyncMock(Traffic), asyncio.Event()
+    made, n_begun = Lane(traffic, counts, 0.5), 0
 
     async def others(_: float) -> None:
         await end.wait()
 
-    gate.let_others.side_effect = others
+    traffic.let_others.side_effect = others
 
     def begin() -> None:
         nonlocal n_begun
@@ -232,16 +232,16 @@ async def test_others_have_the_loop_between_turns_and_no_answer_waits_for_them(
     end.set()
     await asyncio.gather(*callers)
     assert n_begun == n_callers * n_pieces
-    assert gate.let_others.await_count == n_given
+    assert traffic.let_others.await_count == n_given
 
 
 async def test_others_are_owed_nothing_once_they_had_the_time(counts: Counts) -> None:
-    gate = AsyncMock(Gate)
-    made = Lane(gate, counts, 0.5)
+    traffic = AsyncMock(Traffic)
+    made = Lane(traffic, counts, 0.5)
     for pause_s, n_given in ((0.0, 0), (0.02, 0), (0.0, 1)):
         await asyncio.sleep(pause_s)
         await made.do("work", 1, forever(), lambda: time.sleep(0.01))
-        assert gate.let_others.await_count == n_given
+        assert traffic.let_others.await_count == n_given
 
 
 @pytest.mark.parametrize(("left_s", "begun"), [(-1.0, 0), (0.001, 0), (0.1, 1), (None, 1)])
@@ -253,7 +253,7 @@ async def test_a_call_that_cannot_be_answered_in_time_is_not_begun(
     context.abort_with_status = AsyncMock(side_effect=grpc.aio.AbortError)
     handler = AsyncMock(return_value=b"answer")
     with contextlib.suppress(grpc.aio.AbortError):
-        await Guard(Gate(9), counts).unary("FindNeighbors", handler)(b"", context)
+        await Guard(Traffic(9), counts).unary("FindNeighbors", handler)(b"", context)
     assert handler.await_count == begun
     assert counts.expired["arrival"] == 1 - begun
 
@@ -531,11 +531,11 @@ def test_of_streams_that_nobody_reads_the_oldest_is_let_go(
 
 async def test_who_tells_nothing_of_its_time_is_not_taken_for_late(counts: Counts) -> None:
     """By `grpc.aio` nobody does, and one call that came too late would turn everybody away."""
-    made = Lane(Gate(9), counts, 0.5)
+    made = Lane(Traffic(9), counts, 0.5)
     with pytest.raises(DeadlineExceeded):
         await made.do("work", 1, Patience(-1.0), lambda: None)
     assert made.is_full(0.0)
-    assert Guard(Gate(9), counts).refusal(made, None) is None
+    assert Guard(Traffic(9), counts).refusal(made, None) is None
 
 
 def test_a_large_batch_does_not_hold_up_single_calls(serve: "Serve", sample_store: Path) -> None:

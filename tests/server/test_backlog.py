@@ -9,7 +9,7 @@ import pytest
 
 from server.calls.guard import EXPIRED, SHEDDING, Guard
 from server.load.backlog import is_in_vain
-from server.load.gate import Gate
+from server.load.traffic import Traffic
 from server.observability.metrics import Counts
 
 Code = grpc.StatusCode
@@ -63,7 +63,7 @@ def test_what_is_in_vain_ends_unread_and_is_counted(
     came: Came | None, ended_by: object, shed: dict[str, int], expired: dict[str, int]
 ) -> None:
     counts = Counts()
-    guard = Guard(Gate(1), counts)
+    guard = Guard(Traffic(1), counts)
     assert guard.refusal(None, came) is ended_by
     assert (dict(counts.shed), dict(counts.expired)) == (shed, expired)
 

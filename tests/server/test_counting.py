@@ -19,7 +19,7 @@ from server.calls.batches import answer_batch
 from server.calls.call import ByKind, Call
 from server.calls.streams import Streams
 from server.load.admission import Shed
-from server.load.gate import Gate
+from server.load.traffic import Traffic
 from server.load.work import Work
 from server.observability.metrics import Counts
 from server.settings import ServerSettings
@@ -41,7 +41,7 @@ class Asked:
         self.counts = Counts()
         self.shadow = Shadow(0, self.counts)
         settings = ServerSettings(max_cost=1e7)
-        self.work = Work(Gate(9), self.counts, pool, settings)
+        self.work = Work(Traffic(9), self.counts, pool, settings)
         self.left_s: float | None = None
         self.terms: Terms | None = None
 

@@ -24,7 +24,7 @@ from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
 from server.calls import tracing
 from server.calls.call import ByKind, Call
 from server.calls.guard import Guard
-from server.load.gate import Gate
+from server.load.traffic import Traffic
 from server.observability.logs import (
     JsonFormatter,
     TextFormatter,
@@ -134,7 +134,7 @@ async def test_a_fault_is_logged_under_the_callers_request_id_and_echoes_it(
 
     context: Any = Aborting(("x-request-id", "order-66"))
     with pytest.raises(grpc.aio.AbortError):
-        await Guard(Gate(1), Counts()).unary("GetItems", broken)(b"", context)
+        await Guard(Traffic(1), Counts()).unary("GetItems", broken)(b"", context)
     code, text, metadata = context.told
     assert code is grpc.StatusCode.INTERNAL
     assert text.endswith("request order-66")

@@ -21,7 +21,7 @@ from server import status
 from server.calls.call import Call
 from server.calls.guard import Guard
 from server.calls.service import SimilarityService
-from server.load.gate import Gate
+from server.load.traffic import Traffic
 from server.load.work import Work
 from server.observability.metrics import Counts
 from server.settings import ServerSettings
@@ -242,12 +242,12 @@ def test_a_call_without_time_left_is_refused_before_any_work() -> None:
             raise grpc.aio.AbortError(told.code)
 
     nothing: Any = None
-    guard = Guard(Gate(1), Counts())
+    guard = Guard(Traffic(1), Counts())
     details: Any = SimpleNamespace(method="/ilk.v1.SimilarityService/GetBundle")
     live: Any = SimpleNamespace(
         get=lambda: SimpleNamespace(costs=SimpleNamespace(usual=1), lanes={})
     )
-    work: Any = Work(Gate(1), Counts(), nothing, ServerSettings())
+    work: Any = Work(Traffic(1), Counts(), nothing, ServerSettings())
     service = SimilarityService(live, work, nothing, guard)
     handler: Any = service.handlers().service(details)
     with pytest.raises(grpc.aio.AbortError, match="DEADLINE_EXCEEDED"):
@@ -268,7 +268,7 @@ def test_a_fault_of_what_looks_for_the_handler_is_told_by_an_id_alone() -> None:
     nothing: Any = None
     details: Any = SimpleNamespace(method="/ilk.v1.SimilarityService/GetBundle")
     live: Any = SimpleNamespace(get=broken)
-    service = SimilarityService(live, nothing, nothing, Guard(Gate(1), Counts()))
+    service = SimilarityService(live, nothing, nothing, Guard(Traffic(1), Counts()))
     handler: Any = service.handlers().service(details)
     with pytest.raises(grpc.aio.AbortError):
         asyncio.run(handler.stream_stream(None, Ended()))
@@ -326,7 +326,7 @@ def test_what_a_refused_call_sent_is_let_go_at_once(failure: Exception) -> None:
 
     async def call() -> None:
         context: Any = Aborting()
-        guarded: Any = Guard(Gate(1), Counts()).unary("FindNeighbors", refuse)
+        guarded: Any = Guard(Traffic(1), Counts()).unary("FindNeighbors", refuse)
         with contextlib.suppress(grpc.aio.AbortError):
             await guarded(Sent(), context)
 

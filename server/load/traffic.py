@@ -14,8 +14,8 @@ _TRANSPORT_S = 1e-3
 _STREAMS_PER_CALL = 4
 
 
-class Gate:
-    """Counts the calls under way, and closes when there are too many.
+class Traffic:
+    """Counts the calls under way, and knows how many there may be.
 
     Parameters
     ----------
