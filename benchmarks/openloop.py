@@ -7,6 +7,7 @@ it is told to, each connection holds itself back by the throttle of Ilk's own cl
 """
 
 import contextlib
+import math
 import selectors
 import time
 from collections import Counter
@@ -107,7 +108,7 @@ def offer(
 
 
 def _quantile(rising: Sequence[float], share: float) -> float:
-    return rising[int(share * (len(rising) - 1))] if rising else 0.0
+    return rising[int(share * (len(rising) - 1))] if rising else math.inf
 
 
 class _Tally:

@@ -33,6 +33,8 @@ METHODS: Final = "/ilk.v1.SimilarityService"
 _BATCH: Final = 64
 # Latency is normal again when its 99th percentile is within this factor of what it was.
 _NORMAL: Final = 2.0
+# And so much of what is offered then is answered: who refuses all is quick too.
+_ANSWERED: Final = 0.95
 _RECOVERY_S: Final = 5.0
 _WINDOW_S: Final = 1.0
 
@@ -190,7 +192,9 @@ def _recovered_s(offered: Callable[[], Outcome], normal_s: float) -> float:
     while True:
         began_s = time.perf_counter() - started_s
         outcome = offered()
-        if outcome.quantile_s(0.99) <= _NORMAL * normal_s + 0.02 or began_s > 4 * _RECOVERY_S:
+        answered = outcome.goodput * outcome.duration_s >= _ANSWERED * outcome.n_due
+        quick = outcome.quantile_s(0.99) <= _NORMAL * normal_s + 0.02
+        if (answered and quick) or began_s > 4 * _RECOVERY_S:
             return began_s
 
 

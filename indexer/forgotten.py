@@ -51,7 +51,7 @@ class Forgotten:
             return cls(bytes.fromhex(values["salt"]), frozenset(values["users"]))
         except FileNotFoundError:
             return cls(secrets.token_bytes(_SALT_BYTES), frozenset())
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleError(
                 f"{path}, the list of who is forgotten, cannot be read: {error}; restore it, for a "
                 "build without it would bring them back"

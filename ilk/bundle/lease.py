@@ -112,7 +112,9 @@ def take_alone(folder: Path) -> Lease | None:
 
 def _open_manifest(folder: Path, flags: int) -> int:
     try:
-        return os.open(folder / MANIFEST_NAME, flags | getattr(os, "O_NOFOLLOW", 0))
+        # What is no file, such as a pipe, must not be waited for; it is refused when it is read.
+        careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        return os.open(folder / MANIFEST_NAME, flags | careful)
     except OSError as error:
         # A link is not followed: there is no manifest either.
         if error.errno not in _NOT_THERE:

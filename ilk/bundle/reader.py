@@ -22,6 +22,7 @@ _UNSOUND = (
     LookupError,
     MemoryError,
     OSError,
+    RecursionError,
     SettingsError,
     SyntaxError,
     TypeError,

@@ -29,6 +29,16 @@ def check_many(name: str, values: Iterable[str]) -> None:
         raise InvalidRequest(name, f"must be several texts, such as [{values!r}]; got one")
 
 
+def _check_genres(name: str, values: Iterable[str]) -> None:
+    """Refuse names that no genre has: what is done to compare long ones can take minutes."""
+    check_many(name, values)
+    for value in values:
+        if len(value) > MAX_ID_BYTES:
+            raise InvalidRequest(
+                name, f"has a name of {len(value)} characters; at most {MAX_ID_BYTES}"
+            )
+
+
 class Target(enum.Enum):
     """What is looked for."""
 
@@ -100,7 +110,7 @@ class Profile:
             )
         if entries > MAX_PROFILE_ENTRIES:
             raise InvalidRequest("profile", f"has {entries} entries; at most {MAX_PROFILE_ENTRIES}")
-        check_many("profile.favorite_genres", self.favorite_genres)
+        _check_genres("profile.favorite_genres", self.favorite_genres)
         for name, ids in (("liked", self.liked_item_ids), ("disliked", self.disliked_item_ids)):
             check_many(f"profile.{name}_item_ids", ids)
             for item_id in ids:
@@ -160,7 +170,9 @@ class Filter:
     exclude_seen: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("any_genres", "all_genres", "no_genres", "include_ids", "exclude_ids"):
+        for name in ("any_genres", "all_genres", "no_genres"):
+            _check_genres(f"filter.{name}", getattr(self, name))
+        for name in ("include_ids", "exclude_ids"):
             check_many(f"filter.{name}", getattr(self, name))
         n_ids = len(self.include_ids) + len(self.exclude_ids)
         if n_ids > MAX_FILTER_IDS:

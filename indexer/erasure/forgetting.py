@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ilk.bundle import Bundle, Store, open_bundle, publish
 from ilk.bundle.manifest import MANIFEST_NAME
-from ilk.bundle.retention import remove
+from ilk.bundle.retention import clean_up, remove
 from ilk.errors import BundleError, SettingsError
 from indexer.acceptance import gate
 from indexer.acceptance.gate import GateSettings
@@ -184,6 +184,8 @@ def _delete_holders(store: Store, user_ids: Sequence[str], wait_s: float) -> tup
     while True:
         in_use: list[str] = []
         with store.writing():
+            # What killed builds and deletions left behind holds users too.
+            clean_up(store)
             for version in _holders(store, user_ids):
                 (deleted if remove(store, version) else in_use).append(version)
         if not in_use:

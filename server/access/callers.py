@@ -158,7 +158,7 @@ def parse_callers(data: bytes) -> Callers:
     """
     try:
         told = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"the callers are no JSON: {error}") from error
     if not isinstance(told, dict) or not isinstance(told.get("callers"), list):
         raise SettingsError('the callers must be {"callers": [...]}; see python -m server.callers')

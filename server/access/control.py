@@ -11,7 +11,7 @@ from server.access.callers import Caller, Callers, Scope, parse_callers
 from server.access.limits import Ledger, Limit
 from server.access.terms import NO_USERS, NO_USERS_HERE, Terms
 from server.address import is_loopback
-from server.bundles.cost import PER_QUERY
+from server.bundles.cost import PER_BYTE, PER_QUERY
 from server.observability.metrics import Counts
 from server.privacy.users import UserPrivacy, open_privacy
 from server.settings import ServerSettings
@@ -85,7 +85,8 @@ class Access:
             call.terms = terms = self.terms_for(call.context, scopes)
             if terms.limit is not None:
                 terms.limit.check()
-                terms.limit.charge(PER_QUERY)
+                n_bytes = len(asked) if isinstance(asked, bytes) else 0
+                terms.limit.charge(PER_QUERY + PER_BYTE * n_bytes)
             return await handler(asked, call)
 
         return admitted

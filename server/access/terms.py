@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 NO_USERS: Final = "this caller may not ask for users: it lacks the scope query-users"
 NO_USERS_HERE: Final = "this server answers no query for users: it does not know its callers"
+NO_SEEN: Final = (
+    "exclude_seen tells who has rated what: beside query-users it needs the scope query"
+)
 NO_ITEMS: Final = "this caller may not ask for items: it lacks the scope query"
 
 
@@ -102,5 +105,8 @@ class Terms:
     def _refusal(self, query: Query) -> str | None:
         """Return why the caller may not ask a query; None if it may."""
         if query.target is Target.USERS:
-            return None if Scope.QUERY_USERS in self.scopes else self.no_users
+            if Scope.QUERY_USERS not in self.scopes:
+                return self.no_users
+            tells_seen = query.filter.exclude_seen and Scope.QUERY not in self.scopes
+            return NO_SEEN if tells_seen else None
         return None if Scope.QUERY in self.scopes else NO_ITEMS

@@ -49,6 +49,8 @@ _PER_RATING_READ = 100
 _PER_WEIGHT = 20
 # What a query takes however small the bundle is.
 PER_QUERY = 50_000
+# What reading a byte of a request takes, whatever becomes of it.
+PER_BYTE = 100
 # Shapes of queries are the callers' to choose: so many are remembered.
 _MOST_SHAPES = 1024
 _OF_ITEMS = (ItemId, Examples, Text)

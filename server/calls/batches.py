@@ -119,10 +119,12 @@ async def _answer_in_parts(
     parts: list[bytes],
 ) -> None:
     """Append the bytes of the answers to ``parts``, for so many queries at a time."""
+    if call.terms is not None:
+        # What may not be asked costs nothing: else its cost would tell of whom it names.
+        asked = screened(asked, call.terms.screen)
     cost = cost_of(asked)
     work.check("queries", cost)
     if call.terms is not None:
-        asked = screened(asked, call.terms.screen)
         call.terms.charge(cost)
     lane = work.lane_of_many(cost, len(asked))
     async with lane.admitted(call.patience(), "batch", cost) as place:

@@ -69,6 +69,7 @@ def configure(log_format: LogFormat, worker: int | None = None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     kind = JsonFormatter if log_format == "json" else TextFormatter
     handler.setFormatter(kind(worker))
+    handler.addFilter(tells_nothing_sent)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("ilk").setLevel(logging.INFO)
     logging.getLogger("grpc._cython.cygrpc").addFilter(is_not_of_a_lost_call)
@@ -87,6 +88,11 @@ def watch_loop(loop: asyncio.AbstractEventLoop) -> None:
 def _log_stray(error: BaseException | None, message: str = "nobody caught an error") -> None:
     cause = "no error is known" if error is None else cause_of(error)
     logging.getLogger("ilk.server").error("%s\n%s", message, cause)
+
+
+def tells_nothing_sent(record: logging.LogRecord) -> bool:
+    """Whether a record is none of gRPC's that show metadata as it came: it can be a token."""
+    return not str(record.msg).startswith("Invalid encoding on")
 
 
 def is_not_of_a_lost_call(record: logging.LogRecord) -> bool:

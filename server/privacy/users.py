@@ -35,6 +35,7 @@ from server.settings import ServerSettings
 _ROUNDED_DEPTH = 100
 # Longer than any id, and so nobody's.
 _NOBODY = "?" * (MAX_ID_BYTES + 1)
+_UNKNOWN = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +85,11 @@ class UserPrivacy:
         return outcomes  # type: ignore[return-value]
 
     def meant(self, query: Query) -> Query:
-        """Return the query about whom a pseudonym in it stands for; as it is where there is none."""
+        """Return the query about whom a pseudonym in it stands for; what is none stands for nobody."""
         if self.pseudonyms is None or not isinstance(query.whom, UserId):
             return query
         true_id = self.pseudonyms.user_id(query.whom.user_id)
-        return query.about(true_id) if true_id else query
+        return query.about(true_id or _UNKNOWN)
 
     def true_user(self, bundle: Bundle, user: UserId) -> UserId:
         """Return the user that a caller means.

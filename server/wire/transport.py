@@ -105,7 +105,7 @@ class Server:
 
     def _begin(self, call: CallContext, event: Any) -> None:
         name = event.call_details.method
-        method = name.decode() if isinstance(name, bytes) else name
+        method = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
         handler = self._find(_Asked(method, call))
         if handler is None:
             call.end(_UNIMPLEMENTED, "Method not found!")

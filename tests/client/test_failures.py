@@ -181,3 +181,10 @@ def test_errors_pass_between_processes(error: errors.IlkError) -> None:
         assert type(same) is type(error)
         assert str(same) == str(error)
         assert {**vars(same), "where": None} == {**vars(error), "where": None}
+
+
+@pytest.mark.parametrize("told", [r"'\\x'", r"'\\N{zz}'", "'\x00'", "'a\nb'"], ids=repr)
+def test_what_no_server_of_ours_says_is_not_found_all_the_same(told: str) -> None:
+    error = error_from_status(grpc.StatusCode.NOT_FOUND.value[0], f"unknown user {told}", "")
+    assert isinstance(error, errors.NotFound)
+    assert told in str(error)

@@ -212,6 +212,15 @@ def test_no_rollback_brings_them_back(store: Store) -> None:
     assert store.current_version() == live
 
 
+@pytest.mark.parametrize("name", [".removed-old", ".staging"])
+def test_what_a_killed_command_left_behind_goes_too(store: Store, name: str) -> None:
+    """Nothing else may be left to do: the live bundle holds nobody who is to be forgotten."""
+    live = store.folder_of(store.current_version())
+    shutil.copytree(live, store.path / name)
+    forget(store, ["nobody-of-the-bundle"], wait_s=0)
+    assert not (store.path / name).exists()
+
+
 def test_who_was_to_be_forgotten_and_is_still_there_goes_with_the_next(store: Store) -> None:
     first, second = some_users(open_bundle(store.path), 4, 5)
     # As if the command had been killed when the list was written.

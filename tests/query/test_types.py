@@ -80,6 +80,18 @@ def test_one_text_is_not_taken_for_several(make: Callable[[], object], field: st
     assert caught.value.field == field
 
 
+def test_a_name_that_no_genre_has_is_not_looked_at_for_minutes() -> None:
+    """To put marks above and below letters in order takes the square of their number."""
+    endless = "\u0301" * 200 + "\u0323" * 200
+    for make in (
+        lambda: Filter(any_genres=(endless,)),
+        lambda: Filter(no_genres=(endless,)),
+        lambda: Profile(favorite_genres=(endless,)),
+    ):
+        with pytest.raises(InvalidRequest, match="400 characters"):
+            make()
+
+
 @pytest.mark.parametrize("end", [0.0, 1.0])
 def test_the_ends_of_a_range_belong_to_it(end: float) -> None:
     query = Query(WHOM, content_weight=end, diversity=end, popularity_penalty=end)

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ilk import SimilarityClient
 from ilk.errors import PermissionDenied, SettingsError, Unauthenticated
-from ilk.types import ItemId, Query, Target
+from ilk.types import Filter, ItemId, Query, Target, UserId
 from ilk.v1 import similarity_pb2 as pb
 from server.access.callers import Caller, Callers, Scope, new_token, parse_callers, to_bytes
 from server.access.control import SCOPES_OF, Access
@@ -169,6 +169,27 @@ def test_one_query_for_users_fails_alone(entered: Entered, item_id: str) -> None
     assert not isinstance(found, Exception)
     assert isinstance(refused, PermissionDenied)
     assert "query-users" in str(refused)
+
+
+def test_who_may_ask_for_users_alone_is_not_told_what_they_have_rated(
+    entered: Entered, item_id: str
+) -> None:
+    seen = Query(ItemId(item_id), Target.USERS, filter=Filter(exclude_seen=True))
+    with entered.client("users") as client:
+        with pytest.raises(PermissionDenied, match="exclude_seen"):
+            client.find_neighbors(seen)
+        (told,) = client.batch_find_neighbors([seen])
+        assert isinstance(told, PermissionDenied)
+    with entered.client("both") as client:
+        assert client.find_neighbors(seen).neighbors
+
+
+def test_what_may_not_be_asked_tells_no_cost(entered: Entered) -> None:
+    """Of how much it would be depends on how much who is named has rated."""
+    dear = Query(UserId("anybody"), neighbor_count=1000, include_explanation=True)
+    with entered.client("users") as client:
+        told = client.batch_find_neighbors([dear] * 1000)
+    assert {type(one) for one in told} == {PermissionDenied}
 
 
 def test_clients_tell_the_unknown_from_the_forbidden(entered: Entered) -> None:

@@ -1,15 +1,18 @@
 """What is logged: enough to find a fault by its request id, and nothing that a caller sent."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import hpack
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -33,6 +36,7 @@ from server.observability.logs import (
     watch_loop,
 )
 from server.observability.metrics import Counts
+from tests.server.conftest import SERVICE
 
 if TYPE_CHECKING:
     from tests.server.conftest import Start
@@ -289,3 +293,30 @@ def test_a_call_that_its_caller_let_go_is_no_error_of_the_servers() -> None:
     except ExecuteBatchError:
         record.exc_info = sys.exc_info()
     assert not is_not_of_a_lost_call(record)
+
+
+def test_metadata_that_is_no_text_is_in_no_log(start: "Start", sample_store: Path) -> None:
+    program = start("--store", str(sample_store), "--port", "0", "--workers", "1")
+    host, _, port = program.address().rpartition(":")
+    head = hpack.Encoder().encode(
+        [
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", f"/{SERVICE}/GetBundle".encode()),
+            (b":authority", b"x"),
+            (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"),
+            (b"authorization", b"Bearer planted-secret\xff"),
+        ]
+    )
+    with socket.create_connection((host, int(port)), timeout=2) as peer:
+        peer.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04" + b"\0" * 5)
+        peer.sendall(len(head).to_bytes(3, "big") + b"\x01\x04" + b"\0\0\0\x01" + head)
+        peer.sendall(b"\0\0\x05\0\x01" + b"\0\0\0\x01" + b"\0" * 5)
+        with contextlib.suppress(TimeoutError):
+            while peer.recv(4096):
+                pass
+    program.process.terminate()
+    code, log = program.ended()
+    assert code == 0
+    assert "planted-secret" not in log

@@ -86,7 +86,11 @@ def _invalid_request(message: str, field: str) -> InvalidRequest:
 def _not_found(message: str) -> NotFound:
     told = _UNKNOWN_IDS.fullmatch(message)
     kind, quoted = told.groups() if told else ("", "")
-    error = NotFound(kind, *map(ast.literal_eval, re.findall(_QUOTED, quoted)))
+    try:
+        ids = [ast.literal_eval(literal) for literal in re.findall(_QUOTED, quoted)]
+    except (SyntaxError, ValueError):  # no server of ours says so
+        ids = []
+    error = NotFound(kind, *ids)
     # Rebuilt from the ids, the text would lose "and 3 more", or all of a text of another form.
     error.args = (message,)
     return error

@@ -113,7 +113,10 @@ def bundle_from(response: pb.GetBundleResponse) -> BundleInfo:
 
 
 def _moment_s(moment: Timestamp) -> float:
-    return moment.ToMicroseconds() / _MICROS_PER_S
+    try:
+        return moment.ToMicroseconds() / _MICROS_PER_S
+    except ValueError as error:
+        raise ServiceError(f"the server tells a time that is none: {error}") from error
 
 
 def _neighbor(message: pb.Neighbor) -> Neighbor:
