@@ -39,14 +39,16 @@ class SimilarityServiceStub(object):
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
     connection broke, or took up no more calls
     UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
-    missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
+    missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`.
+    Where every caller needs a certificate, a missing one ends the connection: UNAVAILABLE
     PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
     of their own; in a batch or stream each fails alone
     UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
 
-    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field. Metadata of a
+    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names the first offending field,
+    if there is one. Metadata of a
     call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
     """
 
@@ -107,14 +109,16 @@ class SimilarityServiceServicer(object):
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
     connection broke, or took up no more calls
     UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
-    missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
+    missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`.
+    Where every caller needs a certificate, a missing one ends the connection: UNAVAILABLE
     PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
     of their own; in a batch or stream each fails alone
     UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
 
-    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field. Metadata of a
+    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names the first offending field,
+    if there is one. Metadata of a
     call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
     """
 
@@ -252,14 +256,16 @@ class SimilarityService(object):
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
     connection broke, or took up no more calls
     UNAUTHENTICATED     the server answers known callers only, and the token or the client certificate is
-    missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`
+    missing, unknown or out of date. A token is sent as `authorization: Bearer TOKEN`.
+    Where every caller needs a certificate, a missing one ends the connection: UNAVAILABLE
     PERMISSION_DENIED   the caller may not ask this: it lacks the scope. Queries with target USERS need one
     of their own; in a batch or stream each fails alone
     UNIMPLEMENTED       the server knows no such rpc, or not the compression of the message
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
 
-    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names each offending field. Metadata of a
+    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names the first offending field,
+    if there is one. Metadata of a
     call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
     """
 
