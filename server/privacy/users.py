@@ -35,6 +35,7 @@ from server.settings import ServerSettings
 _ROUNDED_DEPTH = 100
 # Longer than any id, and so nobody's.
 _NOBODY = "?" * (MAX_ID_BYTES + 1)
+# For what only has to cost the same whoever is named; an id that may be.
 _UNKNOWN = "?"
 
 
