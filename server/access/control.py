@@ -77,19 +77,33 @@ class Access:
     ) -> "Callable[[Asked, Call], Awaitable[Answered]]":
         """Return what does as ``handler`` for callers that may use the rpc.
 
-        It raises Unauthenticated, PermissionDenied or RateLimited for others.
+        Errors as :meth:`check`.
         """
-        scopes = SCOPES_OF.get(method, _ADMINISTRATORS)
 
         async def admitted(asked: Asked, call: "Call") -> Answered:
-            call.terms = terms = self.terms_for(call.context, scopes)
+            told: Terms | None = getattr(call.context, "terms", None)
+            call.terms = terms = told or self.check(method, call.context)
             if terms.limit is not None:
-                terms.limit.check()
                 n_bytes = len(asked) if isinstance(asked, bytes) else 0
                 terms.limit.charge(PER_QUERY + PER_BYTE * n_bytes)
             return await handler(asked, call)
 
         return admitted
+
+    def check(self, method: str, context: "Context") -> Terms:
+        """Return on what terms the caller of an rpc is answered, if it may call it now.
+
+        Raises
+        ------
+        Unauthenticated, PermissionDenied
+            As :meth:`terms_for`.
+        RateLimited
+            If it has asked for too much lately.
+        """
+        terms = self.terms_for(context, SCOPES_OF.get(method, _ADMINISTRATORS))
+        if terms.limit is not None:
+            terms.limit.check()
+        return terms
 
     def terms_for(self, context: "Context", scopes: frozenset[Scope] = _ADMINISTRATORS) -> Terms:
         """Return on what terms the caller is answered.

@@ -86,12 +86,42 @@ class Guard:
             return SHEDDING
         return None
 
+    def turned_away(self, method: str, context: Any) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """Return what ends a unary call of who may not make it, before it is read; None: it may.
+
+        On what terms it may, the context is told.
+
+        Parameters
+        ----------
+        method
+            The rpc.
+        context
+            Of our own transport, a ``CallContext``: it knows who calls before it reads what is asked.
+        """
+        if self._access is None:
+            return None
+        try:
+            context.terms = self._access.check(method, context)
+        except IlkError as refusal:
+            error = refusal
+
+            async def refuse(_: object, call: Call) -> NoReturn:
+                raise error
+
+            return grpc.stream_stream_rpc_method_handler(self._guarded(method, refuse))
+        return None
+
     def unary(
         self, method: str, handler: Callable[[bytes, Call], Awaitable[bytes]]
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         """Return what gRPC calls for a unary rpc."""
         if self._access is not None:
             handler = self._access.admitted(method, handler)
+        return self._guarded(method, handler)
+
+    def _guarded(
+        self, method: str, handler: Callable[[bytes, Call], Awaitable[bytes]]
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         traffic, by_kind = self._traffic, ByKind(self.counts, method)
 
         async def guarded(data: bytes, context: Context) -> bytes:

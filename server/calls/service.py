@@ -228,7 +228,10 @@ class _Handlers(grpc.GenericRpcHandler):
             lanes.update(self._lanes_of(served))
         # grpc.aio tells nothing of a call before it is begun.
         waited = getattr(details, "call", None)
-        return self._guard.refusal(lanes.get(name), waited) or method
+        refusal = self._guard.refusal(lanes.get(name), waited)
+        if refusal is None and waited is not None and not method.request_streaming:
+            refusal = self._guard.turned_away(name.rpartition("/")[2], waited)
+        return refusal or method
 
     def _lanes_of(self, served: Served) -> dict[str, Lane | None]:
         """Return where each rpc's usual work waits."""

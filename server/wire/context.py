@@ -58,6 +58,13 @@ class CallContext:
         Called once nothing more will happen to it.
     unread
         Where large answers are counted.
+
+    Attributes
+    ----------
+    awaits_message
+        Whether it has begun, and the one message of its caller has not come.
+    terms
+        For whoever looks at who calls before the message is read, to leave what it found.
     """
 
     __slots__ = (
@@ -72,6 +79,8 @@ class CallContext:
         "_over",
         "_task",
         "_unread",
+        "awaits_message",
+        "terms",
     )
 
     def __init__(
@@ -91,6 +100,8 @@ class CallContext:
         self._cancelled = False
         self._unread = unread
         self._is_large = False
+        self.awaits_message = False
+        self.terms: Any = None
         self._inbox: Inbox | None = None
         self._call.start_server_batch((_CLOSE(_NO_FLAGS),), self)
 
@@ -202,6 +213,7 @@ class CallContext:
 
     def receive(self, tag: object) -> None:
         """Ask for the one message of a caller that sends one."""
+        self.awaits_message = True
         self._call.start_server_batch((_RECEIVE(_NO_FLAGS),), tag)
 
     def answer(self, message: bytes) -> None:
@@ -239,9 +251,9 @@ class CallContext:
         """End a call that had no message, where one is needed."""
         self.end(_UNIMPLEMENTED, "requires exactly one request message")
 
-    def let_go(self) -> None:
-        """End the call, though its caller has not read the answer."""
-        self._call.cancel(_EXHAUSTED, "the answer was not read in time")
+    def let_go(self, why: str) -> None:
+        """End the call, though its caller has not sent all of it, or has not read the answer."""
+        self._call.cancel(_EXHAUSTED, why)
 
     def complete(self, event: Any) -> None:
         """Take note that the caller has gone, or has been told all."""

@@ -17,6 +17,7 @@ from server.observability.logs import cause_of
 from server.wire.context import CallContext, messages
 from server.wire.loop import CompletionLoop
 from server.wire.refusal import Refusal
+from server.wire.unfinished import LOOK_S, Unfinished
 from server.wire.unread import Unread
 
 log = logging.getLogger("ilk.server")
@@ -54,6 +55,8 @@ class Server:
         self._handlers: list[grpc.GenericRpcHandler] = []
         self._calls: set[CallContext] = set()
         self._unread = Unread()
+        self._unfinished = Unfinished(self._calls)
+        self._next_look: asyncio.TimerHandle | None = None
         self._stopped: asyncio.Future[None] | None = None
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -77,6 +80,7 @@ class Server:
         """Take calls."""
         self._core.start()
         self._core.request_call(self._queue, self._queue, self)
+        self._look()
 
     async def stop(self, grace_s: float | None) -> None:
         """Take no more calls; cancel those that are under way after ``grace_s``."""
@@ -88,6 +92,8 @@ class Server:
             await asyncio.shield(self._stopped)
         finally:
             timer.cancel()
+            if self._next_look is not None:
+                self._next_look.cancel()
 
     def complete(self, event: Any) -> None:
         """Take up a call, and ask for the next."""
@@ -115,6 +121,10 @@ class Server:
             call.go_on(_converse(call, handler))
         else:
             call.receive(_Unary(call, handler))
+
+    def _look(self) -> None:
+        self._unfinished.look()
+        self._next_look = self._loop.call_later(LOOK_S, self._look)
 
     def _find(self, asked: _Asked) -> Any:
         for handlers in self._handlers:
@@ -149,6 +159,7 @@ class _Unary:
 
     def complete(self, event: Any) -> None:
         call, handler = self._call, self._handler
+        call.awaits_message = False
         message = event.batch_operations[0].message()
         if message is None:
             if not call.cancelled():

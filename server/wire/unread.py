@@ -16,7 +16,7 @@ _MOST_BYTES: Final = 256 << 20
 class Answered(Protocol):
     """A call that was answered."""
 
-    def let_go(self) -> None:
+    def let_go(self, why: str) -> None:
         """End it, whether or not its caller has read the answer."""
 
 
@@ -35,7 +35,7 @@ class Unread:
             oldest = next(iter(self._n_bytes))
             self.remove(oldest)
             log.warning("an answer that its caller did not read was let go: too many wait")
-            oldest.let_go()
+            oldest.let_go("the answer was not read in time")
 
     def remove(self, call: Answered) -> None:
         """Take note that an answer has left, or that nobody waits for it."""
