@@ -4,6 +4,7 @@ Everything is real: the indexer and the server run as programs of their own, and
 what the client was told over gRPC.
 """
 
+import argparse
 import contextlib
 import signal
 import subprocess
@@ -195,8 +196,15 @@ def run() -> int:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _end)
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.demo",
+        description="Build a bundle, serve it, ask it everything, and stop it.",
+        epilog="Options say which data: --sample, --movielens PATH or others of 'indexer build'.",
+        allow_abbrev=False,
+    )
+    _, source = parser.parse_known_args()
     try:
-        return main(sys.argv[1:])
+        return main(source)
     except IlkError as error:
         sys.stderr.write(f"{error}\n")
         return FAILED

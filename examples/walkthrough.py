@@ -1,9 +1,10 @@
 """The walk-through everyone starts from: five users, four films, nine ratings.
 
 Published versions of it print other numbers; these are what the textbook formulas give, and what
-Surprise's ``KNNBasic`` gives. Run it with ``python -m examples.walkthrough``.
+Surprise's KNNBasic gives.
 """
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from ilk.bundle import Bundle, open_bundle
 from ilk.predict import predict
+from ilk.program.printing import run_printing
 from ilk.query import answer
 from ilk.types import ItemId, PredictionMethod, Query, UserId
 from indexer.build import build
@@ -76,5 +78,12 @@ def main() -> None:
                 sys.stdout.write(f"  {near.id:<10} {near.score:.4f}{mark}\n")
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """Work the example; the process's command line may ask for ``--help`` alone."""
+    argparse.ArgumentParser(prog="python -m examples.walkthrough", description=__doc__).parse_args()
     main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_printing(run))

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ilk.client import SimilarityClient
     from ilk.client.aio import AsyncSimilarityClient
 
+__version__ = "0.1.0"
 __all__ = ["AsyncSimilarityClient", "SimilarityClient"]
 
 _HOMES = {"AsyncSimilarityClient": "ilk.client.aio", "SimilarityClient": "ilk.client"}

@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias
 from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
+from ilk import __version__
 from ilk.bundle import Store
 from ilk.errors import SettingsError
 from ilk.program import choices, exits, settings_file
@@ -41,7 +42,7 @@ app = App(
         ),
         choices.expect_whole,
     ],
-    version_flags=[],
+    version=__version__,
 )
 
 _STORE = Path("store")

@@ -20,9 +20,10 @@ from indexer.outputs import writing
 
 def inspect_bundle(path: Path, version: str | None) -> Manifest:
     """Print a bundle, verified and opened, on stdout; errors as :func:`ilk.bundle.open_bundle`."""
-    manifest = open_bundle(path, version).manifest
+    bundle = open_bundle(path, version)
+    manifest = bundle.manifest
     console = Console(width=None if Console().is_terminal else 100)
-    console.print(_summary(manifest))
+    console.print(_summary(manifest, bundle.preference.scale))
     if manifest.quality:
         console.print(_pairs("Quality, measured on held-out users", manifest.quality))
     console.print(_choices(manifest))
@@ -84,7 +85,7 @@ def _worst(row: MeasuredRecall) -> float:
     return min(row.recall_at_10, row.recall_at_100)
 
 
-def _summary(manifest: Manifest) -> Table:
+def _summary(manifest: Manifest, scale: tuple[float, float] | None) -> Table:
     created = datetime.fromtimestamp(manifest.created_at_s, tz=timezone.utc)
     size_mb = sum(record.size_bytes for record in manifest.files.values()) / 1e6
     fields = manifest.content_fields
@@ -96,7 +97,7 @@ def _summary(manifest: Manifest) -> Table:
             "source": manifest.source + (" (SIMULATED USERS)" if manifest.simulated else ""),
             "users": f"{manifest.n_users:,}",
             "items": f"{manifest.n_items:,}",
-            "ratings": f"{manifest.n_ratings:,}",
+            "ratings": f"{manifest.n_ratings:,}{_told(scale)}",
             "vectors": f"{manifest.n_factors} factors, {manifest.dim_content} of content",
             "content": ", ".join(f"{name} ({len(terms):,})" for name, terms, _ in fields),
             "genres": " | ".join(genres),
@@ -105,6 +106,10 @@ def _summary(manifest: Manifest) -> Table:
             "size": f"{size_mb:,.1f} MB in {len(manifest.files)} files",
         },
     )
+
+
+def _told(scale: tuple[float, float] | None) -> str:
+    return " clicks, without stars" if scale is None else f", of {scale[0]:g} to {scale[1]:g} stars"
 
 
 def _choices(manifest: Manifest) -> Table:

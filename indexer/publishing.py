@@ -12,6 +12,7 @@ from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+from ilk import __version__
 from ilk.bundle import Bundle, Store, open_folder, publish
 from ilk.bundle.contents import Arrays
 from ilk.bundle.manifest import Manifest
@@ -139,4 +140,4 @@ def _manifest(
 def _provenance(data: Interactions) -> dict[str, str]:
     libraries = {name: installed_version(name) for name in _LIBRARIES}
     counts = {"rows dropped": str(data.n_dropped), "duplicates merged": str(data.n_duplicates)}
-    return {**libraries, **counts, "python": platform.python_version()}
+    return {"ilk": __version__, **libraries, **counts, "python": platform.python_version()}

@@ -24,9 +24,9 @@ class Source:
     movielens
         Folder or zip of any data set that GroupLens has published.
     interactions
-        CSV or Parquet: user, item, optionally rating and timestamp. Without a rating: clicks.
+        CSV, TSV or Parquet: user, item, optionally rating and timestamp. Without a rating: clicks.
     items
-        CSV or Parquet beside interactions: id, title, genres, optionally year and further text.
+        CSV, TSV or Parquet beside interactions: id, title, genres, optionally year and further text.
     rating_scale
         Lowest and highest stars of interactions. Default: as found.
     sample

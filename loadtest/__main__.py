@@ -11,6 +11,7 @@ import numpy as np
 from cyclopts import App, Parameter
 from google.protobuf import json_format
 
+from ilk import __version__
 from ilk.client import DEFAULT_TARGET
 from ilk.errors import IlkError, SettingsError
 from ilk.program import choices, exits
@@ -32,7 +33,7 @@ app = App(
     name="loadtest",
     help="Offer load to a server on a schedule, and tell what became of it.",
     config=choices.expect_whole,
-    version_flags=[],
+    version=__version__,
 )
 
 

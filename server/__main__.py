@@ -15,6 +15,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 
+from ilk import __version__
 from ilk.program import choices, exits, settings_file
 from server import connections
 from server.observability import logs
@@ -34,7 +35,7 @@ app = App(
         Toml(settings_file.PATH, root_keys=["server"]),
         choices.expect_whole,
     ],
-    version_flags=[],
+    version=__version__,
 )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cyclopts import App
 
+from ilk import __version__
 from ilk.errors import SettingsError
 from ilk.program import exits
 from server.access.callers import (
@@ -35,7 +36,9 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 app = App(
-    name="callers", help="Say who may call a server, and what they may ask.", version_flags=[]
+    name="callers",
+    help="Say who may call a server, and what they may ask.",
+    version=__version__,
 )
 
 _FILE = Path("callers.json")

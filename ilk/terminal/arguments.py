@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ilk import __version__
 from ilk.client import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
 from ilk.types import DEFAULT_NEIGHBORS, PredictionMethod
 
@@ -31,6 +32,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="ilk", description="Ask an Ilk server: nearest what to whom, by which likeness?"
     )
+    parser.add_argument("--version", action="version", version=__version__)
     server = os.environ.get("ILK_SERVER") or DEFAULT_TARGET
     token_file = os.environ.get("ILK_TOKEN_FILE")
     given = {"tls": False, "tls_ca": None, "tls_cert": None, "tls_key": None}
@@ -187,7 +189,7 @@ def _add_neighbor_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--count", "-n", type=_count, default=DEFAULT_NEIGHBORS, help=told)
     told = "0: by what people rated alike, 1: by content, between: a blend (default: the server's)"
     command.add_argument("--content-weight", "-w", metavar="WEIGHT", type=_share, help=told)
-    told = "0 to 1: how much likeness to films above counts against one (default: 0)"
+    told = "0 to 1: how much likeness to those above counts against one (default: 0)"
     command.add_argument("--diversity", metavar="SHARE", type=_share, default=0.0, help=told)
     told = "0 to 1: how much popularity counts against one (default: 0)"
     command.add_argument(

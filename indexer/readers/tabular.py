@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from ilk.errors import DataError, SettingsError
 from indexer.interactions import Interactions, Items
+from indexer.progress import note
 from indexer.readers.columns import Column, IdColumn, TextColumn
 from indexer.readers.delimited import Delimited
 from indexer.readers.pairs import Events, to_interactions
@@ -120,6 +121,9 @@ def read_events_of(
 ) -> Events:
     """Read a table of interactions, by its columns' names; of ``known`` items alone, if given."""
     columns = _event_columns(table, known, rating_scale)
+    if not any(column.name == "rating" for column in columns):
+        note(f"{table.name}: no column is called {' or '.join(RATING)}, so each row is a click")
+    _tell_unused(table, {column.position for column in columns})
     rows = read_rows(table, columns, skip_bad_rows=skip_bad_rows)
     values = rows.values
     if isinstance(columns[-1], SecondsColumn) and are_dates(values["timestamp"]):
@@ -195,12 +199,14 @@ def read_items(path: Path, *, skip_bad_rows: bool = False) -> tuple[Items, int]:
     item_ids = values["item id"].ids.to_pylist()
     check_parted(values["genres"], table.name)
     years = [int(float(text[:4] or 0)) for text in values.get("year", [""] * len(item_ids))]
+    about = {name: cells for name in further if is_about_items(cells := values[_text_key(name)])}
+    _tell_unused(table, {*found.values(), year, *(further[name] for name in about)})
     items = Items(
         item_ids=item_ids,
         titles=values["title"],
         years=np.array(years, np.int16),
         genres=[parts_of(text) for text in values["genres"]],
-        texts=_texts({name: values[_text_key(name)] for name in further}),
+        texts=_texts(about),
     )
     return items, rows.n_dropped
 
@@ -221,7 +227,7 @@ def _text_key(name: str) -> str:
 
 
 def _texts(columns: dict[str, list[str]]) -> dict[str, list[str]]:
-    texts = {name: cells for name, cells in columns.items() if is_about_items(cells)}
+    texts = dict(columns)
     # Under the one name that says that lines are terms, whatever the column is called.
     of_tags = [texts.pop(name) for name in list(texts) if _normal(name) in TAGS]
     if of_tags:
@@ -230,6 +236,12 @@ def _texts(columns: dict[str, list[str]]) -> dict[str, list[str]]:
             for cells in zip(*of_tags, strict=True)
         ]
     return texts
+
+
+def _tell_unused(table: Table, used: set[int | None]) -> None:
+    unused = [name for place, name in enumerate(table.column_names) if place not in used]
+    if unused:
+        note(f"{table.name}: columns that are not used: {', '.join(map(repr, unused))}")
 
 
 def _position(table: Table, what: str, aliases: Sequence[str]) -> int:

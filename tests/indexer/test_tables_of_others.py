@@ -156,3 +156,28 @@ def test_a_file_of_which_most_is_malformed_is_refused_also_where_lines_are_passe
         DataError, match=r"films\.csv: holds more malformed lines than others: 29 m"
     ):
         read_items(films, skip_bad_rows=True)
+
+
+def test_columns_that_are_not_used_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = "id,title,genres,year,plot,budget"
+    items = written(
+        tmp_path / "films.csv",
+        f"{header}\n1,Alien,Sci-Fi,1979,A ship hears a call,11\n2,Heat,Crime,1995,A last job,60\n",
+    )
+    rows = "u1,1,5,2020\nu1,2,4,2020\n"
+    read_tables(written(tmp_path / "seen.csv", f"user,item,my_rating,When\n{rows}"), items)
+    told = capsys.readouterr().err
+    assert "films.csv: columns that are not used: 'budget'\n" in told
+    assert "seen.csv: columns that are not used: 'my_rating', 'When'\n" in told
+    assert "seen.csv: no column is called rating" in told
+    assert "so each row is a click\n" in told
+
+
+def test_nothing_is_told_of_tables_that_are_used_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = written(tmp_path / "films.csv", ITEMS)
+    read_tables(written(tmp_path / "seen.csv", "user,item,rating\nu1,1,5\nu1,2,4\n"), items)
+    assert capsys.readouterr().err == ""

@@ -77,3 +77,10 @@ def test_the_demo_ends_quietly_when_its_reader_has_seen_enough() -> None:
         told = demo.stderr.read()
         assert demo.wait(60) == 3
     assert b"Traceback" not in told
+
+
+@pytest.mark.parametrize("example", ["demo", "walkthrough"])
+def test_every_example_says_what_it_does(example: str) -> None:
+    command = [sys.executable, "-m", f"examples.{example}", "--help"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout.startswith(f"usage: python -m examples.{example}")
