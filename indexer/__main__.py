@@ -1,5 +1,6 @@
 """Knows the command line of the indexer: ``python -m indexer build --sample --store store``."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -276,4 +277,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Else what it made for itself alone would stay where it is.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(main())

@@ -4,7 +4,6 @@ It refuses to know formats, command lines and how quality is measured.
 """
 
 import platform
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +21,7 @@ from indexer.acceptance.drift import overlap
 from indexer.acceptance.gate import GateSettings
 from indexer.interactions import Interactions
 from indexer.progress import Progress
+from indexer.scratch import scratch_folder
 from indexer.settings import BuildSettings
 from indexer.training.assemble import Parts, assemble
 from indexer.training.order import kept, ordered
@@ -96,8 +96,8 @@ def _noise(
 ) -> dict[str, float]:
     """Return what this bundle has in common with one trained with another seed."""
     other = replace(settings, seed=(settings.seed + 1) % (1 << 31))
-    with tempfile.TemporaryDirectory(prefix="ilk-") as name:
-        store, other_parts = Store(Path(name)), assemble(data, parts.preference, other, progress)
+    with scratch_folder() as folder:
+        store, other_parts = Store(folder), assemble(data, parts.preference, other, progress)
 
         def opened(version: str, of: Parts) -> Bundle:
             named = replace(manifest, version=version, indices=of.records)

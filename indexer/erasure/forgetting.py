@@ -16,6 +16,7 @@ from ilk.bundle import Bundle, Store, open_bundle, publish
 from ilk.bundle.manifest import MANIFEST_NAME
 from ilk.bundle.retention import clean_up, remove
 from ilk.errors import BundleError, SettingsError
+from indexer import scratch
 from indexer.acceptance import gate
 from indexer.acceptance.gate import GateSettings
 from indexer.erasure.removal import without_users
@@ -118,6 +119,7 @@ def forget(store: Store, user_ids: Sequence[str], wait_s: float) -> Outcome:
     unknown = tuple(name for name, row in zip(user_ids, rows, strict=True) if row < 0)
     n_users, n_ratings = _take_out_of_live(store)
     deleted = _delete_holders(store, user_ids, wait_s)
+    scratch.clean_up()
     live = open_bundle(store.path, trust_stamps=False)
     n_files = prove_absence(live, store.folder_of(live.version), user_ids)
     return Outcome(live.version, n_users, n_ratings, n_files, deleted, unknown)

@@ -4,10 +4,8 @@ It refuses to know figures. What is measured here is what a caller would have be
 """
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +20,7 @@ from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.publishing import assemble_and_publish
+from indexer.scratch import scratch_folder
 from indexer.settings import BuildSettings
 
 _BATCH = 256
@@ -35,8 +34,7 @@ def built_from(data: Interactions, settings: BuildSettings, progress: Progress) 
     as recall, and choosing one takes longer than a build.
     """
     settings = replace(settings, index=settings.index or IndexKind.FLAT)
-    with tempfile.TemporaryDirectory(prefix="ilk-") as folder:
-        store = Path(folder)
+    with scratch_folder() as store:
         assemble_and_publish(data, store, settings, {}, progress)
         yield open_bundle(store)
 

@@ -106,13 +106,18 @@ def _download(url: str, into: str | io.BytesIO, archive_url: str, progress: bool
     downloader = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT_S)
     try:
         downloader(url, into, None)
-    # Whatever requests raises is an OSError, as is a full disk.
-    except OSError as error:
+    # What requests raises is an OSError, as is a full disk; headers that make no sense are a ValueError.
+    except (OSError, ValueError) as error:
         status = _status(error)
         if status is not None:
             problem = f"the server answered {status}"
         else:
-            problem = error.strerror or f"there is no connection ({type(error).__name__})"
+            told = (
+                error.strerror
+                if isinstance(error, OSError)
+                else f"the answer makes no sense: {error}"
+            )
+            problem = told or f"there is no connection ({type(error).__name__})"
         raise DataError(
             url,
             f"cannot be downloaded: {problem}. Where there is no internet, download {archive_url} "

@@ -39,6 +39,7 @@ class Site:
     files: dict[str, bytes] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
     cut_short: set[str] = field(default_factory=set)
+    headers: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def publish(self, content: bytes, checksum: str | None = None) -> None:
@@ -57,7 +58,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status = self.site.statuses.get(self.path, 200 if self.path in self.site.files else 404)
         content = self.site.files.get(self.path, b"") if status == 200 else b""
         self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
+        told = {"Content-Length": str(len(content)), **self.site.headers}
+        for name, value in told.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(
             content[: len(content) // 2] if self.path in self.site.cut_short else content
@@ -168,6 +171,26 @@ def test_connection_that_breaks_off_is_refused(site: Site, tmp_path: Path) -> No
     site.cut_short.add(f"/{NAME}.zip")
     with pytest.raises(DataError, match="cannot be downloaded"):
         fetch(NAME, tmp_path, base_url=site.url, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (302, {"Location": "http://a]b/"}),
+        (302, {"Location": "http://" + "a" * 300 + "/"}),
+        (302, {"Location": "file:///etc/passwd"}),
+        (200, {"Content-Length": "many"}),
+    ],
+)
+def test_headers_that_make_no_sense_are_refused(
+    site: Site, tmp_path: Path, status: int, headers: dict[str, str]
+) -> None:
+    site.publish(archive(), md5(archive()))
+    site.statuses = dict.fromkeys(site.files, status)
+    site.headers = headers
+    with pytest.raises(DataError, match="cannot be downloaded"):
+        fetch(NAME, tmp_path, base_url=site.url)
     assert list(tmp_path.iterdir()) == []
 
 
