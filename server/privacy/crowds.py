@@ -6,6 +6,7 @@ the ids, which says nothing of who is nearer.
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import groupby
 
 from ilk.types import Neighbor
 
@@ -32,18 +33,18 @@ def in_crowds(neighbors: Sequence[Neighbor], size: int) -> list[Neighbor]:
     return told
 
 
-def rounded(neighbors: Sequence[Neighbor], step: float, *, ranked: bool) -> list[Neighbor]:
+def rounded(neighbors: Sequence[Neighbor], step: float, *, crowded: bool) -> list[Neighbor]:
     """Return the neighbors with scores and components that are multiples of ``step``.
 
     Parameters
     ----------
     neighbors
-        Nearest first.
+        In the order in which they are told.
     step
         Of the scores that are told.
-    ranked
-        Whether they stand in the order of their scores; equal ones are then put in an order that does not
-        tell them apart.
+    crowded
+        Whether they are told in crowds. Else those that stand together and have equal scores are put in
+        an order that does not tell them apart.
     """
     told = [
         n._replace(
@@ -53,7 +54,10 @@ def rounded(neighbors: Sequence[Neighbor], step: float, *, ranked: bool) -> list
         )
         for n in neighbors
     ]
-    return sorted(told, key=lambda n: (-n.score, _shuffled(n))) if ranked else told
+    if crowded:
+        return told
+    alike = groupby(told, key=lambda n: n.score)
+    return [neighbor for _, some in alike for neighbor in sorted(some, key=_shuffled)]
 
 
 def _shuffled(neighbor: Neighbor) -> bytes:

@@ -191,8 +191,7 @@ class UserPrivacy:
         if self.crowd > 1:
             told = in_crowds(told, self.crowd)
         if self.score_step:
-            by_score = not (query.diversity or query.popularity_penalty) and self.crowd == 1
-            told = rounded(told, self.score_step, ranked=by_score)
+            told = rounded(told, self.score_step, crowded=self.crowd > 1)
         if self.crowd > 1 or self.score_step:
             told = told[query.offset : query.offset + query.neighbor_count]
         shortfall = self._shortfall(query, len(told), found.shortfall)

@@ -247,6 +247,21 @@ def test_scores_are_rounded_and_equal_ones_not_told_apart(
     assert scores == sorted(scores, reverse=True)
     exact = [true[n.id].score for n in told]
     assert exact != sorted(exact, reverse=True)
+    # Nor by asking for a re-ranking that changes nothing.
+    for re_ranked in (replace(query, diversity=1e-12), replace(query, popularity_penalty=1e-12)):
+        again = UserPrivacy(score_step=0.25).answer(bundle, re_ranked)
+        assert ids(again) == [n.id for n in told]
+
+
+def test_re_ranked_pages_of_rounded_scores_fit_together(
+    bundle: Bundle, common: tuple[str, ...]
+) -> None:
+    hidden = UserPrivacy(score_step=0.05)
+    query = Query(Profile(liked_item_ids=common), Target.USERS, diversity=0.5)
+    whole = ids(hidden.answer(bundle, replace(query, neighbor_count=60)))
+    for at in (0, 20, 40):
+        page = hidden.answer(bundle, replace(query, offset=at, neighbor_count=20))
+        assert ids(page) == whole[at : at + 20]
 
 
 @pytest.mark.parametrize(
