@@ -32,8 +32,8 @@ class SimilarityServiceStub(object):
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
     RESOURCE_EXHAUSTED  the server sheds load, the caller is over its rate limit, or the message is over
-    4 MiB. The first two carry a google.rpc.RetryInfo detail, and
-    grpc-retry-pushback-ms for gRPC's own retries
+    4 MiB or did not come to its end in time. The first two carry a
+    google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
@@ -47,9 +47,9 @@ class SimilarityServiceStub(object):
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
 
-    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names the first offending field,
-    if there is one. Metadata of a
-    call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
+    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names the first offending field, if there is
+    one. gRPC itself may refuse a call with over 8 KiB of metadata with RESOURCE_EXHAUSTED, and always does over
+    16 KiB.
     """
 
     def __init__(self, channel):
@@ -102,8 +102,8 @@ class SimilarityServiceServicer(object):
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
     RESOURCE_EXHAUSTED  the server sheds load, the caller is over its rate limit, or the message is over
-    4 MiB. The first two carry a google.rpc.RetryInfo detail, and
-    grpc-retry-pushback-ms for gRPC's own retries
+    4 MiB or did not come to its end in time. The first two carry a
+    google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
@@ -117,9 +117,9 @@ class SimilarityServiceServicer(object):
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
 
-    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names the first offending field,
-    if there is one. Metadata of a
-    call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
+    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names the first offending field, if there is
+    one. gRPC itself may refuse a call with over 8 KiB of metadata with RESOURCE_EXHAUSTED, and always does over
+    16 KiB.
     """
 
     def FindNeighbors(self, request, context):
@@ -190,7 +190,7 @@ class SimilarityServiceServicer(object):
         """What is being served: version, counts, measured recall, provenance.
 
         OK                always, once there is a bundle
-        INVALID_ARGUMENT  the message is none
+        INVALID_ARGUMENT  the bytes are no message
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -249,8 +249,8 @@ class SimilarityService(object):
 
     DEADLINE_EXCEEDED   the caller's deadline passed; the work was dropped
     RESOURCE_EXHAUSTED  the server sheds load, the caller is over its rate limit, or the message is over
-    4 MiB. The first two carry a google.rpc.RetryInfo detail, and
-    grpc-retry-pushback-ms for gRPC's own retries
+    4 MiB or did not come to its end in time. The first two carry a
+    google.rpc.RetryInfo detail, and grpc-retry-pushback-ms for gRPC's own retries
     CANCELLED           the transport let the call go before anything was done with it: the server is
     stopping, or too many calls wait in it; retry with back-off
     UNAVAILABLE         no bundle is loaded yet, or the server is stopping; retry. Also where the
@@ -264,9 +264,9 @@ class SimilarityService(object):
     INTERNAL            a fault of the server's; the log holds the cause under the request's id. Also
     where a call breaks the rules of HTTP/2 or gRPC
 
-    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names the first offending field,
-    if there is one. Metadata of a
-    call over 8 KiB may be refused by gRPC itself with RESOURCE_EXHAUSTED, and over 16 KiB is.
+    INVALID_ARGUMENT carries a google.rpc.BadRequest detail that names the first offending field, if there is
+    one. gRPC itself may refuse a call with over 8 KiB of metadata with RESOURCE_EXHAUSTED, and always does over
+    16 KiB.
     """
 
     @staticmethod
