@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from ilk.ann import OF_4, UP_TO_3, IndexKind, former
+from ilk.bundle.typed import mistyped
 from ilk.errors import BundleCorrupt, BundleUnsupported
 from ilk.types import MeasuredRecall
 
@@ -141,7 +142,11 @@ class Manifest:
                 for name, records in values["rejected_indices"].items()
             }
             values["files"] = {name: FileRecord(**rec) for name, rec in values["files"].items()}
-            return cls(**values)
+            manifest = cls(**values)
+            wrong = mistyped(cls, manifest, MANIFEST_NAME)
+            if wrong:
+                raise TypeError(wrong)
+            return manifest
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleCorrupt(
                 f"{MANIFEST_NAME} lacks or mistypes a field: {error}; build again"

@@ -290,3 +290,39 @@ def test_a_current_that_names_nothing_is_refused(data: bytes, store: Store) -> N
     store.current_file.write_bytes(data)
     with pytest.raises(BundleError):
         open_bundle(store.path)
+
+
+def set_in(*path: str | int, to: object) -> Edit:
+    def edit(values: Any) -> None:
+        for key in path[:-1]:
+            values = values[key]
+        values[path[-1]] = to
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (set_in("source", to=5), "source"),
+        (set_in("n_users", to="many"), "n_users"),
+        (set_in("n_users", to=True), "n_users"),
+        (set_in("created_at_s", to="today"), "created_at_s"),
+        (set_in("created_at_s", to=float("nan")), "created_at_s"),
+        (set_in("simulated", to=0), "simulated"),
+        (set_in("settings", to=["seed"]), "settings"),
+        (set_in("settings", "seed", to=1), r"settings\['seed'\]"),
+        (set_in("quality", "ndcg@10", to="good"), r"quality\['ndcg@10'\]"),
+        (set_in("content_fields", to={"genres": 1}), "content_fields"),
+        (set_in("indices", "items.likeness", "build_s", to=None), "build_s"),
+        (set_in("indices", "items.likeness", "recall", 0, "effort", to=1.5), "effort"),
+        (set_in("indices", "items.likeness", "recall", 0, "others_at_10", to="1"), "others_at_10"),
+        (set_in("files", "gram.npy", "size_bytes", to="0"), "size_bytes"),
+    ],
+)
+def test_a_manifest_with_values_of_other_types_is_refused(
+    store: Store, live: Path, edit: Edit, named: str
+) -> None:
+    edit_manifest(live, edit)
+    with pytest.raises(BundleCorrupt, match=rf"mistypes a field: {named} must be of type"):
+        open_bundle(store.path)
