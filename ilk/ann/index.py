@@ -19,8 +19,12 @@ from ilk.ann.part import Part
 from ilk.ann.spec import MOST_COMPARED_LISTS, IndexKind, IndexSpec
 from ilk.ann.training import built
 from ilk.errors import BundleCorrupt
-from ilk.index_file import check_layout
+from ilk.index_file import CODES_TOGETHER, check_layout
 from ilk.vectors import Float32Matrix, Rows, widened
+
+# Queries of a batch that codes of PQ are compared with at once. faiss takes four by default, whose sums
+# need more registers than there are: each then takes a sixth longer than it does alone.
+_QUERIES_TOGETHER: Final = 1
 
 
 class RowNeighbors(NamedTuple):
@@ -226,6 +230,8 @@ def _mapped(path: Path, kind: IndexKind) -> Any:
     if kind.has_lists and not kind.has_nibbles:
         # Mapped lists are fetched ahead by 32 threads, which every search would start anew.
         faiss.downcast_InvertedLists(inner.invlists).prefetch_nthread = 0
+    if kind is IndexKind.PQ and inner.bbs == CODES_TOGETHER:
+        inner.qbs = _QUERIES_TOGETHER
     return inner
 
 
