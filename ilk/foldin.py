@@ -14,6 +14,8 @@ from scipy.linalg import cho_factor, cho_solve
 from ilk.vectors import Float32Matrix, Float32Vector
 
 _PENALTY_STEP: Final = 1.2
+# Who has so many positives is taken half for themselves and half for everybody.
+_HALF_OWN: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,9 @@ class FoldIn:
         What the items never met add to that count: ``n_items / alpha``.
     exponent
         0: one λ for all; 1: λ grows with the number of positives.
+    common
+        Shape ``(n_factors,)``, float32: what :func:`common_taste` gives; None in bundles of before
+        1 December 2026.
 
     Notes
     -----
@@ -42,6 +47,7 @@ class FoldIn:
     regularization: float
     unseen_weight: float
     exponent: float
+    common: Float32Vector | None = None
 
     def penalty(self, n_positives: int) -> float:
         """Return λ for a user with that many positives."""
@@ -79,6 +85,53 @@ class FoldIn:
         return cho_solve(cho_factor(a, check_finite=False), b, check_finite=False).astype(
             np.float32
         )
+
+    def in_common(self, n_positives: npt.NDArray[np.int64] | int) -> npt.NDArray[np.float32]:
+        """Return what is added to a user's own factors when they are recommended to (ADR 36).
+
+        Parameters
+        ----------
+        n_positives
+            Shape ``(...)``.
+
+        Returns
+        -------
+        ndarray
+            Shape ``(..., n_factors)``: the common taste, the less of it the more positives tell of the
+            user's own; zero for who has none.
+        """
+        counts = np.asarray(n_positives)[..., None]
+        if self.common is None:
+            return np.zeros((*counts.shape[:-1], len(self.gram)), dtype=np.float32)
+        shares = np.where(counts > 0, _HALF_OWN / (_HALF_OWN + counts), 0).astype(np.float32)
+        return shares * self.common
+
+
+def common_taste(
+    gram: npt.NDArray[np.float64], users: Float32Matrix, penalty: float
+) -> Float32Vector:
+    """Return where a user would be who is shrunk towards the mean of users, and not towards nothing.
+
+    Parameters
+    ----------
+    gram
+        As of :class:`FoldIn`.
+    users
+        Shape ``(n_users, n_factors)``, float32: all who were trained.
+    penalty
+        λ of who has one positive.
+
+    Notes
+    -----
+    ALS is the mode of a model in which users' factors have the mean 0. With the mean ``m``, the right
+    side of the normal equations is greater by ``λ m``; before anything is known of somebody, that is all.
+    Salakhutdinov & Mnih, "Bayesian Probabilistic Matrix Factorization using Markov Chain Monte Carlo",
+    ICML 2008, section 3.1, has such a mean.
+    """
+    a = gram.copy()
+    a.flat[:: len(a) + 1] += penalty
+    mean = users.mean(axis=0, dtype=np.float64)
+    return cho_solve(cho_factor(a), penalty * mean).astype(np.float32)
 
 
 def frequency_penalty(

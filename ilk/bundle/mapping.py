@@ -129,7 +129,7 @@ def map_bundle(folder: Path, manifest: Manifest, fresh: Container[str], lease: L
         content_model=_content_model(manifest, arrays),
         content_groups=unflatten("content_groups", ContentGroups, arrays),
         item_terms=unflatten("item_terms", TermWeights, arrays),
-        fold_in=FoldIn(gram=arrays["gram"], **manifest.fold_in),
+        fold_in=FoldIn(gram=arrays["gram"], common=arrays.get("common_taste"), **manifest.fold_in),
         preference=Preference.from_json(manifest.preference),
         biases=unflatten("biases", Biases, arrays),
         spaces={

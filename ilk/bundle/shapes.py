@@ -71,6 +71,7 @@ _ARRAYS: Final[dict[str, tuple[str, ...]]] = {
     "content.projection": ("f4", "terms", "content"),
     "content.to_factors": ("f4", "content+1", "factors"),
     "gram": ("f8", "factors", "factors"),
+    "common_taste": ("f4", "factors"),
     "biases.mean": ("f8", "1"),
     "biases.users": ("f4", "users"),
     "biases.items": ("f4", "items"),

@@ -22,7 +22,8 @@ def newcomer(
     """Return the place of someone who need not be in the bundle.
 
     Their factors are folded in from what they rated; a favorite genre counts as a liked item whose
-    factors are inferred from its content. Their content is the weighted mean of what they rated, at
+    factors are inferred from its content. Who is recommended to on few positives is also taken to like
+    what everybody does. Their content is the weighted mean of what they rated, at
     length :func:`ilk.vectors.support` like that of the bundle's users, and of the genres they named.
     """
     read = read_profile(bundle, profile, ignore_unknown=ignore_unknown)
@@ -51,6 +52,8 @@ def newcomer(
     solved = bundle.fold_in.solve(factors, all_confidences)
     if target is Target.USERS:
         solved = unit(solved) * support(int(np.count_nonzero(confidences > 0)))
+    else:
+        solved += bundle.fold_in.in_common(int(np.count_nonzero(all_confidences > 0)))
     return Seeker(
         Target.USERS,
         solved,

@@ -51,6 +51,7 @@ def check_values(bundle: Bundle) -> None:
         ("content.idf", bundle.content_model.idf),
         ("content.to_factors", bundle.content_model.to_factors),
         ("gram", bundle.fold_in.gram),
+        ("common_taste", bundle.fold_in.in_common(1)),
         *flatten("biases", bundle.biases).items(),
     )
     for name, array in parts:

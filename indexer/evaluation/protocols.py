@@ -4,13 +4,14 @@ It refuses to know models and figures. Every split made here is checked for leak
 out; what a split is, `splits` says.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from ilk.errors import DataError, SettingsError
 from indexer.evaluation.leaks import check_no_leak
-from indexer.evaluation.splits import Mask, Split, SplitProtocol
+from indexer.evaluation.splits import Mask, Rows, Split, SplitProtocol
 from indexer.interactions import Interactions
 
 MIN_POSITIVES = 5
@@ -70,7 +71,7 @@ def split_strong(
     known = np.zeros(interactions.n_items, dtype=np.bool_)
     known[interactions.item_rows[positive & ~of_chosen]] = True
     usable = of_chosen & known[interactions.item_rows]
-    held_out = _pick_per_user(interactions, usable & positive, held_out_fraction, rng)
+    held_out = _pick_per_user(interactions, usable & positive, _share_of(held_out_fraction), rng)
     shown = usable & used & ~held_out
     split = _assemble("strong", interactions, positive, used & ~of_chosen, shown, held_out)
     return replace(
@@ -91,7 +92,7 @@ def split_weak(
     _check_fractions(held_out_fraction=held_out_fraction)
     everything = np.ones(len(interactions), dtype=np.bool_)
     rng = np.random.default_rng(seed)
-    test = _pick_per_user(interactions, everything, held_out_fraction, rng)
+    test = _pick_per_user(interactions, everything, _share_of(held_out_fraction), rng)
     return split_given(interactions, positive, ~test, test)
 
 
@@ -162,18 +163,18 @@ def split_cold_items(
 def show_only(split: Split, n_shown: int, seed: int) -> Split:
     """Return the split with at most ``n_shown`` random positives of each test user folded in.
 
-    Ratings below are shown no more: newcomers who have given them would be none. What is to be predicted
-    stays as it was: only how much is known of the users changes.
+    The others are to be predicted too: a user likes them, and was not told of them. Ratings below are
+    shown no more: newcomers who have given them would be none.
+
+    Notes
+    -----
+    *Given n* of Breese, Heckerman & Kadie, "Empirical Analysis of Predictive Algorithms for
+    Collaborative Filtering", UAI 1998.
     """
-    data = split.interactions
-    entries = np.flatnonzero(split.fold_in & split.positive)
-    users = data.user_rows[entries]
-    order = np.lexsort((np.random.default_rng(seed).random(len(entries)), users))
-    counts = np.bincount(users, minlength=data.n_users)
-    place = np.arange(len(entries)) - (np.cumsum(counts) - counts)[users[order]]
-    fold_in = np.zeros(len(data), dtype=np.bool_)
-    fold_in[entries[order[place < n_shown]]] = True
-    return replace(split, fold_in=fold_in)
+    data, positives = split.interactions, split.fold_in & split.positive
+    rng = np.random.default_rng(seed)
+    shown = _pick_per_user(data, positives, lambda counts: np.full_like(counts, n_shown), rng)
+    return replace(split, fold_in=shown, held_out=split.held_out | (positives & ~shown))
 
 
 def _assemble(
@@ -212,17 +213,25 @@ def _assemble(
     return split
 
 
+def _share_of(fraction: float) -> Callable[[Rows], Rows]:
+    """Return what says how many a fraction of so many are, rounded down."""
+    return lambda counts: (fraction * counts + _ROUNDING).astype(np.int64)
+
+
 def _pick_per_user(
-    interactions: Interactions, among: Mask, fraction: float, rng: np.random.Generator
+    interactions: Interactions,
+    among: Mask,
+    n_picked_of: Callable[[Rows], Rows],
+    rng: np.random.Generator,
 ) -> Mask:
-    """Return a mask of ``floor(fraction * count)`` random entries of each user's ``among``."""
+    """Return a mask of random entries of each user's ``among``: of their number, ``n_picked_of`` it."""
     entries = np.flatnonzero(among)
     users = interactions.user_rows[entries]
     order = np.lexsort((rng.random(len(entries)), users))
     counts = np.bincount(users, minlength=interactions.n_users)
     starts = np.cumsum(counts) - counts
     place = np.arange(len(entries)) - starts[users[order]]
-    n_picked = (fraction * counts + _ROUNDING).astype(np.int64)
+    n_picked = n_picked_of(counts)
     picked = np.zeros(len(interactions), dtype=np.bool_)
     picked[entries[order[place < n_picked[users[order]]]]] = True
     return picked

@@ -87,7 +87,9 @@ def assemble(
     arrays["users.expected"] = expected_of_users(
         confidences, np.diff(starts), users.factors, content.vectors, model
     )
-    arrays |= _model_arrays(model) | {"gram": factors.fold_in.gram}
+    assert factors.fold_in.common is not None
+    arrays |= {"gram": factors.fold_in.gram, "common_taste": factors.fold_in.common}
+    arrays |= _model_arrays(model)
     return Parts(arrays, indices, records, rejected, preference, factors.fold_in, model)
 
 
@@ -157,6 +159,8 @@ def _sides(
     n_of_user = np.diff(confidences.indptr)
     n_of_item = np.bincount(confidences.indices, minlength=data.n_items)
     users = _side(data.user_ids, factors.users, user_content, data.user_rows, n_of_user, nobody)
+    # Not in their directions: users are not alike because of what all have in common.
+    users = replace(users, factors=factors.users + factors.fold_in.in_common(n_of_user))
     items = _side(
         data.items.item_ids, item_factors, content.vectors, data.item_rows, n_of_item, inferred
     )

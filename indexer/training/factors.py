@@ -5,7 +5,7 @@ It refuses to know stars, ids and content. A second implementation (another engi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from implicit.cpu import _als
 from threadpoolctl import threadpool_limits
 
 from ilk.errors import DataError
-from ilk.foldin import FoldIn, frequency_penalty
+from ilk.foldin import FoldIn, common_taste, frequency_penalty
 from ilk.vectors import Float32Matrix, norms
 from indexer.settings import BuildSettings
 
@@ -39,7 +39,7 @@ class Factors:
     ----------
     users, items
         Shapes ``(n_users, n_factors)`` and ``(n_items, n_factors)``, float32; zero rows where there
-        was no positive.
+        was no positive. Users' are their own: nothing that they have in common is added.
     fold_in
         The user half-step for the fixed ``items``: it gives every trained user's row again.
     """
@@ -99,7 +99,8 @@ def fit(
             on_iteration(sweep + 1)
         user_step.solve(users, items)
         gram = items.T.astype(np.float64) @ items.astype(np.float64)
-    fold_in = FoldIn(gram, scale, n_items / settings.alpha, settings.frequency_exponent)
+        fold_in = FoldIn(gram, scale, n_items / settings.alpha, settings.frequency_exponent)
+        fold_in = replace(fold_in, common=common_taste(gram, users, fold_in.penalty(1)))
     return Factors(
         _padded(users, confidences.shape[0]), _padded(items, confidences.shape[1]), fold_in
     )
