@@ -41,7 +41,7 @@ def item_contributions(bundle: Bundle, seeker: Seeker, rows: Rows) -> npt.NDArra
     -------
     ndarray
         Shape ``(n, n_rated)``, float64; each row sums to the collaborative component, save for what
-        favorite genres add to it.
+        favorite genres add to it, and what everybody has in common (:meth:`ilk.foldin.FoldIn.in_common`).
 
     Notes
     -----

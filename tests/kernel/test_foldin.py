@@ -110,7 +110,9 @@ def assert_training_is_reproduced(bundle: Bundle) -> None:
     ratings = bundle.ratings_by_user
     for row in range(len(bundle.users)):
         rated = bundle.items.factors[ratings.others_of(row)]
-        folded = bundle.fold_in.solve(rated, known_confidences(bundle, row))
+        confidences = known_confidences(bundle, row)
+        folded = bundle.fold_in.solve(rated, confidences)
+        folded += bundle.fold_in.in_common(int(np.count_nonzero(confidences)))
         stored = bundle.users.factors[row]
         np.testing.assert_allclose(folded, stored, atol=2e-5 * max(np.abs(stored).max(), 1e-6))
 
@@ -126,6 +128,33 @@ def test_folding_in_the_ratings_of_every_trained_user_gives_their_stored_factors
 ) -> None:
     assert bundle.users.factors.any(axis=1).mean() > 0.9
     assert_training_is_reproduced(bundle)
+
+
+def test_what_users_have_in_common_is_where_their_mean_draws_who_is_unknown(bundle: Bundle) -> None:
+    fold_in, users = bundle.fold_in, bundle.users.factors.astype(np.float64)
+    n_positives = np.array(
+        [np.count_nonzero(known_confidences(bundle, row)) for row in range(len(users))]
+    )
+    assert fold_in.common is not None
+    own = users - fold_in.in_common(n_positives)
+    a = fold_in.gram + fold_in.penalty(1) * np.eye(len(fold_in.gram))
+    drawn = fold_in.penalty(1) * own[n_positives > 0].mean(axis=0)
+    np.testing.assert_allclose(a @ fold_in.common, drawn, atol=1e-4 * np.abs(drawn).max())
+    # Theirs is the taste for what most have liked.
+    scores = bundle.items.factors @ fold_in.common
+    counts = np.diff(bundle.ratings_by_item.indptr)
+    assert np.corrcoef(scores, counts)[0, 1] > 0.8
+
+
+def test_the_more_somebody_likes_the_less_they_have_in_common(bundle: Bundle) -> None:
+    fold_in = bundle.fold_in
+    assert fold_in.common is not None
+    assert not fold_in.in_common(0).any()
+    shares = fold_in.in_common(np.array([0, 1, 10, 190])) @ fold_in.common
+    np.testing.assert_allclose(
+        shares / (fold_in.common @ fold_in.common), [0, 10 / 11, 1 / 2, 1 / 20], rtol=1e-5
+    )
+    assert not dataclasses.replace(fold_in, common=None).in_common(np.array([0, 3])).any()
 
 
 @pytest.mark.parametrize(

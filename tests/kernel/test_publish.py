@@ -60,7 +60,8 @@ def arrays_of(bundle: Bundle) -> Arrays:
     for name in (*PARTS, "biases", "item_terms", "title_names"):
         arrays |= flatten(name, getattr(bundle, name))
     assert bundle.expected is not None
-    return arrays | {"users.expected": bundle.expected}
+    assert bundle.fold_in.common is not None
+    return arrays | {"users.expected": bundle.expected, "common_taste": bundle.fold_in.common}
 
 
 def test_every_array_and_index_comes_back_as_it_was_published(

@@ -140,7 +140,15 @@ class Oracle:
         x = np.linalg.solve(equations.a, b).astype(np.float64)
         if alike:
             x = _unit(x) * _support(equations.n_positives)
+        else:
+            x = x + self.in_common(equations.n_positives + bool(profile.favorite_genres))
         return Place(Target.USERS, x, self._content_of(profile), (), tuple(self._said(profile)))
+
+    def in_common(self, n_positives: int) -> Float64Array:
+        """What is added to the factors of who likes so many items, because everybody likes it."""
+        common = self.bundle.fold_in.common
+        assert common is not None
+        return common.astype(np.float64) * (10 / (10 + n_positives) if n_positives else 0)
 
     def normal_equations(self, profile: Profile) -> Equations:
         """Hu, Koren & Volinsky's equation 4, an item at a time."""

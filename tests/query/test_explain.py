@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from ilk.bundle import Bundle
@@ -10,6 +11,7 @@ from ilk.errors import InvalidRequest
 from ilk.query import answer
 from ilk.query.explain import item_contributions, term_contributions
 from ilk.query.plan import make_plan
+from ilk.query.seeker import Seeker
 from ilk.query.whom import seek
 from ilk.types import (
     EXACT,
@@ -55,6 +57,13 @@ def bundle_called(request: pytest.FixtureRequest, name: str) -> Bundle:
     return bundle
 
 
+def own_component(bundle: Bundle, seeker: Seeker) -> npt.NDArray[np.float64]:
+    """Return the collaborative component of every item, without what everybody has in common."""
+    n_positives = int(np.count_nonzero(seeker.confidences_in(bundle) > 0))
+    own = seeker.collaborative - bundle.fold_in.in_common(n_positives)
+    return bundle.items.factors.astype(np.float64) @ own
+
+
 @pytest.mark.parametrize("whom", WITHOUT_FAVORITES)
 @pytest.mark.parametrize("name", ["bundle", "fading_bundle"])
 def test_contributions_of_all_rated_items_sum_to_the_collaborative_component(
@@ -65,7 +74,7 @@ def test_contributions_of_all_rated_items_sum_to_the_collaborative_component(
     rows = np.arange(len(bundle.items))
     contributions = item_contributions(bundle, seeker, rows)
     assert contributions.shape == (len(rows), len(seeker.rated_rows))
-    component = bundle.items.factors.astype(np.float64) @ seeker.collaborative
+    component = own_component(bundle, seeker)
     np.testing.assert_allclose(contributions.sum(axis=1), component, rtol=0, atol=1e-5)
 
 
@@ -87,7 +96,7 @@ def test_clicks_have_reasons_that_add_up_too(clicks_bundle: Bundle) -> None:
     seeker = seek(clicks_bundle, Query(UserId("sim-00007")))
     rows = np.arange(len(clicks_bundle.items))
     total = item_contributions(clicks_bundle, seeker, rows).sum(axis=1)
-    component = clicks_bundle.items.factors.astype(np.float64) @ seeker.collaborative
+    component = own_component(clicks_bundle, seeker)
     np.testing.assert_allclose(total, component, rtol=0, atol=1e-5)
 
 
@@ -172,6 +181,6 @@ def test_of_few_ratings_reasons_sum_to_what_content_helps_out_too(
 ) -> None:
     plan = make_plan(bundle, Query(ASKED[whom], content_weight=0.3))
     rows = np.arange(len(bundle.items))
-    component = bundle.items.factors.astype(np.float64) @ plan.seeker.collaborative
+    component = own_component(bundle, plan.seeker)
     contributions = item_contributions(bundle, plan.seeker, rows)
     np.testing.assert_allclose(contributions.sum(axis=1), component, rtol=0, atol=1e-5)
