@@ -76,15 +76,7 @@ def add(
     cost_per_s
         Its own rate limit, in multiplications a second.
     """
-    if days is not None and expires_at is not None:
-        raise SettingsError("give --days or --expires-at, not both")
-    until = None if expires_at is None else parse_time(expires_at)
-    if days is not None:
-        if not 0 < days <= _MOST_DAYS:
-            raise SettingsError(f"--days must be in (0, {_MOST_DAYS}], got {days}")
-        until = math.floor(time.time() + days * _DAY_S)
-    elif until is not None and until <= time.time():
-        raise SettingsError(f"--expires-at {expires_at} is past")
+    until = _end(days, expires_at)
     token, digest = new_token()
     if certificate is not None:
         digest = None  # type: ignore[assignment]
@@ -99,7 +91,9 @@ def add(
 
 
 @app.command
-def renew(name: str, *, file: Path = _FILE) -> None:
+def renew(
+    name: str, *, file: Path = _FILE, days: float | None = None, expires_at: str | None = None
+) -> None:
     """Give a caller a new token, on stdout; the old one is good no more.
 
     Parameters
@@ -108,14 +102,22 @@ def renew(name: str, *, file: Path = _FILE) -> None:
         Whose.
     file
         Where they are.
+    days
+        For so long from now on. Default: the end stays what it is.
+    expires_at
+        Until then, such as 2027-01-31T12:00:00Z.
     """
+    until = _end(days, expires_at)
     token, digest = new_token()
     with _alone(file):
         callers = _read(file).all
-        _find(name, callers)
-        renewed = (replace(c, token_sha256=digest) if c.name == name else c for c in callers)
+        of_old = _find(name, callers)
+        if until is None and of_old.has_expired:
+            raise SettingsError(f"the time of {name!r} is over: give it --days or --expires-at")
+        ends_at_s = of_old.expires_at_s if until is None else until
+        renewed = replace(of_old, token_sha256=digest, expires_at_s=ends_at_s)
         _show(token)
-        _write(file, Callers(renewed))
+        _write(file, Callers(renewed if c is of_old else c for c in callers))
 
 
 @app.command
@@ -162,10 +164,26 @@ def _until(caller: Caller) -> str:
     return f"{'expired' if caller.has_expired else 'until'} {moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _find(name: str, callers: tuple[Caller, ...]) -> None:
-    if all(caller.name != name for caller in callers):
-        known = ", ".join(caller.name for caller in callers) or "nobody"
-        raise SettingsError(f"no caller is named {name!r}; there is {known}")
+def _end(days: float | None, expires_at: str | None) -> float | None:
+    """Return when a caller's time ends; None where neither says."""
+    if days is not None and expires_at is not None:
+        raise SettingsError("give --days or --expires-at, not both")
+    if days is not None:
+        if not 0 < days <= _MOST_DAYS:
+            raise SettingsError(f"--days must be in (0, {_MOST_DAYS}], got {days}")
+        return math.floor(time.time() + days * _DAY_S)
+    until = None if expires_at is None else parse_time(expires_at)
+    if until is not None and until <= time.time():
+        raise SettingsError(f"--expires-at {expires_at} is past")
+    return until
+
+
+def _find(name: str, callers: tuple[Caller, ...]) -> Caller:
+    for caller in callers:
+        if caller.name == name:
+            return caller
+    known = ", ".join(caller.name for caller in callers) or "nobody"
+    raise SettingsError(f"no caller is named {name!r}; there is {known}")
 
 
 @contextlib.contextmanager

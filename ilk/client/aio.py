@@ -27,6 +27,7 @@ from ilk.client.channel import (
     begin_call,
     call_metadata,
     check_settings,
+    check_timeout,
     past_proxies,
 )
 from ilk.client.questions import Questions
@@ -34,7 +35,7 @@ from ilk.client.throttle import Throttle, Turn, Unthrottled
 from ilk.client.wire import requests, responses
 from ilk.client.wire.refusals import error_from_rpc
 from ilk.client.wire.stream import StreamOrder
-from ilk.errors import IlkError, Unavailable
+from ilk.errors import DeadlineExceeded, IlkError, Unavailable
 from ilk.types import (
     BundleInfo,
     Item,
@@ -132,6 +133,8 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         timeout_s
             Deadline of the stream as a whole, in seconds; ``None`` lets it run.
         """
+        if timeout_s is not None:
+            check_timeout(timeout_s)
         order = StreamOrder()
         try:
             with self._begin(is_stream=True) as turn:
@@ -142,6 +145,11 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
                     async for response in call:
                         turn.end(grpc.StatusCode.OK)
                         yield order.answer(response)
+                except grpc.aio.AioRpcError as error:
+                    # What grpc.aio says where it was writing when the time ran out.
+                    if error.code() is grpc.StatusCode.INTERNAL and call.time_remaining() == 0:
+                        raise DeadlineExceeded("the stream's time is over") from error
+                    raise
                 finally:
                     call.cancel()
         except grpc.RpcError as error:

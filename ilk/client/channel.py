@@ -85,12 +85,17 @@ _METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
 
 def check_settings(timeout_s: float, channel: object, credentials: object) -> None:
     """Refuse a client's settings that are out of range or contradict each other."""
+    check_timeout(timeout_s)
+    if channel is not None and credentials is not None:
+        raise SettingsError("credentials belong to the channel: give one or the other, not both")
+
+
+def check_timeout(timeout_s: float) -> None:
+    """Refuse a deadline that is over, or that gRPC would take for one that is."""
     if not 0 < timeout_s <= _LONGEST_S:
         raise SettingsError(
             f"timeout_s must be a positive number of seconds, at most {_LONGEST_S:g}, got {timeout_s}"
         )
-    if channel is not None and credentials is not None:
-        raise SettingsError("credentials belong to the channel: give one or the other, not both")
 
 
 def begin_call(throttle: Throttle, *, is_stream: bool, closed: bool) -> Turn:

@@ -16,6 +16,7 @@ from ilk.client.channel import (
     begin_call,
     call_metadata,
     check_settings,
+    check_timeout,
     past_proxies,
 )
 from ilk.client.questions import Questions
@@ -150,6 +151,8 @@ class SimilarityClient(Questions[Neighbors]):
         The call begins with the first ``next()`` and is cancelled when the iterator is closed. It
         is not repeated once the first answer has come.
         """
+        if timeout_s is not None:
+            check_timeout(timeout_s)
         order = StreamOrder()
         try:
             with self._begin(is_stream=True) as turn:

@@ -73,7 +73,8 @@ def _add_film_questions(commands: "Commands") -> None:
     _add_item_options(command)
 
     command = _add_command(commands, "text", "films whose content is near to words")
-    command.add_argument("text", metavar="WORDS", help='such as "animated comedy"')
+    told = 'such as "animation comedy"; words that stand in no content say nothing'
+    command.add_argument("text", metavar="WORDS", help=told)
     _add_item_options(command)
 
 

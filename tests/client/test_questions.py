@@ -1,10 +1,12 @@
 """What the clients send."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 
 from ilk import errors
 from ilk.client.questions import QueryOptions
@@ -25,6 +27,12 @@ from ilk.v1 import similarity_pb2 as pb
 
 if TYPE_CHECKING:
     from tests.client.conftest import Ask, ScriptedService
+
+# Of these, two fit a request, and three do not; nor does the other alone.
+LONG, TOO_LONG = (
+    Query(ItemId("1"), filter=Filter(exclude_ids=tuple(f"{at:0250}" for at in range(n))))
+    for n in (6_000, 17_000)
+)
 
 
 def test_a_plain_query_sends_its_count_and_leaves_the_rest_unset(
@@ -157,6 +165,25 @@ def test_what_the_wire_cannot_carry_is_an_invalid_request(
     with pytest.raises(errors.InvalidRequest, match="cannot be sent"):
         ask(lambda client: client.find_neighbors(query))
     assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda client: client.find_neighbors(TOO_LONG),
+        lambda client: client.batch_find_neighbors([LONG] * 3),
+        lambda client: client.stream_find_neighbors(iter([TOO_LONG])),
+    ],
+    ids=["query", "batch", "stream"],
+)
+def test_what_no_server_reads_is_not_sent(
+    ask: "Ask", service: "ScriptedService", question: Callable[[Any], Any]
+) -> None:
+    # A server's refusal would look like one of a server that has too much to do.
+    service.replies["StreamFindNeighbors"] = lambda asked, _: iter(asked)
+    with pytest.raises(errors.InvalidRequest, match="bytes, of which a server reads 4,194,304"):
+        ask(question)
+    assert all(not isinstance(request, Message) for request in service.requests)
 
 
 def test_token_metadata_and_deadline_go_with_every_call(

@@ -1,8 +1,10 @@
 """Batches and streams: outcomes in their places, and streams that go wrong."""
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -94,6 +96,23 @@ def test_a_stream_has_only_the_deadline_it_is_given(ask: "Ask", service: "Script
     assert unlimited is None or unlimited > 1e6
     assert service.time_remaining_s is not None
     assert 1.0 < service.time_remaining_s < 9.5  # the wire rounds up
+
+
+def test_an_endless_stream_ends_with_its_deadline(ask: "Ask", service: "ScriptedService") -> None:
+    service.replies["StreamFindNeighbors"] = answer_stream
+    # Half the time grpc.aio is writing as the time runs out, and takes that for a fault.
+    for _ in range(8):
+        with pytest.raises(errors.DeadlineExceeded):
+            ask(lambda client: client.stream_find_neighbors(repeat(ALIEN), timeout_s=0.1))
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, math.inf, math.nan, 1e10])
+def test_a_stream_takes_no_deadline_that_is_none(
+    ask: "Ask", service: "ScriptedService", timeout_s: float
+) -> None:
+    with pytest.raises(errors.SettingsError, match="positive number of seconds"):
+        ask(lambda client: client.stream_find_neighbors([ALIEN], timeout_s=timeout_s))
+    assert service.requests == []
 
 
 @pytest.mark.parametrize("request_id", ["2", "", "someone else's"])

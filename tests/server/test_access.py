@@ -435,6 +435,29 @@ def test_the_command_makes_renews_and_removes(
     assert json.loads(path.read_text()).keys() == {"callers"}
 
 
+def test_a_token_is_renewed_for_longer_and_not_for_a_time_that_is_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "callers.json"
+
+    def run(*arguments: str) -> str:
+        app([*arguments, "--file", str(path)], result_action="return_value", exit_on_error=False)
+        return capsys.readouterr().out.strip()
+
+    run("add", "shop", "--scope", "query", "--days", "0.000001", "--cost-per-s", "1e8")
+    (caller,) = parse_callers(path.read_bytes()).all
+    time.sleep(max((caller.expires_at_s or 0) - time.time(), 0))
+    assert caller.has_expired
+    with pytest.raises(SettingsError, match="time of 'shop' is over: give it --days"):
+        run("renew", "shop")
+    assert parse_callers(path.read_bytes()).all == (caller,)
+    token = run("renew", "shop", "--days", "90")
+    (renewed,) = parse_callers(path.read_bytes()).all
+    assert Callers([renewed]).of_token(token) is renewed
+    assert not renewed.has_expired
+    assert (renewed.scopes, renewed.cost_per_s) == (caller.scopes, caller.cost_per_s)
+
+
 def test_whoever_could_read_the_callers_can_read_them_changed(tmp_path: Path) -> None:
     path = tmp_path / "callers.json"
 

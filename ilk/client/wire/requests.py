@@ -8,6 +8,8 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
+from google.protobuf.message import Message
+
 from ilk.errors import InvalidRequest
 from ilk.types import (
     NO_FILTER,
@@ -28,9 +30,11 @@ from ilk.types import (
 from ilk.v1 import similarity_pb2 as pb
 
 P = ParamSpec("P")
-Message = TypeVar("Message")
+Request = TypeVar("Request", bound=Message)
 
 _MICROS_PER_S = 1e6
+# Servers read no longer messages: gRPC's own limit.
+_MOST_BYTES = 4_194_304
 _TARGETS = {Target.ITEMS: pb.TARGET_ITEMS, Target.USERS: pb.TARGET_USERS}
 _METHODS = {
     PredictionMethod.BASELINE_KNN: pb.PREDICTION_METHOD_BASELINE_KNN,
@@ -38,15 +42,25 @@ _METHODS = {
 }
 
 
-def _refusing_the_unsendable(build: Callable[P, Message]) -> Callable[P, Message]:
-    """Turn what protobuf will not encode (lone surrogates, years over 32 bits) into a refusal."""
+def _refusing_the_unsendable(build: Callable[P, Request]) -> Callable[P, Request]:
+    """Turn what cannot be sent into a refusal.
+
+    That is what protobuf will not encode (lone surrogates, years over 32 bits), and what is too long for
+    a server to read, whose refusal would be taken for that of one with too much to do.
+    """
 
     @functools.wraps(build)
-    def build_or_refuse(*args: P.args, **kwargs: P.kwargs) -> Message:
+    def build_or_refuse(*args: P.args, **kwargs: P.kwargs) -> Request:
         try:
-            return build(*args, **kwargs)
+            request = build(*args, **kwargs)
         except (ValueError, OverflowError) as error:
             raise InvalidRequest("", f"a value of the request cannot be sent: {error}") from error
+        n_bytes = request.ByteSize()
+        if n_bytes > _MOST_BYTES:
+            raise InvalidRequest(
+                "", f"the request has {n_bytes:,} bytes, of which a server reads {_MOST_BYTES:,}"
+            )
+        return request
 
     return build_or_refuse
 
@@ -77,6 +91,7 @@ def query_request(query: Query) -> pb.FindNeighborsRequest:
     return request
 
 
+@_refusing_the_unsendable
 def batch_request(queries: Iterable[Query]) -> pb.BatchFindNeighborsRequest:
     """Return the request that asks all ``queries`` in one call."""
     return pb.BatchFindNeighborsRequest(queries=[query_request(query) for query in queries])
