@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from benchmarks.http2 import Connection, Request, frames_of
 from ilk.client.throttle import Throttle, Unthrottled
 
@@ -108,7 +110,7 @@ def offer(
 
 
 def _quantile(rising: Sequence[float], share: float) -> float:
-    return rising[int(share * (len(rising) - 1))] if rising else math.inf
+    return float(np.quantile(rising, share, method="higher")) if rising else math.inf
 
 
 class _Tally:

@@ -13,25 +13,18 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from indexer.evaluation import metrics
-from indexer.evaluation.baselines import EASE
 from indexer.evaluation.estimates import Users, mean_with_interval
-from indexer.evaluation.figures import DEPTH
-from indexer.evaluation.protocols import split_strong
-from indexer.evaluation.ranking import Ranked
-from indexer.evaluation.relevance import relevant
 from indexer.evaluation.report import evaluate
 from indexer.evaluation.settings import EvaluationSettings
-from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 from indexer.training.factors import fit
 from indexer.training.order import ordered
-from indexer.training.preference import preference_of
+from indexer.training.preference import read_ratings
 
 _EASE_REGULARIZATIONS = (50.0, 100.0, 200.0, 400.0, 800.0)
-_DEPTHS = {"ndcg@100": DEPTH, "ndcg@10": 10}
+_FIGURES = ("ndcg@100", "ndcg@10")
 _FOLD_IN_FACTORS, _FOLD_IN_RATINGS, _FOLD_INS = 64, 20, 2000
 
 # By figure: one value per test user of each split.
@@ -51,52 +44,19 @@ def compare(
     DataError
         If the data has too few users to hold any out.
     """
-    evaluation = EvaluationSettings(splits=n_splits, blends=(0.0, 0.3), baselines=True)
+    evaluation = EvaluationSettings(splits=n_splits, ease_regularization=_EASE_REGULARIZATIONS)
     models = evaluate(data, settings, evaluation, progress).models
-    figures = {name: {f: model.values(f) for f in _DEPTHS} for name, model in models.items()}
-    once = figures.pop("EASE")
-    with progress.step("EASE"):
-        ease = _ease(data, settings, n_splits)
-    # The evaluation has EASE at one of these λ: that they agree shows that the splits are the same.
-    again = ease[f"EASE λ={evaluation.ease_regularization[0]:g}"]
-    if not all(np.allclose(once[figure], again[figure]) for figure in _DEPTHS):
-        raise RuntimeError("EASE was ranked on other splits than the served models")
-    return models["EASE"].whose(), figures | ease
-
-
-def _ease(data: Interactions, settings: BuildSettings, n_splits: int) -> dict[str, PerUser]:
-    positive = relevant(data, settings)
-    figures: dict[str, dict[str, list[npt.NDArray[np.float64]]]] = {}
-    for seed in range(settings.seed, settings.seed + n_splits):
-        split = split_strong(data, positive, seed)
-        for regularization in _EASE_REGULARIZATIONS:
-            ranked = _ranked_by_ease(split, regularization)
-            model = figures.setdefault(f"EASE λ={regularization:g}", {f: [] for f in _DEPTHS})
-            for figure, depth in _DEPTHS.items():
-                model[figure].append(metrics.ndcg_at(ranked, split.held_out_matrix(), depth))
-    return {
-        name: {figure: np.concatenate(values) for figure, values in model.items()}
-        for name, model in figures.items()
-    }
-
-
-def _ranked_by_ease(split: Split, regularization: float) -> Ranked:
-    """Rank the items that training has positives of; EASE can tell nothing of the others."""
-    train = split.train_matrix()
-    known = np.unique(train.indices)
-    ease = EASE.fit(train[:, known], regularization=regularization)
-    fold_in, seen = split.fold_in_matrix()[:, known], split.seen_matrix()[:, known]
-    ranked = ease.rank(fold_in, min(DEPTH, split.interactions.n_items), seen=seen)
-    return np.where(ranked >= 0, known[ranked], -1).astype(np.int64)
+    figures = {name: {f: model.values(f) for f in _FIGURES} for name, model in models.items()}
+    return next(iter(models.values())).whose(), figures
 
 
 def table(users: Users, figures: dict[str, PerUser], seed: int) -> Iterator[str]:
     """Yield the lines that show a comparison; each figure is held against the λ best by it."""
     best = {
         figure: max((n for n in figures if n.startswith("EASE")), key=_mean_by(figures, figure))
-        for figure in _DEPTHS
+        for figure in _FIGURES
     }
-    heads = "".join(f" {f:>9} {'/ EASE':>7} {'less EASE, 95%':>20}" for f in _DEPTHS)
+    heads = "".join(f" {f:>9} {'/ EASE':>7} {'less EASE, 95%':>20}" for f in _FIGURES)
     yield f"{'model':<12}{heads}"
     for name, model in figures.items():
         line = f"{name:<12}"
@@ -139,8 +99,8 @@ def cost(data: Interactions, settings: BuildSettings, *, n_rounds: int = 3) -> d
 
 def training_matrix(data: Interactions, settings: BuildSettings) -> "sparse.csr_matrix[np.float32]":
     """Return what training gets, but for the ratings' age: that changes values, not the work."""
-    preference = preference_of(data, settings)
-    data = ordered(data, preference.liked(data.ratings, data.user_rows))
+    preference, liked = read_ratings(data, settings)
+    data = ordered(data, liked)
     values = preference.confidences(data.ratings, None, user_rows=data.user_rows)
     shape = (data.n_users, data.n_items)
     confidences = sparse.csr_matrix((values, (data.user_rows, data.item_rows)), shape=shape)

@@ -271,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What tune writes need not be there before.
         if asked[:1] != ["tune"]:
             settings_file.expect()
+        settings_file.expect_known()
         config.check(settings_file.PATH, app)
 
     return exits.run(app, asked, before=check_settings)

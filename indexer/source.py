@@ -3,7 +3,7 @@
 It refuses to know what is in the files; `readers` and `sample` do.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +58,10 @@ class Source:
             raise SettingsError("give one of --movielens, --interactions and --sample")
         if (self.interactions is None) != (self.items is None):
             raise SettingsError("--interactions and --items go together")
+        if self.rating_scale is not None and self.interactions is None:
+            raise SettingsError(
+                "--rating-scale goes with --interactions: the others have their own"
+            )
         if self.movielens is not None:
             return read_movielens(self.movielens, skip_bad_rows=self.skip_bad_rows)
         if self.interactions is not None and self.items is not None:
@@ -92,4 +96,4 @@ class Source:
     def _known_items(self) -> Items | None:
         if self.items is not None:
             return read_items(self.items, skip_bad_rows=self.skip_bad_rows)[0]
-        return self.read().items if self._n_given else None
+        return replace(self, rating_scale=None).read().items if self._n_given else None

@@ -1,6 +1,6 @@
 """Knows every choice of a load test, its default and its range.
 
-It refuses to know where choices come from; the command line reads flags and environment.
+It refuses to know where choices come from; the command line reads them.
 """
 
 import math

@@ -65,6 +65,7 @@ def check_settings() -> None:
     """Refuse what would be passed over: SettingsError."""
     choices.expect_variables(app, _VARIABLES)
     settings_file.expect()
+    settings_file.expect_known()
 
 
 if __name__ == "__main__":

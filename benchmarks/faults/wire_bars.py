@@ -112,6 +112,8 @@ def _recovered(seen: Watched) -> list[str]:
     """Say how the server stands after what was done to it; return what is wrong."""
     took_s = seen.recovery_s()
     print(f"{'latency':<16} back to normal after {took_s:.2f} s")
-    print(f"{'memory':<16} {seen.growth()}")
     late = [] if took_s < math.inf else [f"latency is not back to normal after {RECOVERY_S:g} s"]
-    return seen.problems() + late
+    problems = seen.problems()
+    # What a process that has ended takes nobody can tell.
+    print(f"{'memory':<16} {'-' if problems else seen.growth()}")
+    return problems + late

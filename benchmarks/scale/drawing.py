@@ -43,8 +43,10 @@ def draw_origins(
     fitted: Bundle, population: Population, scratch: Path, rng: np.random.Generator
 ) -> tuple[Drawn, Drawn]:
     """Return which fitted users, and which items, the drawn ones come from."""
-    liked = fitted.preference.liked(fitted.ratings_by_user.stars)
-    of_user = np.add.reduceat(liked, fitted.ratings_by_user.indptr[:-1], dtype=np.int64)
+    starts = fitted.ratings_by_user.indptr
+    user_rows = np.repeat(np.arange(len(fitted.users)), np.diff(starts))
+    liked = fitted.preference.liked(fitted.ratings_by_user.stars, user_rows)
+    of_user = np.add.reduceat(liked, starts[:-1], dtype=np.int64)
     of_item = np.bincount(fitted.ratings_by_user.others[liked], minlength=len(fitted.items))
     more_users = population.n_users / len(fitted.users)
     more_items = population.n_items / len(fitted.items)

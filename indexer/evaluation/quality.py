@@ -3,6 +3,8 @@
 It refuses to know protocols beyond that one; `report` has them all.
 """
 
+from dataclasses import replace
+
 from ilk.errors import DataError, SettingsError
 from indexer.evaluation import metrics
 from indexer.evaluation.protocols import split_strong
@@ -11,6 +13,7 @@ from indexer.evaluation.served import built_from, rank
 from indexer.interactions import Interactions
 from indexer.progress import Progress, note
 from indexer.settings import BuildSettings
+from indexer.training.order import kept
 
 _DEPTH = 20
 
@@ -21,7 +24,19 @@ def measure_quality(
     """Return figures for users held out of a second training, at three blends.
 
     Empty where the data has too few users to hold any out.
+
+    Raises
+    ------
+    DataError
+        If no user or item has as many ratings as the settings ask for.
     """
+    # Before anything is held out: of what is left of a user, the build would count too little.
+    data = kept(
+        data,
+        min_user_ratings=settings.min_user_ratings,
+        min_item_ratings=settings.min_item_ratings,
+    )
+    settings = replace(settings, min_user_ratings=1, min_item_ratings=0)
     positive = relevant(data, settings)
     try:
         split = split_strong(data, positive, settings.seed)

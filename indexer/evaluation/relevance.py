@@ -8,7 +8,7 @@ from dataclasses import replace
 from indexer.evaluation.splits import Mask
 from indexer.interactions import Interactions
 from indexer.settings import BuildSettings
-from indexer.training.preference import preference_of
+from indexer.training.preference import read_ratings
 
 
 def relevant(data: Interactions, build: BuildSettings, *, own_bars: bool = False) -> Mask:
@@ -17,5 +17,5 @@ def relevant(data: Interactions, build: BuildSettings, *, own_bars: bool = False
     Those from ``liked_from`` on, for everybody, whatever ``build.normalize`` is; or with ``own_bars``
     those that reach their user's own bar (:meth:`ilk.preference.Preference.bars`), likewise.
     """
-    preference = preference_of(data, replace(build, normalize="mean" if own_bars else "none"))
-    return preference.liked(data.ratings, data.user_rows)
+    _, liked = read_ratings(data, replace(build, normalize="mean" if own_bars else "none"))
+    return liked

@@ -4,7 +4,7 @@ It refuses to know how a comparison is shown; `present` does.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,7 @@ from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.readers import GivenSplit
 from indexer.settings import BuildSettings
-from indexer.training.order import k_core
+from indexer.training.order import k_core, kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,13 @@ def evaluate(
             "--own-bars lie at users' means of all ratings, and among positives alone they would be "
             "higher: give --all-ratings with the strong protocol, and no --core"
         )
+    # Before anything is held out: of what is left of a user, the build would count too little.
+    data = kept(
+        data,
+        min_user_ratings=build.min_user_ratings,
+        min_item_ratings=build.min_item_ratings,
+    )
+    build = replace(build, min_user_ratings=1, min_item_ratings=0)
     if settings.core is not None:
         data = k_core(data, relevant(data, build, own_bars=settings.own_bars), settings.core)
     return compare(_drawn(data, build, settings), build, settings, progress)
@@ -87,10 +94,11 @@ def evaluate_given(
     DataError
         If a split has nothing to test.
     """
-    if settings.protocol not in (None, "weak") or settings.core is not None or settings.splits != 1:
+    drawn_anew = settings.core is not None or settings.splits != 1 or settings.shown is not None
+    if settings.protocol not in (None, "weak") or drawn_anew or settings.all_ratings:
         raise SettingsError(
             "--train and --test are splits already drawn: they go with --protocol weak, "
-            "and with neither --core nor --splits"
+            "and with none of --core, --splits, --shown and --all-ratings"
         )
     splits = (
         split_given(
@@ -162,7 +170,9 @@ def _rankings(
 def _baselines(seed: int, settings: EvaluationSettings) -> dict[str, Callable[[Split], Ranked]]:
     several = len(settings.ease_regularization) > 1
     ease: dict[str, Callable[[Split], Ranked]] = {
-        f"EASE λ={penalty:g}" if several else "EASE": partial(_by_known, _ease(penalty))
+        f"EASE λ={penalty:g}" if several else "EASE": partial(
+            _by_known, partial(EASE.fit, regularization=penalty)
+        )
         for penalty in settings.ease_regularization
     }
     return {
@@ -171,10 +181,6 @@ def _baselines(seed: int, settings: EvaluationSettings) -> dict[str, Callable[[S
         "popularity": partial(_by, Popularity.fit),
         "random": partial(_by, partial(RandomRanking.fit, seed=seed)),
     }
-
-
-def _ease(regularization: float) -> Callable[[CsrMatrix], Ranker]:
-    return lambda train: EASE.fit(train, regularization=regularization)
 
 
 def _by(fit: Callable[[CsrMatrix], Ranker], split: Split) -> Ranked:

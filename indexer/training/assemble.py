@@ -87,9 +87,9 @@ def assemble(
     arrays["users.expected"] = expected_of_users(
         confidences, np.diff(starts), users.factors, content.vectors, model
     )
-    assert factors.fold_in.common is not None
-    arrays |= {"gram": factors.fold_in.gram, "common_taste": factors.fold_in.common}
-    arrays |= _model_arrays(model)
+    arrays |= _model_arrays(model) | {"gram": factors.fold_in.gram}
+    if factors.fold_in.common is not None:
+        arrays["common_taste"] = factors.fold_in.common
     return Parts(arrays, indices, records, rejected, preference, factors.fold_in, model)
 
 

@@ -8,17 +8,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ilk.errors import DataError
+from ilk.errors import DataError, SettingsError
 from ilk.preference import Preference
 from indexer.interactions import Interactions
 from indexer.settings import BuildSettings
 
 _SECONDS_PER_DAY = 86_400
-
-
-def preference_of(data: Interactions, settings: BuildSettings) -> Preference:
-    """Return how this data's ratings are read under these settings; errors as ``read_ratings``."""
-    return read_ratings(data, settings)[0]
 
 
 def read_ratings(
@@ -30,12 +25,20 @@ def read_ratings(
     ------
     DataError
         If the settings need timestamps and there are none.
+    SettingsError
+        If positives begin at stars that nobody can give.
     """
     if settings.half_life_days is not None and data.timestamps is None:
         raise DataError(data.source, "has no timestamps; --half-life-days needs them")
     liked_from = settings.liked_from
     if liked_from is None:
         liked_from = Preference.usual_threshold(data.rating_scale)
+    elif data.rating_scale is not None:
+        low, high = data.rating_scale
+        if not low <= liked_from <= high:
+            raise SettingsError(
+                f"--liked-from {liked_from:g} is outside the scale of the ratings, {low:g} to {high:g}"
+            )
     half_life = settings.half_life_days
     preference = Preference(
         scale=data.rating_scale,

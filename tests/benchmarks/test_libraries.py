@@ -106,7 +106,7 @@ def test_ilks_own_points_tell_index_answer_and_bare_index(
     settings = BuildSettings(factors=8, iterations=2, index=kind, evaluate=False)
     assemble_and_publish(sample, tmp_path, settings, {}, Progress(quiet=True))
     monkeypatch.setattr(searching, "_ROUND_S", 0.001)
-    own_search.main(tmp_path, "items.affinity", 0.1, 5)
+    own_search.main(tmp_path, "items.affinity", 0.1, 50)
     points = json.loads(capsys.readouterr().out)
     told = {p["name"] for p in points}
     # These are for many more rows: of so few, comparing with all costs less than their candidates.

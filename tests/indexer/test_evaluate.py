@@ -27,6 +27,7 @@ from indexer.evaluation.protocols import (
     split_temporal,
     split_weak,
 )
+from indexer.evaluation.quality import measure_quality
 from indexer.evaluation.relevance import relevant
 from indexer.evaluation.report import evaluate, evaluate_given
 from indexer.evaluation.served import built_from, rank
@@ -256,8 +257,12 @@ def test_who_shows_what_settings_leave_out_is_ranked_for_by_the_rest(few: Intera
         (["--train", "a", "--test", "b", "c"], "go in pairs, got 1 and 2"),
         (["--train", "a"], "go in pairs, got 1 and 0"),
         (["--train", "a", "--test", "b", "--protocol", "strong"], "go with --protocol weak"),
-        (["--train", "a", "--test", "b", "--core", "10"], "neither --core nor --splits"),
-        (["--train", "a", "--test", "b", "--splits", "2"], "neither --core nor --splits"),
+        (["--train", "a", "--test", "b", "--core", "10"], "none of --core, --splits"),
+        (["--train", "a", "--test", "b", "--splits", "2"], "none of --core, --splits"),
+        (["--train", "a", "--test", "b", "--shown", "1"], "none of --core, --splits, --shown"),
+        (["--train", "a", "--test", "b", "--all-ratings"], "--shown and --all-ratings"),
+        (["--sample", "--rating-scale", "1", "5"], "--rating-scale goes with --interactions"),
+        (["--sample", "--liked-from", "6"], "--liked-from 6 is outside the scale of the ratings"),
         (["--train", "a", "--test", "b", "--interactions", "c"], "--items may go with it"),
         ([], "give one of --movielens, --interactions and --sample"),
         (["--sample", "--date", "2020-01-01"], "--date needs the temporal protocol"),
@@ -439,3 +444,17 @@ def test_curves_join_what_differs_in_one_strength_alone() -> None:
 def test_a_figure_that_nobody_knows_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="unknown figure"):
         metric_named(name)
+
+
+def test_who_is_kept_is_settled_before_anything_is_held_out(few: Interactions) -> None:
+    # Of positives alone, hardly anybody has as many as the build asks for of all ratings.
+    n_rated = np.bincount(few.user_rows)
+    least = int(np.sort(n_rated)[len(n_rated) // 2])
+    settings = replace(QUICK, min_user_ratings=least)
+    of_kept = kept(few, min_user_ratings=least, min_item_ratings=0)
+    measured, expected = (
+        evaluate(data, of, EvaluationSettings(blends=(0.0,), baselines=False), QUIET)
+        for data, of in ((few, settings), (of_kept, QUICK))
+    )
+    assert measured.summary(0) == expected.summary(0)
+    assert measure_quality(few, settings, QUIET) == measure_quality(of_kept, QUICK, QUIET) != {}

@@ -102,6 +102,22 @@ def test_a_settings_file_holds_whole_numbers_too(
     assert "--factors must be a whole number, got 8.5" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("written", ["[indexr]\nfactors = 8\n", "factors = 8\n[indexer]\n"])
+@pytest.mark.parametrize("module", ["indexer", "server"])
+def test_a_setting_that_is_no_programs_is_no_slip_unnoticed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], written: str, module: str
+) -> None:
+    (tmp_path / "ilk.toml").write_text(written)
+    root = Path(__file__).parents[2]
+    more = ["build", "--sample"] if module == "indexer" else ["--port", "0"]
+    command = [sys.executable, "-m", module, *more, "--store", str(tmp_path / "s")]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, timeout=60)
+    assert ended.returncode == exits.USAGE
+    assert "in the tables [indexer] and [server], and '" in capfd.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_whole_number_may_be_written_with_a_point(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
