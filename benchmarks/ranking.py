@@ -3,7 +3,6 @@
 It refuses to know how anything is trained or asked: `indexer.evaluation` builds, asks and measures.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from benchmarks.spending import spent_in
 from indexer.evaluation.estimates import Users, mean_with_interval
 from indexer.evaluation.report import evaluate
 from indexer.evaluation.settings import EvaluationSettings
@@ -85,9 +85,9 @@ def cost(data: Interactions, settings: BuildSettings, *, n_rounds: int = 3) -> d
     for _ in range(n_rounds):
         for name, limit in (("one thread", 1), ("all cores", None)):
             with threadpool_limits(limit):
-                ours = _spent(lambda: fit(confidences, settings))
-                plain = _spent(lambda: fit_plainly(confidences, settings))
-            ratios[name].append(np.divide(ours, plain))
+                ours = spent_in(lambda: fit(confidences, settings))
+                plain = spent_in(lambda: fit_plainly(confidences, settings))
+            ratios[name].append(np.divide((ours.cpu_s, ours.wall_s), (plain.cpu_s, plain.wall_s)))
     cpu_ratio, wall_ratio = np.median(ratios["all cores"], axis=0)
     return {
         "training CPU / plain implicit's, one thread": float(np.median(ratios["one thread"], 0)[0]),
@@ -120,13 +120,6 @@ def fit_plainly(
     return model
 
 
-def _spent(work: Callable[[], object]) -> tuple[float, float]:
-    """Return CPU and wall seconds of one call."""
-    cpu_s, wall_s = time.process_time(), time.perf_counter()
-    work()
-    return time.process_time() - cpu_s, time.perf_counter() - wall_s
-
-
 def _fold_in_us(confidences: "sparse.csr_matrix[np.float32]", settings: BuildSettings) -> float:
     """Return CPU microseconds of one fold-in, of items drawn among those that were trained."""
     factors = fit(confidences, replace(settings, factors=_FOLD_IN_FACTORS))
@@ -136,5 +129,5 @@ def _fold_in_us(confidences: "sparse.csr_matrix[np.float32]", settings: BuildSet
     given = np.full(n_ratings, 1 + settings.alpha, dtype=np.float32)
     rated = [factors.items[rng.choice(trained, n_ratings, replace=False)] for _ in range(_FOLD_INS)]
     factors.fold_in.solve(rated[0], given)
-    cpu_s, _ = _spent(lambda: [factors.fold_in.solve(items, given) for items in rated])
-    return 1e6 * cpu_s / _FOLD_INS
+    spent = spent_in(lambda: [factors.fold_in.solve(items, given) for items in rated])
+    return 1e6 * spent.cpu_s / _FOLD_INS

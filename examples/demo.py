@@ -5,13 +5,11 @@ what the client was told over gRPC.
 """
 
 import argparse
-import contextlib
 import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,9 +34,9 @@ from ilk.types import (
     Text,
     UserId,
 )
+from loadtest.own_server import served
 
 FILMS = ("Toy Story", "The Matrix", "Spirited Away")
-_START_TIMEOUT_S = 60.0
 _SHOWN = 6
 
 
@@ -49,29 +47,10 @@ def main(source: Sequence[str]) -> int:
         command = [sys.executable, "-m", "indexer", "build", *source, "--store", str(store)]
         # The new version's name, which the indexer prints, says nothing to someone on a tour.
         if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
-            return 3
-        with _server(store, Path(folder)) as address, SimilarityClient(address) as client:
+            return FAILED
+        with served(store) as address, SimilarityClient(address) as client:
             Tour(client).give()
     return 0
-
-
-@contextlib.contextmanager
-def _server(store: Path, folder: Path) -> Iterator[str]:
-    """Run ``python -m server`` on a free port; yield its address, and stop it at the end."""
-    ready, log = folder / "ready", folder / "server.log"
-    command = [sys.executable, "-m", "server", "--store", str(store), "--port", "0"]
-    with log.open("w") as file:
-        process = subprocess.Popen([*command, "--ready-file", str(ready)], stderr=file)
-    try:
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while not (ready.exists() and ready.read_text().endswith("\n")):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise IlkError(f"the server did not start:\n{log.read_text()}")
-            time.sleep(0.05)
-        yield ready.read_text().strip()
-    finally:
-        process.terminate()
-        process.wait(timeout=_START_TIMEOUT_S)
 
 
 class Tour:

@@ -84,7 +84,7 @@ def _by_effort(
     known: dict[int, dict[float, _Found]] = defaultdict(dict)
     told = zip(recall, costs_us, strict=True)
     for row, cost_us in sorted(told, key=lambda costed: costed[0].effort):
-        worst, here = min(row.recall_at_10, row.recall_at_100), known[mode(row.effort)]
+        worst, here = row.worst, known[mode(row.effort)]
         found = (row.content_weight, row.recall_at_10, worst, *row.by_sort, cost_us)
         here[row.content_weight] = found
         by_effort[row.effort] = dict(here)

@@ -123,7 +123,7 @@ def evaluate_command(
     else:
         comparison = evaluate(origin.read(), chosen, asked, progress)
     told = comparison.summary(chosen.seed)
-    present.print_tables(told["models"])
+    # Files first: what is printed may have no reader any more.
     if json is not None:
         present.write_json(told, json)
     if plots is not None:
@@ -132,6 +132,7 @@ def evaluate_command(
 
         for file in draw(told["models"], plots):
             note(f"drawn: {file}")
+    present.print_tables(told["models"])
 
 
 @app.command(name="tune")

@@ -14,7 +14,6 @@ from ilk.bundle import open_bundle
 from ilk.bundle.manifest import IndexRecord, Manifest
 from ilk.bundle.store import Store
 from ilk.efforts import DEEPER, Efforts
-from ilk.types import MeasuredRecall
 from indexer.outputs import writing
 
 
@@ -53,7 +52,7 @@ def draw_recall(manifest: Manifest, folder: Path) -> Path:
         for record, chosen in _records(manifest, space):
             rows = [row for row in record.recall if row.content_weight == weight]
             axis.plot(
-                [_worst(row) for row in rows],
+                [row.worst for row in rows],
                 [row.cpu_us for row in rows],
                 "o-",
                 linewidth=3 if chosen else 1,
@@ -79,10 +78,6 @@ def _usual_blend(manifest: Manifest) -> float:
     """Return the measured blend that is nearest to that of queries that name none."""
     measured = {row.content_weight for r in manifest.indices.values() for row in r.recall}
     return min(measured, key=lambda w: abs(w - manifest.default_content_weight))
-
-
-def _worst(row: MeasuredRecall) -> float:
-    return min(row.recall_at_10, row.recall_at_100)
 
 
 def _summary(manifest: Manifest, scale: tuple[float, float] | None) -> Table:

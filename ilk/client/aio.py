@@ -109,13 +109,14 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         request = requests.query_request(query)
         return responses.neighbors_from(await self._call(self._stub.FindNeighbors, request))
 
-    async def batch_find_neighbors(self, queries: Sequence[Query]) -> list[Neighbors | IlkError]:
+    async def batch_find_neighbors(self, queries: Iterable[Query]) -> list[Neighbors | IlkError]:
         """Return the outcomes of up to 1,000 queries, in their order and from one bundle.
 
         A query that fails leaves its error, not raised, in its place; the others are answered.
         """
-        response = await self._call(self._stub.BatchFindNeighbors, requests.batch_request(queries))
-        return responses.outcomes_from(response, len(queries))
+        request = requests.batch_request(queries)
+        response = await self._call(self._stub.BatchFindNeighbors, request)
+        return responses.outcomes_from(response, len(request.queries))
 
     async def stream_find_neighbors(
         self,

@@ -24,7 +24,7 @@ from ilk.client.throttle import Throttle, Turn, Unthrottled
 from ilk.client.wire import requests, responses
 from ilk.client.wire.refusals import error_from_rpc
 from ilk.client.wire.stream import StreamOrder
-from ilk.errors import IlkError
+from ilk.errors import IlkError, Unavailable
 from ilk.types import (
     BundleInfo,
     Item,
@@ -125,13 +125,14 @@ class SimilarityClient(Questions[Neighbors]):
         request = requests.query_request(query)
         return responses.neighbors_from(self._call(self._stub.FindNeighbors, request))
 
-    def batch_find_neighbors(self, queries: Sequence[Query]) -> list[Neighbors | IlkError]:
+    def batch_find_neighbors(self, queries: Iterable[Query]) -> list[Neighbors | IlkError]:
         """Return the outcomes of up to 1,000 queries, in their order and from one bundle.
 
         A query that fails leaves its error, not raised, in its place; the others are answered.
         """
-        response = self._call(self._stub.BatchFindNeighbors, requests.batch_request(queries))
-        return responses.outcomes_from(response, len(queries))
+        request = requests.batch_request(queries)
+        response = self._call(self._stub.BatchFindNeighbors, request)
+        return responses.outcomes_from(response, len(request.queries))
 
     def stream_find_neighbors(
         self, queries: Iterable[Query], *, timeout_s: float | None = None
@@ -167,6 +168,9 @@ class SimilarityClient(Questions[Neighbors]):
                     call.cancel()
         except grpc.RpcError as error:
             raise error_from_rpc(error) from error
+        except ValueError as error:
+            _tell_if_closed(error)
+            raise
         order.finish()
 
     def predict_ratings(
@@ -203,6 +207,15 @@ class SimilarityClient(Questions[Neighbors]):
                 return method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_from_rpc(error) from error
+        except ValueError as error:
+            _tell_if_closed(error)
+            raise
+
+
+def _tell_if_closed(error: ValueError) -> None:
+    """Raise Unavailable where gRPC says so that a channel was closed, which another thread may do."""
+    if "closed" in str(error).lower():
+        raise Unavailable("the connection was closed") from error
 
 
 def _ask_in_order(

@@ -6,6 +6,7 @@ It refuses to know what a command does; it hands over the namespace that `__main
 import argparse
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,6 +18,9 @@ from ilk.types import DEFAULT_NEIGHBORS, PredictionMethod
 if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
+_HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[^:/\s]+):(?P<port>\d{1,5})")
+# Other targets that gRPC resolves (its naming document).
+_OF_SCHEME = re.compile(r"(?:dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
 _FILM = "a film's id, or its title as you remember it"
 _USER = "a user's id, as the data has it"
 
@@ -137,7 +141,9 @@ def _add_command(commands: "Commands", name: str, told: str) -> argparse.Argumen
 
 def _add_connection(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     told = f"where the server is (default: $ILK_SERVER, or {DEFAULT_TARGET})"
-    parser.add_argument("--server", metavar="HOST:PORT", default=defaults["server"], help=told)
+    parser.add_argument(
+        "--server", metavar="HOST:PORT", type=_address, default=defaults["server"], help=told
+    )
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
@@ -206,6 +212,14 @@ def _rating(typed: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"{typed!r} is not a film, '=' and a number of stars")
+
+
+def _address(typed: str) -> str:
+    """Return where a server is; gRPC would ask port 443 without a word, or 34463 for 99999."""
+    told = _HOST_AND_PORT.fullmatch(typed)
+    if _OF_SCHEME.match(typed) or (told and 1 <= int(told["port"]) <= 65_535):
+        return typed
+    raise argparse.ArgumentTypeError(f"{typed!r} is no HOST:PORT, such as {DEFAULT_TARGET}")
 
 
 def _count(typed: str) -> int:

@@ -118,6 +118,11 @@ class MeasuredRecall:
     others_at_10: float | None = None
 
     @property
+    def worst(self) -> float:
+        """The recall that may be promised however many neighbors are wanted."""
+        return min(self.recall_at_10, self.recall_at_100)
+
+    @property
     def by_sort(self) -> tuple[float, float]:
         """Recall at 10 of the well known and of others; where nobody was of a sort, that of all."""
         well_known, others = (

@@ -321,7 +321,9 @@ class Query:
 
 
 def check_id(name: str, value: str) -> None:
-    """Refuse an empty or over-long id; ``name`` is the field to blame."""
+    """Refuse an id that is no text, empty or over-long; ``name`` is the field to blame."""
+    if not isinstance(value, str):
+        raise InvalidRequest(name, f"must be text, got {value!r}")
     # Characters bound bytes from both sides, so the encoding is only paid near the limit.
     if not value:
         raise InvalidRequest(name, "is empty")

@@ -109,8 +109,7 @@ def check_recall(staged: Bundle, floor: float) -> None:
         for row in space.recall:
             if row.content_weight == 1:
                 continue
-            reached = min(row.recall_at_10, row.recall_at_100)
-            best[row.content_weight] = max(reached, best.get(row.content_weight, 0.0))
+            best[row.content_weight] = max(row.worst, best.get(row.content_weight, 0.0))
         if not best:
             raise BundleError(f"{key.name}: no recall was measured; build again")
         weight, worst = min(best.items(), key=lambda item: item[1])

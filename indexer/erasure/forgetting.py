@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ilk.bundle import Bundle, Store, open_bundle, publish
 from ilk.bundle.manifest import MANIFEST_NAME
 from ilk.bundle.retention import clean_up, remove
-from ilk.errors import BundleError, SettingsError
+from ilk.errors import BundleError, DataError, SettingsError
 from indexer import scratch
 from indexer.acceptance import gate
 from indexer.acceptance.gate import GateSettings
@@ -87,7 +87,10 @@ def without_forgotten(data: Interactions, store: Path) -> tuple[Interactions, in
     out = Forgotten.of(Store(store)).among(data.user_ids)
     if not out.any():
         return data, 0
-    return data.only(~out[data.user_rows]), int(out.sum())
+    stays = ~out[data.user_rows]
+    if not stays.any():
+        raise DataError(data.source, "holds ratings of forgotten users alone")
+    return data.only(stays), int(out.sum())
 
 
 def forget(store: Store, user_ids: Sequence[str], wait_s: float) -> Outcome:

@@ -47,7 +47,10 @@ def without_users(
     kept[rows] = False
     by_user, by_item = _ratings(bundle, kept)
     if not len(by_user.stars):
-        raise BundleError("nothing would be left of the bundle; build one from other data")
+        raise BundleError(
+            "nothing would be left of the live bundle, which goes on serving them; they are on the list, "
+            "and no later build has them: build one from other data"
+        )
     users = _users(bundle.users, kept)
     arrays = _stored_arrays(bundle, folder)
     arrays |= flatten("users", users) | flatten("biases", _biases(bundle, by_user))

@@ -14,7 +14,7 @@ from ilk.ann import Index, IndexKind, IndexSpec
 from ilk.bundle.manifest import IndexRecord
 from ilk.types import MIN_RECALL
 from indexer.indexing.bench import BLENDS, Bench, CostedRow
-from indexer.indexing.trial import ENOUGH, USEFUL, Trial, worst
+from indexer.indexing.trial import ENOUGH, USEFUL, Trial
 
 _WALKS = threading.Lock()
 
@@ -108,7 +108,7 @@ def _cost_us(bench: Bench, rows: list[CostedRow], hardest: float) -> float:
     """
     target = bench.settings.recall_target
     usual = [costed for costed in rows if costed[0].content_weight == bench.usual]
-    if hardest < MIN_RECALL or all(worst(row) < target for row, _ in usual):
+    if hardest < MIN_RECALL or all(row.worst < target for row, _ in usual):
         return np.inf
     by_sort = (
         min(cost_us for row, cost_us in usual if row.by_sort[at] >= target) for at in range(2)
@@ -125,5 +125,5 @@ def _best(rows: list[CostedRow]) -> dict[float, float]:
     """Return the most that any effort finds, by blend."""
     most: dict[float, float] = {}
     for row, _ in rows:
-        most[row.content_weight] = max(worst(row), most.get(row.content_weight, 0.0))
+        most[row.content_weight] = max(row.worst, most.get(row.content_weight, 0.0))
     return most

@@ -113,7 +113,7 @@ class Trial:
             if rows and _is_beaten(rows[-1], beside):
                 break
             least_us = bench.query_us(self.spec, effort, self._n_listed(effort, weight))
-            reliable = bool(rows) and worst(rows[-1][0]) >= MIN_RECALL
+            reliable = bool(rows) and rows[-1][0].worst >= MIN_RECALL
             if rows and least_us > (min(most_us, bench.worthwhile_us) if reliable else most_us):
                 break
             if not self._is_vain(effort, least_us, beside):
@@ -160,16 +160,11 @@ class Trial:
     def _suffices(self, rows: list[CostedRow], enough: float) -> bool:
         """Return whether more effort than was measured last would gain nothing worth having."""
         row, _ = rows[-1]
-        if worst(row) >= enough:
+        if row.worst >= enough:
             return True
         if len(rows) < 2 or (row.content_weight == self.bench.usual and row.recall_at_10 < USEFUL):
             return False
         return max(_gains(rows[-2][0], row)) < _NO_GAIN
-
-
-def worst(row: MeasuredRecall) -> float:
-    """Return the recall that may be promised however many neighbors are wanted."""
-    return min(row.recall_at_10, row.recall_at_100)
 
 
 def _gains(one: MeasuredRecall, other: MeasuredRecall) -> list[float]:
@@ -186,4 +181,4 @@ def _by_blend(costed: CostedRow) -> tuple[float, int]:
 def _is_beaten(costed: CostedRow, beside: Sequence[CostedRow]) -> bool:
     """Return whether something ``beside`` it finds no less at half the cost."""
     row, cost_us = costed
-    return any(us <= cost_us / 2 and worst(other) >= worst(row) for other, us in beside)
+    return any(us <= cost_us / 2 and other.worst >= row.worst for other, us in beside)

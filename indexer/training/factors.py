@@ -69,7 +69,7 @@ def fit(
     Raises
     ------
     DataError
-        If there is no positive at all.
+        If there is no positive at all, or too little regularization to solve for the factors.
 
     Notes
     -----
@@ -97,7 +97,12 @@ def fit(
             user_step.improve(users, items, n_steps)
             item_step.improve(items, users, n_steps)
             on_iteration(sweep + 1)
-        user_step.solve(users, items)
+        try:
+            user_step.solve(users, items)
+        except ValueError as error:
+            raise DataError(
+                "the ratings", "do not tell all factors apart; raise --regularization"
+            ) from error
         gram = items.T.astype(np.float64) @ items.astype(np.float64)
         fold_in = FoldIn(gram, scale, n_items / settings.alpha, settings.frequency_exponent)
         fold_in = replace(fold_in, common=common_taste(gram, users, fold_in.penalty(1)))

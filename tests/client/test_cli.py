@@ -332,6 +332,21 @@ def test_an_unknown_option_is_told_with_those_of_its_command(ilk: Ilk) -> None:
     assert "--content-weight WEIGHT" in ran.err
 
 
+@pytest.mark.parametrize(
+    "server",
+    ["", "127.0.0.1", "localhost:", "127.0.0.1:99999", "http://127.0.0.1:50051", "::1:5", "a:0"],
+)
+def test_a_server_is_named_by_host_and_port(ilk: Ilk, server: str) -> None:
+    ran = ilk("--server", server, "bundle")
+    assert (ran.status, ran.out) == (2, "")
+    assert "is no HOST:PORT, such as 127.0.0.1:50051" in ran.err
+
+
+@pytest.mark.parametrize("form", ["dns:///{}", "ipv4:{}", "{}"])
+def test_a_server_may_be_named_as_grpc_names_it(ilk: Ilk, target: str, form: str) -> None:
+    assert ilk("--server", form.format(target), "bundle").status == 0
+
+
 def test_nobody_listening_is_a_failure_that_says_what_to_do(ilk: Ilk) -> None:
     ran = ilk("--server", "127.0.0.1:1", "bundle")
     assert (ran.status, ran.out) == (3, "")

@@ -159,6 +159,16 @@ def test_a_closed_client_says_that_it_is_closed() -> None:
         next(client.stream_find_neighbors([Query(ItemId("alien"))]))
 
 
+def test_a_channel_that_is_closed_under_its_client_is_told(target: str) -> None:
+    channel = grpc.insecure_channel(target)
+    client = SimilarityClient(channel=channel)
+    channel.close()
+    with pytest.raises(errors.Unavailable, match="the connection was closed"):
+        client.get_bundle()
+    with pytest.raises(errors.Unavailable, match="the connection was closed"):
+        next(client.stream_find_neighbors([Query(ItemId("alien"))]))
+
+
 @pytest.mark.skipif(
     sys.version_info < (3, 11), reason="a task does not tell whether it is cancelled"
 )

@@ -168,6 +168,24 @@ def test_what_the_wire_cannot_carry_is_an_invalid_request(
 
 
 @pytest.mark.parametrize(
+    ("question", "field"),
+    [
+        (lambda client: client.similar_items(1), "item_id"),
+        (lambda client: client.similar_items(0), "item_id"),
+        (lambda client: client.recommend(None), "user_id"),
+        (lambda client: client.recommend(Profile((Rating(1, 5.0),))), "profile.ratings.item_id"),  # type: ignore[arg-type]
+        (lambda client: client.predict_ratings(7, ["1"]), "user_id"),
+    ],
+)
+def test_an_id_that_is_no_text_is_named(
+    ask: "Ask", service: "ScriptedService", question: Callable[[Any], Any], field: str
+) -> None:
+    with pytest.raises(errors.InvalidRequest, match=f"{field}: must be text, got "):
+        ask(question)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
     "question",
     [
         lambda client: client.find_neighbors(TOO_LONG),

@@ -65,6 +65,12 @@ def test_one_bad_query_leaves_its_error_in_its_place(
     assert_three_outcomes(ask(lambda client: client.batch_find_neighbors(asked)))
 
 
+def test_a_batch_may_come_from_a_generator(ask: "Ask", service: "ScriptedService") -> None:
+    service.replies["BatchFindNeighbors"] = answer_batch
+    asked = queries("good", "unknown", "wrong")
+    assert_three_outcomes(ask(lambda client: client.batch_find_neighbors(q for q in asked)))
+
+
 def test_a_batch_with_outcomes_missing_is_refused(ask: "Ask", service: "ScriptedService") -> None:
     service.replies["BatchFindNeighbors"] = pb.BatchFindNeighborsResponse()
     with pytest.raises(errors.ServiceError, match="0 outcomes came for 1 queries"):

@@ -404,5 +404,5 @@ def test_the_last_of_all_users_cannot_be_forgotten_from_a_bundle(store: Store) -
 
 def test_a_build_of_nobody_but_the_forgotten_is_refused(store: Store, named: Interactions) -> None:
     Forgotten.of(store).with_users(named.user_ids).save(store)
-    with pytest.raises(DataError, match="no ratings"):
+    with pytest.raises(DataError, match="ratings of forgotten users alone"):
         build(named, store.path, QUICK, QUIET)
