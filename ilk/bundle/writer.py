@@ -109,8 +109,10 @@ def _stage(
     store: Store, manifest: Manifest, arrays: Arrays, indices: Mapping[str, Savable]
 ) -> Path:
     """Write a whole version, all of it on disk, to a folder of its name that no reader looks into."""
-    if manifest.version:
-        _refuse_existing(store, manifest.version)
+    if manifest.version and store.folder_of(manifest.version).exists():
+        raise BundleError(
+            f"{store.path} already holds a version {manifest.version}; publish under another"
+        )
     store.staging.mkdir()
     unnamed = store.staging / ".unnamed"
     unnamed.mkdir()
@@ -118,15 +120,13 @@ def _stage(
     manifest = replace(
         manifest, files=records, version=manifest.version or _name(manifest, records)
     )
-    _refuse_existing(store, manifest.version)
+    if store.folder_of(manifest.version).exists():
+        raise BundleError(
+            f"{store.path} holds {manifest.version}, the same made in the same second"
+        )
     _write_bytes(unnamed / MANIFEST_NAME, manifest.to_json())
     sync_folder(unnamed)
     return unnamed.rename(store.staging / manifest.version)
-
-
-def _refuse_existing(store: Store, version: str) -> None:
-    if store.folder_of(version).exists():
-        raise BundleError(f"{store.path} already holds a version {version}; publish under another")
 
 
 def _name(manifest: Manifest, records: dict[str, FileRecord]) -> str:

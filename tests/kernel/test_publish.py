@@ -286,6 +286,14 @@ def test_a_version_is_never_written_twice(store: Store) -> None:
     assert open_bundle(store.path).version == live
 
 
+def test_what_two_builds_make_in_one_second_is_published_once(store: Store) -> None:
+    unnamed = replace(TINY, version="")
+    made = publish(store, unnamed, FEW, {})
+    with pytest.raises(BundleError, match=f"holds {made.name}, the same made in the same second"):
+        publish(store, unnamed, FEW, {})
+    assert store.current_version() == made.name
+
+
 @pytest.mark.parametrize("name", ["..", "../elsewhere", "a/b", ".", ".hidden", "a" * 200])
 def test_a_version_name_that_could_lead_elsewhere_is_not_written(
     name: str, store: Store, tmp_path: Path
