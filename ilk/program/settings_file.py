@@ -13,7 +13,7 @@ from ilk.errors import SettingsError
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib  # cyclopts brings it
+    import tomli as tomllib
 
 VARIABLE = "ILK_CONFIG"
 # One that nobody named need not be there.
