@@ -12,7 +12,6 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
-    Sequence,
 )
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from ilk.client.channel import (
     CHANNEL_OPTIONS,
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
+    GivenMetadata,
     begin_call,
     call_metadata,
     check_settings,
@@ -69,7 +69,7 @@ class AsyncSimilarityClient(Questions[Coroutine[Any, Any, Neighbors]]):
         channel: grpc.aio.Channel | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
+        metadata: GivenMetadata = (),
         throttled: bool = True,
     ) -> None:
         check_settings(timeout_s, channel, credentials)

@@ -5,8 +5,8 @@ It refuses to know what is asked.
 
 import json
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from ilk.client.throttle import Throttle, Turn
 from ilk.errors import ServiceError, SettingsError
@@ -79,7 +79,8 @@ def past_proxies(target: str) -> tuple[tuple[str, Any], ...]:
     return (("grpc.enable_http_proxy", 0),) if _LOOPBACK.fullmatch(target) else ()
 
 
-Metadata = tuple[tuple[str, str], ...]
+Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
+GivenMetadata: TypeAlias = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]]
 _METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
 
 
@@ -105,16 +106,21 @@ def begin_call(throttle: Throttle, *, is_stream: bool, closed: bool) -> Turn:
     return throttle.begin(is_stream=is_stream)
 
 
-def call_metadata(token: str | None, metadata: Sequence[tuple[str, str]]) -> Metadata:
+def call_metadata(token: str | None, metadata: GivenMetadata) -> Metadata:
     """Return the pairs to be sent with each call; refuse those that gRPC cannot send."""
+    if token is not None and (not isinstance(token, str) or not token):
+        raise SettingsError("token must be text, and not empty; without one, leave it out")
     bearer = () if token is None else (("authorization", f"Bearer {token}"),)
-    for key, value in (*bearer, *metadata):
+    pairs = (*bearer, *(metadata.items() if isinstance(metadata, Mapping) else metadata))
+    for key, value in pairs:
         if not _METADATA_KEY.fullmatch(key):
             raise SettingsError(
                 f"metadata key {key!r}: must be lower-case letters, digits, '-', '_' and '.'"
             )
+        if key.endswith("-bin") is not isinstance(value, bytes):
+            raise SettingsError(f"what is sent as {key!r}: bytes go with keys that end in -bin")
         if isinstance(value, str) and not (value.isascii() and value.isprintable()):
             raise SettingsError(
                 f"what is sent as {key!r} must be printable ASCII; is there a line end in it?"
             )
-    return (*bearer, *metadata)
+    return pairs

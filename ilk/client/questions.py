@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
 from ilk.types import (
     DEFAULT_NEIGHBORS,
-    NO_FILTER,
     Accuracy,
     Filter,
     ItemId,
@@ -72,8 +71,9 @@ class Questions(abc.ABC, Generic[Answer]):
         ``exclude_seen`` rules over the same field of ``filter``.
         """
         whom = user if isinstance(user, Profile) else UserId(user)
-        options["filter"] = replace(options.get("filter", NO_FILTER), exclude_seen=exclude_seen)
-        return self.find_neighbors(Query(whom, neighbor_count=count, **options))
+        query = Query(whom, neighbor_count=count, **options)
+        unseen = replace(query.filter, exclude_seen=exclude_seen)
+        return self.find_neighbors(replace(query, filter=unseen))
 
     def audience(
         self, item_id: str, count: int = DEFAULT_NEIGHBORS, **options: "Unpack[QueryOptions]"

@@ -3,7 +3,7 @@
 It refuses to know how a server is reached (`channel`), and messages and statuses (`wire`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from ilk.client.channel import (
     CHANNEL_OPTIONS,
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
+    GivenMetadata,
     begin_call,
     call_metadata,
     check_settings,
@@ -60,7 +61,7 @@ class SimilarityClient(Questions[Neighbors]):
     token
         Sent with each call as ``authorization: Bearer``. Plaintext shows it to the network.
     metadata
-        Further pairs sent with each call.
+        Further pairs sent with each call; bytes go with keys that end in ``-bin``.
     throttled
         While the server turns calls away, send no more at a time than it takes, and raise
         :class:`ilk.errors.Overloaded` for the rest at once; :mod:`ilk.client.throttle` says how.
@@ -85,7 +86,7 @@ class SimilarityClient(Questions[Neighbors]):
         channel: grpc.Channel | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
+        metadata: GivenMetadata = (),
         throttled: bool = True,
     ) -> None:
         check_settings(timeout_s, channel, credentials)

@@ -279,6 +279,12 @@ class Query:
             raise InvalidRequest(
                 "popularity_penalty", f"must be in [0, 1], got {self.popularity_penalty}"
             )
+        if not isinstance(self.filter, Filter):
+            raise InvalidRequest("filter", f"must be a Filter, got {self.filter!r}")
+        if self.accuracy is not None and not isinstance(self.accuracy, Accuracy):
+            raise InvalidRequest(
+                "accuracy", f"must be an Accuracy, as of Accuracy.at_recall, got {self.accuracy!r}"
+            )
         object.__setattr__(self, "shape", self._shape())
 
     def about(self, its_id: str) -> "Query":

@@ -215,6 +215,11 @@ def test_calls_that_run_when_their_client_closes_fail_and_are_not_cancelled(
         {"token": "s\u00e9cret"},
         {"metadata": (("Key", "secret"),)},
         {"metadata": (("key", "sec\0ret"),)},
+        {"metadata": {"key": "sec\0ret"}},
+        {"metadata": (("key-bin", "secret"),)},
+        {"metadata": (("key", b"secret"),)},
+        {"token": b"secret"},
+        {"token": ""},
     ],
     ids=str,
 )

@@ -185,6 +185,41 @@ def test_an_id_that_is_no_text_is_named(
     assert service.requests == []
 
 
+# As who checks no types makes them.
+AnyFilter: Any = Filter
+AnyProfile: Any = Profile
+
+
+@pytest.mark.parametrize(
+    ("field", "question"),
+    [
+        ("ids", lambda client: client.get_items([1])),
+        ("item_ids", lambda client: client.predict_ratings("7", ["1", None])),
+        ("filter", lambda client: client.recommend("7", filter=None)),
+        ("accuracy", lambda client: client.similar_users("7", accuracy=0.95)),
+        (
+            "filter.include_ids",
+            lambda client: client.similar_items("1", filter=AnyFilter(include_ids=(1, 2))),
+        ),
+        (
+            "filter.no_genres",
+            lambda client: client.similar_items("1", filter=AnyFilter(no_genres=[b"War"])),
+        ),
+        (
+            "profile.favorite_genres",
+            lambda client: client.recommend(AnyProfile(favorite_genres=(["War"],))),
+        ),
+        ("profile.ratings", lambda client: client.recommend(AnyProfile((("1", 5.0),)))),
+    ],
+)
+def test_what_is_of_another_type_is_told_by_its_field(
+    ask: "Ask", service: "ScriptedService", field: str, question: Callable[[Any], Any]
+) -> None:
+    with pytest.raises(errors.InvalidRequest, match=f"^{field}: must be .*, got "):
+        ask(question)
+    assert service.requests == []
+
+
 @pytest.mark.parametrize(
     "question",
     [

@@ -104,9 +104,8 @@ def prediction_request(
     method: PredictionMethod = PredictionMethod.BASELINE_KNN,
 ) -> pb.PredictRatingsRequest:
     """Return the request for ``rater``'s stars; a bare string is a user's id."""
-    check_many("item_ids", item_ids)
     chosen = _METHODS[PredictionMethod(method)]
-    request = pb.PredictRatingsRequest(item_ids=item_ids, method=chosen)
+    request = pb.PredictRatingsRequest(item_ids=_ids("item_ids", item_ids), method=chosen)
     if isinstance(rater, Profile):
         request.profile.CopyFrom(_profile_message(rater))
     else:
@@ -123,8 +122,14 @@ def titles_request(text: str, match_count: int) -> pb.SearchTitlesRequest:
 @_refusing_the_unsendable
 def items_request(ids: Iterable[str]) -> pb.GetItemsRequest:
     """Return the request for what is known of the items ``ids``."""
-    check_many("ids", ids)
-    return pb.GetItemsRequest(ids=ids)
+    return pb.GetItemsRequest(ids=_ids("ids", ids))
+
+
+def _ids(name: str, ids: Iterable[str]) -> list[str]:
+    check_many(name, ids)
+    several = list(ids)
+    _check_texts(name, several)
+    return several
 
 
 def _set_whom(request: pb.FindNeighborsRequest, whom: Whom) -> None:
@@ -144,6 +149,7 @@ def _set_whom(request: pb.FindNeighborsRequest, whom: Whom) -> None:
 
 
 def _profile_message(profile: Profile) -> pb.Profile:
+    _check_texts("profile.favorite_genres", profile.favorite_genres)
     message = pb.Profile(
         ratings=map(_rating_message, profile.ratings),
         liked_item_ids=profile.liked_item_ids,
@@ -155,7 +161,16 @@ def _profile_message(profile: Profile) -> pb.Profile:
     return message
 
 
+def _check_texts(name: str, values: Iterable[object]) -> None:
+    """Refuse what is no text by its field's name, which protobuf's own errors do not tell."""
+    for value in values:
+        if not isinstance(value, str):
+            raise InvalidRequest(name, f"must be texts, got {value!r}")
+
+
 def _rating_message(rating: Rating) -> pb.Rating:
+    if not isinstance(rating, Rating):
+        raise InvalidRequest("profile.ratings", f"must be Rating objects, got {rating!r}")
     message = pb.Rating(item_id=rating.item_id, stars=rating.stars)
     if rating.rated_at_s is not None:
         message.rated_at.FromMicroseconds(round(rating.rated_at_s * _MICROS_PER_S))
@@ -163,6 +178,8 @@ def _rating_message(rating: Rating) -> pb.Rating:
 
 
 def _filter_message(wanted: Filter) -> pb.Filter:
+    for name in ("any_genres", "all_genres", "no_genres", "include_ids", "exclude_ids"):
+        _check_texts(f"filter.{name}", getattr(wanted, name))
     return pb.Filter(
         any_genres=wanted.any_genres,
         all_genres=wanted.all_genres,
