@@ -16,7 +16,7 @@ from ilk.program import choices, exits, settings_file
 from indexer import config, upkeep
 from indexer.acceptance.gate import GateSettings
 from indexer.build import build
-from indexer.erasure.forgetting import forget
+from indexer.erasure.forgetting import forget, readmit
 from indexer.evaluation import present
 from indexer.evaluation.report import evaluate, evaluate_given
 from indexer.evaluation.settings import EvaluationSettings
@@ -261,6 +261,23 @@ def forget_command(
         f"{outcome.version} is live; {outcome.n_files} files searched, none names them\n"
         f"older versions deleted: {', '.join(outcome.deleted) or 'none held them'}"
     )
+
+
+@app.command(name="readmit")
+def readmit_command(
+    *, user: Annotated[list[str], Parameter(negative="")], store: Path = _STORE
+) -> None:
+    """Take users off the list of the forgotten: later builds have them again, if their data has.
+
+    Parameters
+    ----------
+    user
+        A user's id; may be given several times.
+    store
+        Folder of bundles.
+    """
+    for name in readmit(Store(store), user):
+        note(f"user {name!r} was not forgotten here")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

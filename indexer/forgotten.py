@@ -7,7 +7,7 @@ whether it is on it, and no more.
 import json
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -61,20 +61,19 @@ class Forgotten:
         """Return the list with more users on it."""
         return Forgotten(self.salt, self.hashes | {self._hash(i) for i in user_ids})
 
-    def among(self, user_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Return which of the users are on the list; shape ``(len(user_ids),)``."""
-        if not self.hashes:
-            return np.zeros(len(user_ids), dtype=np.bool_)
-        return np.array([self._hash(i) in self.hashes for i in user_ids], dtype=np.bool_)
+    def without_users(self, user_ids: Iterable[str]) -> "Forgotten":
+        """Return the list with some users off it, whether they were on it or not."""
+        return Forgotten(self.salt, self.hashes - {self._hash(i) for i in user_ids})
+
+    def among(self, user_ids: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """Return which of the users are on the list; shape ``(n_users,)``."""
+        return np.fromiter((self._hash(i) in self.hashes for i in user_ids), np.bool_)
 
     def rows_in(self, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
         """Return the rows of those of a vocabulary who are on the list, rising."""
         if not self.hashes:
             return np.empty(0, dtype=np.int64)
-        ids = map(vocabulary.id_of, range(len(vocabulary)))
-        return np.array(
-            [row for row, i in enumerate(ids) if self._hash(i) in self.hashes], np.int64
-        )
+        return np.flatnonzero(self.among(map(vocabulary.id_of, range(len(vocabulary)))))
 
     def save(self, store: Store) -> None:
         """Keep the list, so that it survives a power cut; OSError if the disk refuses."""

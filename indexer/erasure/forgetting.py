@@ -4,7 +4,7 @@ It refuses to know training: item factors learnt with a user stay until the next
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,9 +84,10 @@ def without_forgotten(data: Interactions, store: Path) -> tuple[Interactions, in
     DataError
         If no rating is left.
     """
-    out = Forgotten.of(Store(store)).among(data.user_ids)
-    if not out.any():
+    forgotten = Forgotten.of(Store(store))
+    if not forgotten.hashes:
         return data, 0
+    out = forgotten.among(data.user_ids)
     stays = ~out[data.user_rows]
     if not stays.any():
         raise DataError(data.source, "holds ratings of forgotten users alone")
@@ -113,11 +114,7 @@ def forget(store: Store, user_ids: Sequence[str], wait_s: float) -> Outcome:
     """
     if not all(user_id.strip() for user_id in user_ids):
         raise SettingsError("a user's id must not be blank")
-    try:
-        with store.writing():
-            Forgotten.of(store).with_users(user_ids).save(store)
-    except OSError as error:
-        raise BundleError(f"cannot write to {store.path}: {error}") from error
+    _change_list(store, lambda listed: listed.with_users(user_ids))
     rows = open_bundle(store.path).users.vocabulary.rows_of(user_ids)
     unknown = tuple(name for name, row in zip(user_ids, rows, strict=True) if row < 0)
     n_users, n_ratings = _take_out_of_live(store)
@@ -126,6 +123,37 @@ def forget(store: Store, user_ids: Sequence[str], wait_s: float) -> Outcome:
     live = open_bundle(store.path, trust_stamps=False)
     n_files = prove_absence(live, store.folder_of(live.version), user_ids)
     return Outcome(live.version, n_users, n_ratings, n_files, deleted, unknown)
+
+
+def readmit(store: Store, user_ids: Sequence[str]) -> tuple[str, ...]:
+    """Take users off the list of the forgotten, so that later builds have them if the data has.
+
+    Returns
+    -------
+    tuple
+        Those of them who were not on it.
+
+    Raises
+    ------
+    BundleError
+        If the list cannot be read or written.
+    """
+    before = _change_list(store, lambda listed: listed.without_users(user_ids))
+    listed = before.among(user_ids)
+    return tuple(name for name, was in zip(user_ids, listed, strict=True) if not was)
+
+
+def _change_list(store: Store, change: Callable[[Forgotten], Forgotten]) -> Forgotten:
+    """Change the list of a store under its lock; return the list that was."""
+    try:
+        with store.writing():
+            before = Forgotten.of(store)
+            after = change(before)
+            if after != before:
+                after.save(store)
+    except OSError as error:
+        raise BundleError(f"cannot write to {store.path}: {error}") from error
+    return before
 
 
 def prove_absence(bundle: Bundle, folder: Path, user_ids: Sequence[str]) -> int:

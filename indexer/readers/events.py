@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ilk.errors import DataError
+from indexer.progress import note
 from indexer.readers.delimited import Delimited
 from indexer.readers.pairs import Events
 from indexer.readers.parquet import ParquetRows
@@ -61,6 +62,10 @@ def _table(path: Path) -> Table:
             f"has {n_columns} columns in its first line, which names no user and item; expected "
             f"a header, or rows of user, item and, optionally, rating and time",
         )
+    note(
+        f"{path}: its first line names no user and item, and is read as a row: "
+        + ", ".join(map(repr, with_header.column_names))
+    )
     return replace(with_header, names=NAMES[:n_columns])
 
 

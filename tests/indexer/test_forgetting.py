@@ -21,7 +21,7 @@ from indexer.__main__ import main
 from indexer.acceptance.gate import GateSettings
 from indexer.acceptance.validation import check_values
 from indexer.build import build
-from indexer.erasure.forgetting import forget, prove_absence, without_forgotten
+from indexer.erasure.forgetting import forget, prove_absence, readmit, without_forgotten
 from indexer.erasure.removal import without_users
 from indexer.forgotten import Forgotten
 from indexer.indexing.indices import build_index
@@ -406,3 +406,22 @@ def test_a_build_of_nobody_but_the_forgotten_is_refused(store: Store, named: Int
     Forgotten.of(store).with_users(named.user_ids).save(store)
     with pytest.raises(DataError, match="ratings of forgotten users alone"):
         build(named, store.path, QUICK, QUIET)
+
+
+def test_who_is_readmitted_is_built_from_again(
+    store: Store, named: Interactions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = "person-000001", "person-000002"
+    forget(store, [first, second], 0)
+    assert main(["readmit", "--store", str(store.path), "--user", first, "--user", "nobody"]) == 0
+    assert "user 'nobody' was not forgotten here" in capsys.readouterr().err
+    to_build, n_left_out = without_forgotten(named, store.path)
+    assert n_left_out == 1
+    users = {to_build.user_ids[row] for row in to_build.user_rows.tolist()}
+    assert first in users
+    assert second not in users
+
+
+def test_readmitting_where_nobody_was_forgotten_leaves_no_list(store: Store) -> None:
+    assert readmit(store, ["nobody"]) == ("nobody",)
+    assert not (store.path / "forgotten.json").exists()

@@ -75,6 +75,18 @@ def test_a_header_may_name_its_columns_in_any_order(tmp_path: Path) -> None:
     assert split.interactions.timestamps is None
 
 
+def test_a_first_line_that_is_read_as_a_row_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = read(tmp_path, "customer,sku\na,10\n", "user,item\na,20\n", "csv")
+    assert len(split.interactions) == 3
+    told = [line for line in capsys.readouterr().err.splitlines() if "first line" in line]
+    assert len(told) == 1
+    assert told[0].endswith(
+        "train.csv: its first line names no user and item, and is read as a row: 'customer', 'sku'"
+    )
+
+
 def test_parquet_is_read_too(tmp_path: Path) -> None:
     for name, text in (("train", TRAIN), ("test", TEST)):
         rows = [line.split("\t") for line in text.splitlines()]
