@@ -29,9 +29,10 @@ def newcomer(
     read = read_profile(bundle, profile, ignore_unknown=ignore_unknown)
     rows, rated, preference = read.rows, ~np.isneginf(read.stars), bundle.preference
     ages = None
-    if profile.half_life_s is not None and not np.all(np.isnan(read.times_s)):
+    half_life_s = profile.half_life_s or preference.half_life_s
+    if half_life_s is not None and not np.all(np.isnan(read.times_s)):
         newest_s = float(np.nanmax(read.times_s))
-        ages = age_weights(read.times_s[rated], newest_s, profile.half_life_s)
+        ages = age_weights(read.times_s[rated], newest_s, half_life_s)
     stars, starred = read.stars[rated], read.starred[rated]
     # What is disliked is neither a positive nor stars.
     confidences = np.full(len(rows), -(1 + preference.alpha), dtype=np.float32)

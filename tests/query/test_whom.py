@@ -301,9 +301,18 @@ def as_profile(bundle: Bundle, user_row: int) -> Profile:
         strict=True,
     )
     return Profile(
-        tuple(Rating(bundle.items.vocabulary.id_of(row), s, float(t)) for row, s, t in entries),
-        half_life_s=bundle.preference.half_life_s,
+        tuple(Rating(bundle.items.vocabulary.id_of(row), s, float(t)) for row, s, t in entries)
     )
+
+
+def test_a_half_life_of_ones_own_rules_over_that_of_the_build(fading_bundle: Bundle) -> None:
+    of_build = fading_bundle.preference.half_life_s
+    unsaid, as_built, longer = (
+        scores_of(fading_bundle, fading(half_life_s), 0.3)
+        for half_life_s in (None, of_build, 100 * YEAR_S)
+    )
+    assert unsaid == as_built
+    assert unsaid != pytest.approx(longer, abs=0.01)
 
 
 @pytest.mark.parametrize("target", Target)
