@@ -18,12 +18,11 @@ from benchmarks.scale.drawing import (
 )
 from ilk.ann import Index
 from ilk.bundle import Bundle, Store, publish
-from ilk.bundle.contents import Arrays, Ratings, Side, unflatten
+from ilk.bundle.contents import Arrays, Ratings, unflatten
 from ilk.bundle.manifest import IndexRecord, Manifest
-from ilk.space import SPACE_KEYS, SpaceKey
+from ilk.space import SPACE_KEYS
 from ilk.types import Target
-from ilk.vectors import Float32Matrix
-from indexer.indexing.indices import build_index
+from indexer.indexing.spaces import build_space
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
 
@@ -60,10 +59,12 @@ def publish_drawn(
         records: dict[str, IndexRecord] = {}
         rejected: dict[str, list[IndexRecord]] = {}
         for done, key in enumerate(SPACE_KEYS, start=1):
-            indices[key.name], records[key.name], rejected[key.name] = _index(key, sides, settings)
+            indices[key.name], records[key.name], rejected[key.name] = build_space(
+                key, sides, settings
+            )
             advance(done)
-    manifest = _manifest(fitted, population, arrays, records, settings)
-    manifest = replace(manifest, rejected_indices=rejected)
+    manifest = _manifest(fitted, population, arrays, settings)
+    manifest = replace(manifest, indices=records, rejected_indices=rejected)
     with progress.step("publish"):
         publish(Store(store), manifest, arrays, indices, check=_read_back)
     return manifest.version
@@ -73,26 +74,10 @@ def _read_back(_: Bundle) -> None:
     """Ask nothing of a bundle that was opened, and so verified, as every build is when published."""
 
 
-def _index(
-    key: SpaceKey, sides: dict[Target, Side], settings: BuildSettings
-) -> tuple[Index, IndexRecord, list[IndexRecord]]:
-    found = sides[key.target]
-    other = sides[Target.USERS if key.target is Target.ITEMS else Target.ITEMS]
-    asking = found if key.by_likeness else other
-    return build_index(
-        key, _factors(key, found), found.content, (_factors(key, asking), asking.content), settings
-    )
-
-
-def _factors(key: SpaceKey, side: Side) -> Float32Matrix:
-    return side.directions if key.by_likeness else side.factors
-
-
 def _manifest(
     fitted: Bundle,
     population: Population,
     arrays: Arrays,
-    records: dict[str, IndexRecord],
     settings: BuildSettings,
 ) -> Manifest:
     unseen = fitted.manifest.fold_in["unseen_weight"] / len(fitted.items) * population.n_items
@@ -103,7 +88,6 @@ def _manifest(
         n_items=population.n_items,
         n_ratings=len(arrays["ratings_by_user.others"]),
         fold_in={**fitted.manifest.fold_in, "unseen_weight": unseen},
-        indices=records,
         source=f"vectors drawn from {fitted.manifest.source}",
         simulated=True,
         settings=settings.to_strings(),

@@ -9,23 +9,22 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ilk.ann import IndexKind
-from ilk.baseline import fit_biases
 from ilk.bundle import Bundle
-from ilk.bundle.contents import Arrays, Biases, Ratings, Side, flatten
+from ilk.bundle.contents import Arrays, Ratings, Side, flatten
 from ilk.bundle.manifest import IndexRecord, Manifest
 from ilk.bundle.writer import Savable
 from ilk.errors import BundleError
 from ilk.space import SPACE_KEYS
 from ilk.types import Target
 from ilk.vocabulary import Vocabulary
-from indexer.indexing.indices import build_index
+from indexer.indexing.spaces import build_space
 from indexer.settings import BuildSettings
+from indexer.training.facts import Rated, biases_of, mean_stars
 
 Mask = npt.NDArray[np.bool_]
 
@@ -53,9 +52,12 @@ def without_users(
         )
     users = _users(bundle.users, kept)
     arrays = _stored_arrays(bundle, folder)
-    arrays |= flatten("users", users) | flatten("biases", _biases(bundle, by_user))
+    user_rows = np.repeat(np.arange(len(users), dtype=np.int32), np.diff(by_user.indptr))
+    rated = Rated(user_rows, by_user.others, by_user.stars, len(users), len(bundle.items))
+    biases = biases_of(rated, bundle.preference.scale)
+    arrays |= flatten("users", users) | flatten("biases", biases)
     arrays |= flatten("ratings_by_user", by_user) | flatten("ratings_by_item", by_item)
-    arrays["catalogue.mean_stars"] = _mean_stars(by_item)
+    arrays["catalogue.mean_stars"] = mean_stars(rated)
     if bundle.expected is not None and len(bundle.expected):
         arrays["users.expected"] = bundle.expected[kept]
     indices, records = _indices(bundle, folder, users)
@@ -129,34 +131,13 @@ def _picked(
     return Ratings(indptr, others[stays], ratings.stars[stays], times)
 
 
-def _biases(bundle: Bundle, by_user: Ratings) -> Biases:
-    if bundle.preference.scale is None:
-        n_users = len(by_user.indptr) - 1
-        return replace(bundle.biases, users=np.zeros(n_users, dtype=np.float32))
-    n_users = len(by_user.indptr) - 1
-    user_of = np.repeat(np.arange(n_users, dtype=np.int32), np.diff(by_user.indptr))
-    mean, users, items = fit_biases(
-        user_of, by_user.others, by_user.stars, n_users, len(bundle.items)
-    )
-    return Biases(np.array([mean]), users.astype(np.float32), items.astype(np.float32))
-
-
-def _mean_stars(by_item: Ratings) -> npt.NDArray[np.float32]:
-    counts = np.diff(by_item.indptr)
-    item_of = np.repeat(np.arange(len(counts)), counts)
-    sums = np.bincount(item_of, by_item.stars, len(counts))
-    means: npt.NDArray[Any] = np.divide(
-        sums, counts, out=np.full(len(counts), np.nan), where=counts > 0
-    )
-    return means.astype(np.float32)
-
-
 def _indices(
     bundle: Bundle, folder: Path, users: Side
 ) -> tuple[dict[str, Savable], dict[str, IndexRecord]]:
     """Return the items' indices as they are, and those of the users built and measured anew."""
     indices: dict[str, Savable] = {}
     records = dict(bundle.manifest.indices)
+    sides = {Target.USERS: users, Target.ITEMS: bundle.items}
     for key in SPACE_KEYS:
         indices[key.name] = _Copied(folder / f"{key.name}.faiss")
         if key.target is Target.USERS:
@@ -167,10 +148,5 @@ def _indices(
                 recall_target=bundle.manifest.default_recall,
                 seed=int(bundle.manifest.settings["seed"]),
             )
-            factors = users.directions if key.by_likeness else users.factors
-            other = (bundle.items.factors, bundle.items.content)
-            asking = (factors, users.content) if key.by_likeness else other
-            indices[key.name], records[key.name], _ = build_index(
-                key, factors, users.content, asking, settings
-            )
+            indices[key.name], records[key.name], _ = build_space(key, sides, settings)
     return indices, records

@@ -28,7 +28,7 @@ Chosen = tuple[Index, IndexRecord, list[IndexRecord]]
 def build_indices(
     sides: Mapping[Target, Side],
     settings: BuildSettings,
-    advance: Callable[[int], None] = lambda _: None,
+    advance: Callable[[int], None],
 ) -> dict[str, Chosen]:
     """Return what `indexer.indexing.indices.build_index` gives for each space, by its name.
 
@@ -45,7 +45,7 @@ def build_indices(
 
     def chosen(key: SpaceKey) -> Chosen:
         with ann.threads(n_each):
-            return _chosen(key, sides, settings)
+            return build_space(key, sides, settings)
 
     with threadpool_limits(n_each, "blas"), ThreadPoolExecutor(n_together, "index") as executor:
         # The largest first, and affinity, of which more has to be measured: none is left to one thread
@@ -58,7 +58,8 @@ def build_indices(
     return {key.name: found[key] for key in SPACE_KEYS}
 
 
-def _chosen(key: SpaceKey, sides: Mapping[Target, Side], settings: BuildSettings) -> Chosen:
+def build_space(key: SpaceKey, sides: Mapping[Target, Side], settings: BuildSettings) -> Chosen:
+    """Return what `indexer.indexing.indices.build_index` gives for one space."""
     other = Target.USERS if key.target is Target.ITEMS else Target.ITEMS
     found = sides[key.target]
     asking = found if key.by_likeness else sides[other]

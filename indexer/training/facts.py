@@ -3,7 +3,7 @@
 It refuses to know factors, and what anybody likes.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,16 @@ from indexer.training.content import Content
 from indexer.training.order import positions
 
 
+class Rated(NamedTuple):
+    """Who rated what, and with how many stars: three arrays of one length, and how many there are."""
+
+    user_rows: npt.NDArray[np.int32]
+    item_rows: npt.NDArray[np.int32]
+    stars: npt.NDArray[np.float32]
+    n_users: int
+    n_items: int
+
+
 def known_arrays(data: Interactions, starts: npt.NDArray[np.int64], content: Content) -> Arrays:
     """Return the arrays that depend on no factors; ``starts`` are those of users' ratings."""
     return (
@@ -33,9 +43,13 @@ def known_arrays(data: Interactions, starts: npt.NDArray[np.int64], content: Con
         | flatten("catalogue", _catalogue(data, content))
         | flatten("title_names", TitleNames.of(data.items.titles))
         | flatten("content_groups", ContentGroups.of(content.vectors))
-        | flatten("biases", _biases(data))
+        | flatten("biases", biases_of(_rated(data), data.rating_scale))
         | flatten("item_terms", _terms(content))
     )
+
+
+def _rated(data: Interactions) -> Rated:
+    return Rated(data.user_rows, data.item_rows, data.ratings, data.n_users, data.n_items)
 
 
 def starts_of(rows: npt.NDArray[np.int32], n_rows: int) -> npt.NDArray[np.int64]:
@@ -68,15 +82,23 @@ def _ratings_arrays(data: Interactions, starts: npt.NDArray[np.int64]) -> Arrays
     return flatten("ratings_by_user", by_user) | flatten("ratings_by_item", by_item)
 
 
-def _biases(data: Interactions) -> Biases:
-    n_users, n_items = data.n_users, data.n_items
-    if data.rating_scale is None:
-        mean, users, items = 0.0, np.zeros(n_users), np.zeros(n_items)
+def biases_of(rated: Rated, scale: tuple[float, float] | None) -> Biases:
+    """Return the biases of stars on a scale; zeros for clicks, of which ``scale`` is None."""
+    if scale is None:
+        mean, users, items = 0.0, np.zeros(rated.n_users), np.zeros(rated.n_items)
     else:
-        mean, users, items = fit_biases(
-            data.user_rows, data.item_rows, data.ratings, n_users, n_items
-        )
+        mean, users, items = fit_biases(*rated)
     return Biases(np.array([mean]), users.astype(np.float32), items.astype(np.float32))
+
+
+def mean_stars(rated: Rated) -> npt.NDArray[np.float32]:
+    """Return the mean of each item's stars, shape ``(n_items,)``; NaN where there are none."""
+    counts = np.bincount(rated.item_rows, minlength=rated.n_items)
+    sums = np.bincount(rated.item_rows, weights=rated.stars, minlength=rated.n_items)
+    means: npt.NDArray[Any] = np.divide(
+        sums, counts, out=np.full(rated.n_items, np.nan), where=counts > 0
+    )
+    return means.astype(np.float32)
 
 
 def _terms(content: Content) -> TermWeights:
@@ -96,14 +118,11 @@ def _catalogue(data: Interactions, content: Content) -> Catalogue:
     genre_codes = np.fromiter((c for row in per_item for c in row), dtype=np.uint16)
     mask = np.zeros((len(codes), data.n_items), dtype=np.bool_)
     mask[genre_codes, np.repeat(np.arange(data.n_items), np.diff(indptr))] = True
-    counts = np.bincount(data.item_rows, minlength=data.n_items)
-    sums = np.bincount(data.item_rows, weights=data.ratings, minlength=data.n_items)
-    means = np.divide(sums, counts, out=np.full(data.n_items, np.nan), where=counts > 0)
     return Catalogue(
         titles=StringColumn.of(data.items.titles),
         years=data.items.years,
         genre_indptr=indptr,
         genre_codes=genre_codes,
         genre_bitmaps=np.packbits(mask, axis=1, bitorder="little"),
-        mean_stars=means.astype(np.float32),
+        mean_stars=mean_stars(_rated(data)),
     )

@@ -322,7 +322,7 @@ def test_indices_are_measured_for_the_queries_that_the_bundle_was_built_for(
         measured_for.append((args[-1].content_weight, args[-1].recall_target))
         return build_index(*args)
 
-    monkeypatch.setattr("indexer.erasure.removal.build_index", build_and_tell)
+    monkeypatch.setattr("indexer.indexing.spaces.build_index", build_and_tell)
     forget(Store(tmp_path), ["U3"], wait_s=0)
     assert measured_for == [(0.7, 0.9)] * 2
 
