@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.own_search import drawn_queries, query_vectors
-from benchmarks.peers.environment import PeerFailed, answer_of_module, installed
+from benchmarks.peers.environment import PeerFailed, answer_of, installed
 from ilk.bundle import Bundle, open_bundle
 from ilk.query.plan import make_plan
 from ilk.space import SPACE_KEYS, SpaceKey
@@ -87,7 +87,7 @@ def compare(
     for key in (key for key in SPACE_KEYS if key.name in spaces):
         with tempfile.TemporaryDirectory() as folder:
             _write(bundle, key, weight, n_queries, Path(folder))
-            told = answer_of_module(
+            told = answer_of(
                 Path(sys.executable),
                 "own_search",
                 str(store),
@@ -97,7 +97,7 @@ def compare(
             )
             for peer in peers:
                 try:
-                    told += answer_of_module(_python(peer), f"peers.ann_{peer}", folder)
+                    told += answer_of(_python(peer), f"peers.ann_{peer}", folder)
                 except PeerFailed as error:
                     note(f"{peer} is left out: {error}")
         found[key.name] = [Point(**point) for point in told]

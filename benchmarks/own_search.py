@@ -17,9 +17,9 @@ import faiss
 import numpy as np
 
 from benchmarks.peers.searching import Search, cpu_us
-from benchmarks.scale.serving import exact_scores
+from benchmarks.scale.serving import recall_of
 from ilk import ann
-from ilk.ann import IndexKind, RowNeighbors, compare_with_all, recall, searched
+from ilk.ann import IndexKind, compare_with_all, recall, searched
 from ilk.bundle import Bundle, open_bundle
 from ilk.query import answer
 from ilk.query.plan import Plan, make_plan
@@ -83,13 +83,7 @@ def _answer_points(
     accuracy = Accuracy.at_recall(target)
     asked = [replace(query, accuracy=accuracy) for query in queries]
     plans = [make_plan(bundle, query) for query in asked]
-    scores = np.full((len(asked), _K), -np.inf, dtype=np.float32)
-    for at, query in enumerate(asked):
-        told = [n.score for n in answer(bundle, query).neighbors]
-        scores[at, : len(told)] = told
-    none = np.empty(0, np.int64)
-    truth = exact_scores(plans[0].space, plans)
-    found = recall([RowNeighbors(none, scores)], [RowNeighbors(none, truth)], _K)
+    found = recall_of(bundle, asked, plans)
     turn = cycle(asked)
     efforts = "/".join(dict.fromkeys(str(plan.effort) for plan in plans))
     setting = f"accuracy {target:g}, effort {efforts}"

@@ -40,10 +40,15 @@ def _listens(process: psutil.Process) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """A running server: its address, and its process id."""
+    """A running server: its address, and its process."""
 
     address: str
-    pid: int
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
 
     def cpu_s(self) -> float:
         """Return user and system seconds spent so far by the process, its threads and its workers."""
@@ -86,7 +91,7 @@ def running(
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"{' '.join(command)} did not start")
                 time.sleep(0.05)
-            yield ServerProcess(ready.read_text().strip(), process.pid)
+            yield ServerProcess(ready.read_text().strip(), process)
         finally:
             process.terminate()
             process.wait()

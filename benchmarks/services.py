@@ -7,8 +7,6 @@ each is held against what it cost next to it. Ilk is asked by user id, as it is 
 the others are sent the vector.
 """
 
-import json
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -19,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.own_service import OwnService
-from benchmarks.peers.environment import PeerFailed, installed
+from benchmarks.peers.environment import PeerFailed, answer_of, installed
 from benchmarks.peers.service import TOLERANCE, K, Matrix, loaded, measure
 from ilk.ann import Index, IndexKind, IndexSpec
 from ilk.bundle import open_bundle
@@ -30,7 +28,6 @@ from indexer.progress import Progress, note
 from indexer.settings import BuildSettings
 
 PEERS = ("redisearch", "fastapi_faiss", "pgvector", "chroma", "milvus_lite", "milvus")
-_ROOT = Path(__file__).resolve().parents[1]
 # Bars: batched, Ilk is ahead by this factor of everyone; single, of everyone but one.
 _BATCH_BAR = 1.5
 _SINGLE_BAR = {"redisearch": 1 / 1.2}
@@ -117,15 +114,9 @@ def _compare(own: OwnService, vectors: Path, peers: Sequence[str]) -> dict[str, 
     return found
 
 
-def _measured(peer: str, vectors: Path, recall: float) -> dict[str, Any]:
-    module = f"benchmarks.peers.{peer}"
-    python = installed(peer, import_module(module).REQUIREMENTS)
-    command = [str(python), "-m", module, str(vectors), str(recall)]
-    done = subprocess.run(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise PeerFailed(f"{' '.join(command)} ended with {done.returncode}")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+def _measured(peer: str, vectors: Path, recall: float) -> Any:
+    python = installed(peer, import_module(f"benchmarks.peers.{peer}").REQUIREMENTS)
+    return answer_of(python, f"peers.{peer}", str(vectors), str(recall))
 
 
 def _verdicts(found: dict[str, dict[str, Any]]) -> Iterator[str]:

@@ -6,7 +6,7 @@ training part, Surprise runs in an environment of its own.
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ilk.errors import DataError
 from ilk.predict import MAX_ITEMS, predict
 from ilk.types import PredictionMethod, UserId
 from indexer.evaluation.served import built_from
-from indexer.evaluation.stars import Fold, folds, star_figures
+from indexer.evaluation.stars import Fold, StarFigures, folds, star_figures
 from indexer.interactions import Interactions
 from indexer.progress import Progress
 from indexer.settings import BuildSettings
@@ -30,22 +30,13 @@ _TEXTBOOK_BAR = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Errors:
-    """What one method scored on one fold, in stars; ``fall_backs`` is the share told by means alone."""
-
-    rmse: float
-    mae: float
-    fall_backs: float
-
-
-@dataclass(frozen=True, slots=True)
 class StarsComparison:
-    """Errors by method, one per fold, and what was asked.
+    """Figures by method, one per fold, and what was asked.
 
     Attributes
     ----------
     ours, peers
-        Errors on each fold by the method's name.
+        Figures of each fold by the method's name.
     n_ratings
         Ratings predicted over all folds, each once.
     n_of_unknown_users, n_of_unknown_items
@@ -55,8 +46,8 @@ class StarsComparison:
         The version of Surprise.
     """
 
-    ours: dict[str, list[Errors]]
-    peers: dict[str, list[Errors]]
+    ours: dict[str, list[StarFigures]]
+    peers: dict[str, list[StarFigures]]
     n_ratings: int
     n_of_unknown_users: int
     n_of_unknown_items: int
@@ -77,8 +68,8 @@ def compare(
     """
     if data.rating_scale is None:
         raise DataError(data.source, "holds clicks; predicting stars needs stars")
-    ours: dict[str, list[Errors]] = {}
-    peers: dict[str, list[Errors]] = {}
+    ours: dict[str, list[StarFigures]] = {}
+    peers: dict[str, list[StarFigures]] = {}
     unknown, version = np.zeros(2, dtype=np.int64), ""
     for number, fold in enumerate(folds(len(data), settings.seed, n_folds=n_folds), start=1):
         within = progress.within(f"fold {number}")
@@ -86,14 +77,14 @@ def compare(
             answer = _surprise(data, fold)
         version = answer["version"]
         for name, figures in answer["methods"].items():
-            peers.setdefault(f"Surprise {name}", []).append(Errors(**figures))
-        with built_from(_part(data, fold.train), settings, within) as bundle:
+            peers.setdefault(f"Surprise {name}", []).append(StarFigures(**figures))
+        with built_from(data.only(fold.train), settings, within) as bundle:
             asked, unknown_now = _asked(bundle, data, fold.test)
             unknown += unknown_now
             for method in PredictionMethod:
                 with within.step(method.value):
-                    errors = _errors(bundle, data, fold.test, asked, method)
-                ours.setdefault(f"ilk {method.value}", []).append(errors)
+                    figures = _figures(bundle, data, fold.test, asked, method)
+                ours.setdefault(f"ilk {method.value}", []).append(figures)
     return StarsComparison(ours, peers, len(data), int(unknown[0]), int(unknown[1]), version)
 
 
@@ -117,17 +108,6 @@ def table(comparison: StarsComparison) -> Iterator[str]:
     )
 
 
-def _part(data: Interactions, entries: npt.NDArray[np.int64]) -> Interactions:
-    """Return some of the entries; users, items and their rows stay as they were."""
-    return replace(
-        data,
-        user_rows=data.user_rows[entries],
-        item_rows=data.item_rows[entries],
-        ratings=data.ratings[entries],
-        timestamps=None if data.timestamps is None else data.timestamps[entries],
-    )
-
-
 def _surprise(data: Interactions, fold: Fold) -> Any:
     low, high = data.rating_scale or (0.0, 0.0)
     with tempfile.TemporaryDirectory(prefix="ilk-stars-") as folder:
@@ -136,7 +116,7 @@ def _surprise(data: Interactions, fold: Fold) -> Any:
             columns = (data.user_rows[entries], data.item_rows[entries], data.ratings[entries])
             np.savetxt(file, np.column_stack(columns), fmt=("%d", "%d", "%.9g"), delimiter=",")
         python = installed("surprise", _SURPRISE)
-        return answer_of(python, "surprise_stars.py", *files, str(low), str(high))
+        return answer_of(python, "peers.surprise_stars", *files, str(low), str(high))
 
 
 def _asked(
@@ -167,13 +147,13 @@ def _asked(
     return calls, (n_of_unknown_users, len(test) - len(asked) - n_of_unknown_users)
 
 
-def _errors(
+def _figures(
     bundle: Bundle,
     data: Interactions,
     test: npt.NDArray[np.int64],
     calls: list[npt.NDArray[np.int64]],
     method: PredictionMethod,
-) -> Errors:
+) -> StarFigures:
     """Ask for every entry that can be asked for, and compare with the stars that were given."""
     predicted = np.full(len(test), float(bundle.biases.mean[0]))
     counts = np.zeros(len(test), dtype=np.int64)
@@ -185,5 +165,4 @@ def _errors(
         answers = predict(bundle, user_id, ids, method)
         predicted[positions] = [a.stars for a in answers]
         counts[positions] = [a.neighbor_count for a in answers]
-    figures = star_figures(data.ratings[test], predicted, counts)
-    return Errors(figures.rmse, figures.mae, 1 - figures.coverage)
+    return star_figures(data.ratings[test], predicted, counts)

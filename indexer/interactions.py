@@ -104,8 +104,8 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.ratings)
 
-    def only(self, kept: npt.NDArray[np.bool_]) -> "Interactions":
-        """Return some of the entries, ``kept`` of shape ``(n,)``; users, items and rows stay."""
+    def only(self, kept: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Interactions":
+        """Return some of the entries, a mask or their places; users, items and rows stay."""
         return replace(
             self,
             user_rows=self.user_rows[kept],

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.peers.program import end, free_port, wait_until
+from benchmarks.peers.program import end, wait_until
 from benchmarks.peers.service import BASE_REQUIREMENTS, K, Matrix, main
+from benchmarks.processes import free_port
 
 REQUIREMENTS = (*BASE_REQUIREMENTS, "chromadb==1.5.9")
 _LOADED_AT_ONCE = 5000

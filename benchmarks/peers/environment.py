@@ -15,7 +15,6 @@ from ilk.errors import IlkError
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _VENVS = _PROJECT / ".cache" / "venvs"
-_SCRIPTS = Path(__file__).resolve().parent
 
 
 class PeerFailed(IlkError):
@@ -49,25 +48,20 @@ def installed(name: str, requirements: Sequence[str], base: str = sys.executable
     return python
 
 
-def answer_of(python: Path, script: str, *arguments: str) -> Any:
-    """Run a script of this folder to its end and return the JSON that it printed.
+def answer_of(python: Path, module: str, *arguments: str) -> Any:
+    """Run a module of ``benchmarks`` to its end and return the JSON in its last line.
 
     Raises
     ------
     PeerFailed
         If it ends with an error.
     """
-    return json.loads(_run([str(python), str(_SCRIPTS / script), *arguments]))
-
-
-def answer_of_module(python: Path, module: str, *arguments: str) -> Any:
-    """Run a module of ``benchmarks`` to its end and return the JSON in its last line; errors as above."""
-    printed = _run([str(python), "-m", f"benchmarks.{module}", *arguments], _PROJECT)
+    printed = _run([str(python), "-m", f"benchmarks.{module}", *arguments])
     return json.loads(printed.rstrip().rpartition("\n")[2])
 
 
-def _run(command: Sequence[str], folder: Path | None = None) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=folder)
+def _run(command: Sequence[str]) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=_PROJECT)
     if done.returncode:
         raise PeerFailed(f"{' '.join(command)} ended with {done.returncode}")
     return done.stdout

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.peers.milvus import MilvusTalk
-from benchmarks.peers.program import free_port
 from benchmarks.peers.service import BASE_REQUIREMENTS, main
+from benchmarks.processes import free_port
 
 REQUIREMENTS = (*BASE_REQUIREMENTS, "milvus-lite==3.2.2", "pymilvus==3.0.2")
 

@@ -1,23 +1,15 @@
-"""Knows how a peer's program is given a port, waited for, and ended with all that it has started.
+"""Knows how a peer's program is waited for, and ended with all that it has started.
 
 It refuses to know which program it is, and what is asked of it.
 """
 
 import contextlib
-import socket
 import time
 from collections.abc import Callable
 
 import psutil
 
 _START_TIMEOUT_S = 120.0
-
-
-def free_port() -> int:
-    """Return a loopback port that nothing listens on just now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def wait_until(answers: Callable[[], object], what: str) -> None:

@@ -8,8 +8,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.peers.program import end, free_port, wait_until
+from benchmarks.peers.program import end, wait_until
 from benchmarks.peers.service import BASE_REQUIREMENTS, K, Matrix, main
+from benchmarks.processes import free_port
 
 REQUIREMENTS = (
     *BASE_REQUIREMENTS,

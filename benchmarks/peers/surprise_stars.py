@@ -1,8 +1,8 @@
 """Knows Surprise: trains its usual methods on one fold and prints their errors as JSON.
 
 It refuses to know Ilk, for it runs where only Surprise is installed:
-``python surprise_stars.py TRAIN.csv TEST.csv LOWEST HIGHEST``. The files hold ``user,item,stars``
-without a heading; the last two arguments are the ends of the scale.
+``python -m benchmarks.peers.surprise_stars TRAIN.csv TEST.csv LOWEST HIGHEST``. The files hold
+``user,item,stars`` without a heading; the last two arguments are the ends of the scale.
 """
 
 import json

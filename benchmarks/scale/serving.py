@@ -159,7 +159,7 @@ def _answered(bundle: Bundle, weight: float, n_queries: int) -> Iterator[Answere
             name = plans[0].space.key.name
             assert (kind is target) == plans[0].space.key.by_likeness
             cpu_us = _cpu_us(bundle, queries)
-            yield Answered(name, weight, cpu_us, _recall(bundle, queries, plans))
+            yield Answered(name, weight, cpu_us, recall_of(bundle, queries, plans))
 
 
 def _cpu_us(bundle: Bundle, queries: Sequence[Query]) -> float:
@@ -174,7 +174,8 @@ def _cpu_us(bundle: Bundle, queries: Sequence[Query]) -> float:
     return 1e6 * spent / n_asked
 
 
-def _recall(bundle: Bundle, queries: Sequence[Query], plans: Sequence[Plan]) -> float:
+def recall_of(bundle: Bundle, queries: Sequence[Query], plans: Sequence[Plan]) -> float:
+    """Return what of the true ten nearest is in the answers, equal scores being no misses."""
     scores = np.full((len(queries), _K), -np.inf, dtype=np.float32)
     for at, query in enumerate(queries):
         found = [n.score for n in answer(bundle, query).neighbors]

@@ -7,7 +7,6 @@ import contextlib
 import json
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -18,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.processes import free_port, workers_of
+from benchmarks.processes import free_port, running, workers_of
 
 _TIMEOUT_S = 60.0
 
@@ -82,22 +81,10 @@ class Program:
 def started(store: Path, *flags: str) -> Iterator[Program]:
     """Run a server of ``store`` on a free port until the context ends, if not stopped before."""
     with tempfile.TemporaryDirectory() as folder:
-        ready, log, metrics_port = Path(folder) / "ready", Path(folder) / "log", free_port()
-        own = ("--store", str(store), "--port", "0", "--ready-file", str(ready))
+        log, metrics_port = Path(folder) / "log", free_port()
         observed = ("--metrics-port", str(metrics_port), "--log-format", "json")
-        with log.open("wb") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "server", *own, *observed, *flags], stderr=stderr
-            )
-        try:
-            wait_for(lambda: process.poll() is not None or _is_written(ready))
-            if process.poll() is not None:
-                raise RuntimeError(f"the server did not start:\n{log.read_text()}")
-            yield Program(process, log, ready.read_text().strip(), metrics_port)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(_TIMEOUT_S)
+        with running("server", ("--store", str(store), *observed, *flags), log=log) as server:
+            yield Program(server.process, log, server.address, metrics_port)
 
 
 def wait_for(happened: Callable[[], bool], within_s: float = _TIMEOUT_S) -> float:
@@ -108,7 +95,3 @@ def wait_for(happened: Callable[[], bool], within_s: float = _TIMEOUT_S) -> floa
             raise TimeoutError(f"it did not happen within {within_s:g} s")
         time.sleep(0.02)
     return time.monotonic() - started_s
-
-
-def _is_written(ready: Path) -> bool:
-    return ready.exists() and ready.read_text().endswith("\n")

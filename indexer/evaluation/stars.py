@@ -25,12 +25,11 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class StarFigures:
-    """Errors in stars over ``n`` predictions, and the share of them that neighbors carried."""
+    """Errors of predictions in stars, and the share of them told by means alone, of no neighbors."""
 
     rmse: float
     mae: float
-    coverage: float
-    n: int
+    fall_backs: float
 
 
 def folds(n_entries: int, seed: int, *, n_folds: int = 5) -> Iterator[Fold]:
@@ -46,23 +45,6 @@ def folds(n_entries: int, seed: int, *, n_folds: int = 5) -> Iterator[Fold]:
     fold_of = np.random.default_rng(seed).permutation(np.arange(n_entries) % n_folds)
     for fold in range(n_folds):
         yield Fold(train=np.flatnonzero(fold_of != fold), test=np.flatnonzero(fold_of == fold))
-
-
-def rmse(actual: Stars, predicted: Stars) -> float:
-    """Return the root of the mean squared error, in stars; arrays ``(n,)``, ``n >= 1``, finite."""
-    return float(np.sqrt(np.square(_errors(actual, predicted)).mean()))
-
-
-def mae(actual: Stars, predicted: Stars) -> float:
-    """Return the mean absolute error, in stars; arrays ``(n,)``, ``n >= 1``, finite."""
-    return float(np.abs(_errors(actual, predicted)).mean())
-
-
-def coverage(neighbor_counts: npt.NDArray[np.integer]) -> float:
-    """Return the share of predictions that rest on a neighbor and are no fall-back on means."""
-    if not len(neighbor_counts):
-        raise DataError("neighbor_counts", "are empty")
-    return float((neighbor_counts > 0).mean())
 
 
 def star_figures(
@@ -82,15 +64,6 @@ def star_figures(
         raise DataError(
             "neighbor_counts", f"have shape {neighbor_counts.shape}, not {actual.shape}"
         )
-    return StarFigures(
-        rmse=rmse(actual, predicted),
-        mae=mae(actual, predicted),
-        coverage=coverage(neighbor_counts),
-        n=len(actual),
-    )
-
-
-def _errors(actual: Stars, predicted: Stars) -> npt.NDArray[np.float64]:
     if actual.ndim != 1 or actual.shape != predicted.shape or not len(actual):
         raise DataError(
             "predicted",
@@ -99,4 +72,8 @@ def _errors(actual: Stars, predicted: Stars) -> npt.NDArray[np.float64]:
     errors = actual.astype(np.float64) - predicted.astype(np.float64)
     if not np.isfinite(errors).all():
         raise DataError("predicted", "holds stars that are not finite")
-    return errors
+    return StarFigures(
+        rmse=float(np.sqrt(np.square(errors).mean())),
+        mae=float(np.abs(errors).mean()),
+        fall_backs=float((neighbor_counts == 0).mean()),
+    )

@@ -431,14 +431,13 @@ def test_star_figures_equal_the_slow_way(rows: list[tuple[float, float, int]]) -
     squares = [(a - p) ** 2 for a, p, _ in rows]
     assert found.rmse == pytest.approx(math.sqrt(sum(squares) / len(rows)))
     assert found.mae == pytest.approx(sum(abs(a - p) for a, p, _ in rows) / len(rows))
-    assert found.coverage == pytest.approx(sum(n > 0 for _, _, n in rows) / len(rows))
-    assert found.n == len(rows)
+    assert found.fall_backs == pytest.approx(sum(n == 0 for _, _, n in rows) / len(rows))
 
 
 def test_star_figures_of_a_small_example() -> None:
     actual, predicted = np.array([4.0, 2.0], np.float32), np.array([3.0, 5.0], np.float32)
     found = stars.star_figures(actual, predicted, np.array([1, 0]))
-    assert (found.mae, found.coverage) == (2.0, 0.5)
+    assert (found.mae, found.fall_backs) == (2.0, 0.5)
     assert found.rmse == pytest.approx(math.sqrt(5))
 
 
@@ -450,4 +449,4 @@ def test_star_arrays_that_do_not_align_are_refused() -> None:
     with pytest.raises(DataError, match="neighbor_counts"):
         stars.star_figures(ones, ones, np.ones(2, np.int64))
     with pytest.raises(DataError, match="predicted"):
-        stars.rmse(np.ones(0), np.ones(0))
+        stars.star_figures(np.ones(0), np.ones(0), np.ones(0, np.int64))
