@@ -166,14 +166,12 @@ def draw(found: dict[str, list[Point]], title: str, folder: Path) -> Iterator[Pa
 
     As ann-benchmarks draws them (Aumüller, Bernhardsson & Faithfull, Information Systems 87, 2020).
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     folder.mkdir(parents=True, exist_ok=True)
     for space, points in found.items():
-        figure, axes = pyplot.subplots(figsize=(9, 6))
+        figure = Figure(figsize=(9, 6))
+        axes = figure.add_subplot()
         for name in dict.fromkeys(p.name for p in points if p.name != "bare faiss"):
             best = frontier([p for p in points if p.name == name])
             axes.plot(
@@ -189,7 +187,6 @@ def draw(found: dict[str, list[Point]], title: str, folder: Path) -> Iterator[Pa
         axes.legend()
         file = folder / f"{title}-{space}.png".replace(" ", "-")
         figure.savefig(file, dpi=120)
-        pyplot.close(figure)
         yield file
 
 

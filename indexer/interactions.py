@@ -114,6 +114,10 @@ class Interactions:
             timestamps=None if self.timestamps is None else self.timestamps[kept],
         )
 
+    def pairs(self) -> npt.NDArray[np.int64]:
+        """Return each entry's pair of user and item as one number, shape ``(n,)``."""
+        return pairs_of(self.user_rows, self.item_rows, self.n_items)
+
     @property
     def n_users(self) -> int:
         """Users, with or without ratings."""
@@ -123,3 +127,20 @@ class Interactions:
     def n_items(self) -> int:
         """Items, with or without ratings."""
         return len(self.items.item_ids)
+
+
+def pairs_of(
+    user_rows: npt.NDArray[np.int32], item_rows: npt.NDArray[np.int32], n_items: int
+) -> npt.NDArray[np.int64]:
+    """Return pairs of a user and an item as one number each, which rises by user, then item."""
+    pairs = user_rows.astype(np.int64)
+    pairs *= n_items
+    pairs += item_rows
+    return pairs
+
+
+def found_in(known: npt.NDArray[np.int64], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return which of ``pairs`` are among those ``known``, which need not be in order."""
+    # Sorted, for np.isin hashes such keys, ten times slower over millions of entries.
+    ordered = np.sort(known)
+    return ordered.searchsorted(pairs, "left") < ordered.searchsorted(pairs, "right")

@@ -63,7 +63,7 @@ def mean_with_interval(
     n, mean = len(sums), float(values.mean())
     drawn = (rng.integers(n, size=n) for _ in range(n_resamples))
     means = np.array([sums[rows].sum() / counts[rows].sum() for rows in drawn])
-    low, high = np.quantile(means, [0.025, 0.975])
+    low, high = np.quantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return Estimate(mean=mean, low=min(float(low), mean), high=max(float(high), mean), n=n)
 
 

@@ -59,20 +59,24 @@ class Split:
     @property
     def n_cold_held_out(self) -> int:
         """Held-out entries on items that training has no entry of."""
+        return len(self._cold_rows())
+
+    def _cold_rows(self) -> npt.NDArray[np.int32]:
         item_rows = self.interactions.item_rows
-        return int((~np.isin(item_rows[self.held_out], item_rows[self.train])).sum())
+        held_out = item_rows[self.held_out]
+        return held_out[~np.isin(held_out, item_rows[self.train])]
 
     def counts(self) -> dict[str, int]:
         """Return how much there is of each part, and of what could not be used."""
-        cold = ~np.isin(self.interactions.item_rows, self.interactions.item_rows[self.train])
+        cold = self._cold_rows()
         return {
             "test users": len(self.test_user_rows),
             "entries to learn from": int(self.train.sum()),
             "entries to predict": int(self.held_out.sum()),
             "users with nothing to show or predict": self.n_dropped_users,
             "entries left out": self.n_dropped_entries,
-            "entries to predict on items unknown to training": self.n_cold_held_out,
-            "such items": len(np.unique(self.interactions.item_rows[self.held_out & cold])),
+            "entries to predict on items unknown to training": len(cold),
+            "such items": len(np.unique(cold)),
         }
 
     def train_interactions(self) -> Interactions:

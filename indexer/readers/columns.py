@@ -177,11 +177,9 @@ def _distinct(ids: Any) -> Any:
 
 def _unified(ids: Any) -> Any:
     """Return ids whose chunks share one dictionary; pyarrow would work it out anew each time."""
-    return (
-        ids
-        if len({_place(chunk.dictionary) for chunk in ids.chunks}) < 2
-        else (ids.unify_dictionaries())
-    )
+    if len({_place(chunk.dictionary) for chunk in ids.chunks}) < 2:
+        return ids
+    return ids.unify_dictionaries()
 
 
 def _place(dictionary: Any) -> tuple[int, ...]:

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ilk.errors import DataError
-from indexer.interactions import Interactions, Items
+from indexer.interactions import Interactions, Items, found_in
 from indexer.readers.columns import CodedIds
 from indexer.readers.events import read_events
 from indexer.readers.pairs import Events, to_interactions
+from indexer.readers.quantities import extremes
 from indexer.readers.tabular import check_scale
 
 # Scales that people are asked on, by their highest mark; data need not hold the lower marks.
@@ -92,9 +93,7 @@ def _scale_of(parts: list[Events]) -> tuple[float, float] | None:
     ratings = [part.ratings for part in parts if part.ratings is not None]
     if not ratings:
         return None
-    # By way of their shortest texts, or 4.7 would come back as 4.699999809.
-    low = min(float(str(part.min())) for part in ratings)
-    high = max(float(str(part.max())) for part in ratings)
+    low, high = extremes(np.concatenate(ratings))
     if low == high:
         return None
     usual = ((a, b) for a, b in _USUAL_SCALES if a <= low and high == b)
@@ -153,10 +152,9 @@ def _joined(read: list[Interactions], paths: list[Path]) -> GivenSplit:
 
 
 def _refuse_common(data: Interactions, is_train: npt.NDArray[np.bool_], paths: list[Path]) -> None:
-    pairs = data.user_rows.astype(np.int64) * data.n_items + data.item_rows
-    known = np.sort(pairs[is_train])
+    pairs = data.pairs()
     test = pairs[~is_train]
-    common = test[np.searchsorted(known, test, "left") < np.searchsorted(known, test, "right")]
+    common = test[found_in(pairs[is_train], test)]
     if len(common):
         user, item = divmod(int(common[0]), data.n_items)
         raise DataError(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexer.interactions import Interactions, Items
+from indexer.interactions import Interactions, Items, pairs_of
 from indexer.readers.columns import CodedIds
 
 IntRows = npt.NDArray[np.int64]
@@ -53,7 +53,7 @@ def to_interactions(
     ratings, timestamps = events.ratings, events.timestamps
     n_rows, n_items = len(user_rows), len(items.item_ids)
     if _has_duplicates(user_rows, item_rows, n_items):
-        keys = _keys(user_rows, item_rows, n_items)
+        keys = pairs_of(user_rows, item_rows, n_items)
         if ratings is None:
             kept, ratings, timestamps = _summed(keys, timestamps)
         else:
@@ -83,15 +83,6 @@ def _catalogue_rows(coded: CodedIds, item_ids: list[str]) -> npt.NDArray[np.int3
     return by_code[coded.codes]
 
 
-def _keys(
-    user_rows: npt.NDArray[np.int32], item_rows: npt.NDArray[np.int32], n_items: int
-) -> IntRows:
-    keys = user_rows.astype(np.int64)
-    keys *= n_items
-    keys += item_rows
-    return keys
-
-
 def _has_duplicates(
     user_rows: npt.NDArray[np.int32], item_rows: npt.NDArray[np.int32], n_items: int
 ) -> bool:
@@ -100,7 +91,7 @@ def _has_duplicates(
     rises |= (user_rows[1:] == user_rows[:-1]) & (item_rows[1:] > item_rows[:-1])
     if rises.all():
         return False
-    keys = _keys(user_rows, item_rows, n_items)
+    keys = pairs_of(user_rows, item_rows, n_items)
     keys.sort()
     return bool(np.any(keys[1:] == keys[:-1]))
 

@@ -17,9 +17,8 @@ import pyarrow.parquet as pq
 from ilk.errors import DataError
 from indexer.readers.columns import Column, IdColumn
 from indexer.readers.delimited import reading
-from indexer.readers.rows import Record
+from indexer.readers.rows import BATCH_ROWS, Record
 
-BATCH_ROWS = 65_536
 LIST_SEPARATOR = "|"
 
 

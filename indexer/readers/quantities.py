@@ -25,6 +25,11 @@ _FIRST_DATE, _LAST_DATE = 19_000_101, 21_001_231
 _FINER = re.compile(r"(?<=\.\d{6})\d{1,3}(?!\d)")
 
 
+def extremes(ratings: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Return the lowest and the highest, as they were written: 4.7, and not 4.699999809."""
+    return float(str(ratings.min())), float(str(ratings.max()))
+
+
 @dataclass(frozen=True, slots=True)
 class NumberColumn(Column):
     """Finite numbers, within ``bounds`` (inclusive) if given; taken as float32."""

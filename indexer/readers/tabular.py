@@ -23,7 +23,13 @@ from indexer.readers.columns import Column, IdColumn, TextColumn
 from indexer.readers.delimited import Delimited
 from indexer.readers.pairs import Events, to_interactions
 from indexer.readers.parquet import ParquetRows
-from indexer.readers.quantities import DatetimeColumn, NumberColumn, SecondsColumn, are_dates
+from indexer.readers.quantities import (
+    DatetimeColumn,
+    NumberColumn,
+    SecondsColumn,
+    are_dates,
+    extremes,
+)
 from indexer.readers.rows import read_rows
 from indexer.readers.texts import check_parted, is_about_items, parts_of
 
@@ -167,8 +173,7 @@ def _time_column(table: Table, position: int) -> Column:
 
 
 def _scale_of(ratings: npt.NDArray[np.float32], name: str) -> tuple[float, float]:
-    # By way of their shortest texts, or 4.7 would come back as 4.699999809.
-    low, high = float(str(ratings.min())), float(str(ratings.max()))
+    low, high = extremes(ratings)
     if low == high:
         raise DataError(
             name,

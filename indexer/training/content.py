@@ -67,7 +67,8 @@ def vectorize(items: Items, settings: BuildSettings) -> Content:
             f"have {n_genres} genres; at most {_MAX_TERMS}: what is so many are tags or a text"
         )
         raise DataError("the items", problem)
-    parts = [(ContentField(GENRES, terms), idf, m) for terms, idf, m in [_tfidf(items.genres)]]
+    genres, idf, matrix = _tfidf(items.genres)
+    parts = [(ContentField(GENRES, genres), idf, matrix)]
     if settings.text_weight > 0:
         for name, texts in sorted(items.texts.items()):
             terms, idf, matrix = _text_tfidf(name, texts)
@@ -122,18 +123,14 @@ def _tags(text: str) -> list[str]:
 def _tfidf(
     documents: Sequence[Iterable[str]], min_df: int = 1
 ) -> tuple[tuple[str, ...], Float32Vector, sp.csr_matrix]:
-    nothing: tuple[tuple[str, ...], Float32Vector, sp.csr_matrix] = (
-        (),
-        np.zeros(0, dtype=np.float32),
-        sp.csr_matrix(np.zeros((len(documents), 0), dtype=np.float32)),
-    )
     vectorizer = TfidfVectorizer(
         analyzer=_as_it_is, dtype=np.float32, min_df=min_df, max_features=_MAX_TERMS
     )
     try:
         weights = vectorizer.fit_transform(documents)
     except ValueError:  # no document has a term, or none has a term that another has too
-        return nothing
+        none = sp.csr_matrix(np.zeros((len(documents), 0), dtype=np.float32))
+        return (), np.zeros(0, dtype=np.float32), none
     terms = tuple(str(term) for term in vectorizer.get_feature_names_out())
     return terms, vectorizer.idf_.astype(np.float32), weights
 
