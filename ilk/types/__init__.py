@@ -17,35 +17,35 @@ from ilk.types.answers import (
     ShortfallReason,
     TitleMatch,
 )
+from ilk.types.checks import MAX_ID_BYTES, check_id, check_many
 from ilk.types.questions import (
     DEFAULT_NEIGHBORS,
     EXACT,
-    MAX_EXAMPLES,
     MAX_FILTER_GENRES,
     MAX_FILTER_IDS,
-    MAX_ID_BYTES,
     MAX_NEIGHBORS,
-    MAX_PROFILE_ENTRIES,
     MAX_RECALL,
-    MAX_TEXT_CHARS,
     MIN_RECALL,
     NO_FILTER,
     UNSEEN,
     Accuracy,
-    Examples,
     Filter,
-    ItemId,
     PredictionMethod,
-    Profile,
     Query,
-    Rating,
     Shape,
     Target,
+)
+from ilk.types.whom import (
+    MAX_EXAMPLES,
+    MAX_PROFILE_ENTRIES,
+    MAX_TEXT_CHARS,
+    Examples,
+    ItemId,
+    Profile,
+    Rating,
     Text,
     UserId,
     Whom,
-    check_id,
-    check_many,
 )
 
 __all__ = [
