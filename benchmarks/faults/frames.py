@@ -4,7 +4,6 @@ It refuses to know what is wrong with it (`breakings`). Frames are hyperframe's,
 """
 
 import contextlib
-import select
 import socket
 import struct
 from collections.abc import Sequence
@@ -67,8 +66,9 @@ def greet(peer: socket.socket, settings: dict[int, int] | None = None) -> None:
 def replies(peer: socket.socket, wait_s: float) -> list[dict[str, str]]:
     """Read what comes until the server falls silent for ``wait_s`` or ends; return its header blocks."""
     data = bytearray()
+    peer.settimeout(wait_s)
     with contextlib.suppress(OSError):
-        while select.select([peer], [], [], wait_s)[0] and (read := peer.recv(1 << 16)):
+        while read := peer.recv(1 << 16):
             data += read
     return _header_blocks(bytes(data))
 
