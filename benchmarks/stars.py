@@ -95,9 +95,9 @@ def table(comparison: StarsComparison) -> Iterator[str]:
         for name, errors in (comparison.ours | comparison.peers).items()
     }
     best = min(comparison.peers, key=lambda name: float(means[name][0]))
-    yield f"{'method':<24} {'RMSE':>8} {'MAE':>8} {'RMSE / best peer':>17} {'fall-backs':>11}"
+    yield f"{'method':<30} {'RMSE':>8} {'MAE':>8} {'RMSE / best peer':>17} {'fall-backs':>11}"
     for name, (rmse, mae, fall_backs) in means.items():
-        yield f"{name:<24} {rmse:8.4f} {mae:8.4f} {rmse / means[best][0]:17.4f} {fall_backs:11.2%}"
+        yield f"{name:<30} {rmse:8.4f} {mae:8.4f} {rmse / means[best][0]:17.4f} {fall_backs:11.2%}"
     yield f"best peer: {best}, scikit-surprise {comparison.surprise}"
     gap = means[_TEXTBOOK][0] - means[_TEXTBOOK_PEER][0]
     yield f"{_TEXTBOOK} less {_TEXTBOOK_PEER}: {gap:+.4f} (bar: within {_TEXTBOOK_BAR})"

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 import surprise
-from surprise import SVD, Dataset, KNNBaseline, KNNBasic, Reader, accuracy
+from surprise import SVD, BaselineOnly, Dataset, KNNBaseline, KNNBasic, Reader, accuracy
 from surprise.model_selection import PredefinedKFold
 
 
@@ -21,9 +21,12 @@ def main(train: str, test: str, lowest: str, highest: str) -> None:
     data = Dataset.load_from_folds([(train, test)], reader)
     trainset, testset = next(PredefinedKFold().split(data))
     cosine = {"name": "cosine", "user_based": True}
+    of_items = {"name": "pearson_baseline", "user_based": False}
     methods = {
         "KNNBasic": KNNBasic(sim_options=cosine, verbose=False),
+        "BaselineOnly": BaselineOnly(verbose=False),
         "KNNBaseline": KNNBaseline(verbose=False),
+        "KNNBaseline of items": KNNBaseline(sim_options=of_items, verbose=False),
         "SVD": SVD(random_state=0),
     }
     figures = {

@@ -141,13 +141,18 @@ def split_temporal(
 
 
 def split_cold_items(
-    interactions: Interactions, positive: Mask, seed: int, *, item_fraction: float = 0.1
+    interactions: Interactions,
+    positive: Mask,
+    seed: int,
+    *,
+    item_fraction: float = 0.1,
+    alone: bool = False,
 ) -> Split:
     """Take ``item_fraction`` of the rated items out of training; predict who likes them.
 
-    Every entry on a cold item leaves training and fold-in. Test users have a positive on a cold
-    item and one on another. Schein et al., "Methods and Metrics for Cold-Start Recommendations",
-    SIGIR 2002. Errors are those of :func:`split_strong`.
+    They are ranked among all items, or ``alone``. Every entry on a cold item leaves training and
+    fold-in. Test users have a positive on a cold item and one on another. Schein et al., "Methods and
+    Metrics for Cold-Start Recommendations", SIGIR 2002. Errors are those of :func:`split_strong`.
     """
     _check_fractions(item_fraction=item_fraction)
     _check_mask(interactions, "positive", positive)
@@ -157,7 +162,8 @@ def split_cold_items(
     is_cold = np.zeros(interactions.n_items, dtype=np.bool_)
     is_cold[rng.choice(rated, n_cold, replace=False)] = True
     warm = ~is_cold[interactions.item_rows]
-    return _assemble("cold_items", interactions, positive, warm, warm, ~warm & positive)
+    split = _assemble("cold_items", interactions, positive, warm, warm, ~warm & positive)
+    return replace(split, candidates=np.flatnonzero(is_cold)) if alone else split
 
 
 def show_only(split: Split, n_shown: int, seed: int) -> Split:

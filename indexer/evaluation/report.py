@@ -146,7 +146,7 @@ def _drawn(
         elif settings.protocol == "weak":
             yield split_weak(data, positive, number)
         else:
-            yield split_cold_items(data, positive, number)
+            yield split_cold_items(data, positive, number, alone=settings.among_cold)
 
 
 def _rankings(
@@ -178,24 +178,29 @@ def _baselines(seed: int, settings: EvaluationSettings) -> dict[str, Callable[[S
     return {
         **ease,
         "item k-NN": partial(_by_known, ItemKNN.fit),
-        "popularity": partial(_by, Popularity.fit),
-        "random": partial(_by, partial(RandomRanking.fit, seed=seed)),
+        "popularity": partial(_by_known, Popularity.fit),
+        "random": partial(_at_random, seed=seed),
     }
 
 
-def _by(fit: Callable[[CsrMatrix], Ranker], split: Split) -> Ranked:
-    ranker = fit(split.train_matrix())
-    return ranker.rank(split.fold_in_matrix(), DEPTH, seen=split.seen_matrix())
+def _at_random(split: Split, seed: int) -> Ranked:
+    every = np.arange(split.interactions.n_items)
+    fit = partial(RandomRanking.fit, seed=seed)
+    return _among(every if split.candidates is None else split.candidates, fit, split)
 
 
 def _by_known(fit: Callable[[CsrMatrix], Ranker], split: Split) -> Ranked:
     """Rank the items that training has positives of, for a model that can tell nothing of the others."""
-    train = split.train_matrix()
-    known = np.unique(train.indices)
-    ranker = fit(train[:, known])
-    fold_in, seen = split.fold_in_matrix()[:, known], split.seen_matrix()[:, known]
+    if split.candidates is not None:
+        raise DataError("training", "knows none of the items to be ranked")
+    return _among(np.unique(split.train_matrix().indices), fit, split)
+
+
+def _among(columns: npt.NDArray[Any], fit: Callable[[CsrMatrix], Ranker], split: Split) -> Ranked:
+    ranker = fit(split.train_matrix()[:, columns])
+    fold_in, seen = split.fold_in_matrix()[:, columns], split.seen_matrix()[:, columns]
     ranked = ranker.rank(fold_in, DEPTH, seen=seen)
-    return np.where(ranked >= 0, known[ranked], -1).astype(np.int64)
+    return np.where(ranked >= 0, columns[ranked], -1).astype(np.int64)
 
 
 def _item_vectors(bundle: Bundle, split: Split) -> npt.NDArray[np.float32]:

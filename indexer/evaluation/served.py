@@ -51,14 +51,18 @@ def rank(
     """Return the ``k`` items recommended to each test user, as item rows of the split's data.
 
     Users whom the bundle lacks (``strong``) come as profiles of what is folded in, as far as it holds
-    that; others as the users they are. Nothing folded in is recommended.
+    that; others as the users they are. Nothing folded in is recommended, nor what is no candidate.
 
     Returns
     -------
     ndarray
         Shape ``(n_test_users, k)``, int64; -1 where fewer could be recommended.
     """
-    row_of = {item_id: row for row, item_id in enumerate(split.interactions.items.item_ids)}
+    item_ids = split.interactions.items.item_ids
+    row_of = {item_id: row for row, item_id in enumerate(item_ids)}
+    wanted = UNSEEN
+    if split.candidates is not None:
+        wanted = replace(UNSEEN, include_ids=tuple(item_ids[row] for row in split.candidates))
     ranked = np.full((len(split.test_user_rows), k), -1, dtype=np.int64)
     seekers = list(_seekers(bundle, split))
     for start in range(0, len(seekers), _BATCH):
@@ -66,7 +70,7 @@ def rank(
         queries = [
             Query(
                 whom=whom,
-                filter=UNSEEN,
+                filter=wanted,
                 neighbor_count=k,
                 content_weight=content_weight,
                 diversity=diversity,

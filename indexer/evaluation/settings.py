@@ -69,6 +69,9 @@ class EvaluationSettings:
     shown
         Show only so many positives of each test user, drawn at random, and nothing else: newcomers.
         Default: all.
+    among_cold
+        cold_items: rank the films held out among themselves, as a shelf of new films is filled. By
+        default they are ranked among all.
     baselines
         Measure popularity, item k-NN, EASE and random beside.
     ease_regularization
@@ -86,6 +89,7 @@ class EvaluationSettings:
     popularity_penalties: Several = (0.0,)
     trade_off: Annotated[bool, Parameter(negative="")] = False
     shown: int | None = None
+    among_cold: Annotated[bool, Parameter(negative="")] = False
     baselines: bool = True
     ease_regularization: Several = (200.0,)
 
@@ -94,12 +98,7 @@ class EvaluationSettings:
             raise SettingsError(f"--protocol must be one of {', '.join(get_args(Protocol))}")
         if self.splits < 1:
             raise SettingsError(f"--splits must be at least 1, got {self.splits}")
-        if self.shown is not None and (self.shown < 1 or not self.is_strong):
-            raise SettingsError("--shown must be at least 1, and needs the strong protocol")
-        if self.date is not None and self.protocol != "temporal":
-            raise SettingsError("--date needs the temporal protocol")
-        if self.all_ratings and not self.is_strong:
-            raise SettingsError("--all-ratings needs the strong protocol; the others show them all")
+        self._check_protocols_own()
         if self.core is not None and self.core < 1:
             raise SettingsError(f"--core must be at least 1, got {self.core}")
         if not all(penalty > 0 for penalty in self.ease_regularization):
@@ -107,6 +106,17 @@ class EvaluationSettings:
         for name in ("blends", "diversities", "popularity_penalties"):
             if not all(0 <= value <= 1 for value in getattr(self, name)):
                 raise SettingsError(f"--{name.replace('_', '-')} must be in [0, 1]")
+
+    def _check_protocols_own(self) -> None:
+        """Refuse what another protocol than the chosen one has."""
+        if self.shown is not None and (self.shown < 1 or not self.is_strong):
+            raise SettingsError("--shown must be at least 1, and needs the strong protocol")
+        if self.date is not None and self.protocol != "temporal":
+            raise SettingsError("--date needs the temporal protocol")
+        if self.all_ratings and not self.is_strong:
+            raise SettingsError("--all-ratings needs the strong protocol; the others show them all")
+        if self.among_cold and self.protocol != "cold_items":
+            raise SettingsError("--among-cold needs the cold_items protocol")
 
     @property
     def is_strong(self) -> bool:

@@ -43,6 +43,9 @@ class Split:
         Users who were to be tested and lacked a positive to show or one to predict.
     cutoff_s
         Unix seconds that part before from after, for ``temporal``.
+    candidates
+        Item rows, rising, of what alone may be recommended, of which training has nothing
+        (``cold_items``); None: whatever is not folded in.
     """
 
     protocol: SplitProtocol
@@ -55,6 +58,7 @@ class Split:
     n_dropped_entries: int = 0
     n_dropped_users: int = 0
     cutoff_s: int | None = None
+    candidates: Rows | None = None
 
     @property
     def n_cold_held_out(self) -> int:

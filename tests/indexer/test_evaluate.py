@@ -205,6 +205,18 @@ def test_a_baseline_that_ranks_too_little_goes_without_a_figure_and_is_named(
     assert "left out" in told.out
 
 
+def test_cold_films_can_be_ranked_among_themselves(few: Interactions) -> None:
+    settings = EvaluationSettings(protocol="cold_items", among_cold=True, blends=(0.3,))
+    comparison = evaluate(few, QUICK, settings, QUIET)
+    assert set(comparison.models) == {"ilk w=0.3", "random"}
+    (counts,) = comparison.splits
+    n_cold = int(0.1 * len(np.unique(few.item_rows)))
+    # Each test user could be shown them all, and so nothing is missed further down.
+    assert counts["such items"] <= n_cold < 50
+    for model in comparison.models.values():
+        assert model.values("recall@50").min() == 1
+
+
 def test_a_model_that_was_left_out_of_a_split_is_shown_without_its_groups(
     few: Interactions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -324,6 +324,10 @@ def test_cold_items_are_gone_from_all_that_can_be_seen(seed: int, fraction: floa
     assert not visible & cold
     assert len(rated - visible) == max(1, int(fraction * len(rated) + 1e-9))
     assert split.n_cold_held_out == split.held_out.sum() > 0
+    assert split.candidates is None
+    alone = split_cold_items(data, liked(data), seed, item_fraction=fraction, alone=True)
+    assert alone.candidates is not None
+    assert set(alone.candidates.tolist()) == rated - visible
 
 
 @protocols

@@ -148,7 +148,7 @@ def test_biases_are_those_of_a_slow_alternating_fit() -> None:
 
 
 def slow_baseline_knn(oracle: "Oracle", own: dict[str, float], item_id: str) -> tuple[float, int]:
-    """Koren's equation 3 over the 40 most like the item, its own rating left out."""
+    """Koren's equation 3 over the 40 most like the item, its own rating left out; none if inferred."""
     biases, row_of = oracle.bundle.biases, oracle.items.row_of
     mean = float(biases.mean[0])
     others = {i: stars for i, stars in own.items() if i != item_id}
@@ -159,7 +159,7 @@ def slow_baseline_knn(oracle: "Oracle", own: dict[str, float], item_id: str) -> 
         likeness = float(
             oracle.items.directions[row_of[item_id]] @ oracle.items.directions[row_of[other]]
         )
-        if likeness > 0:
+        if likeness > 0 and not oracle.bundle.items.inferred[row_of[item_id]]:
             evidence.append((likeness**2, stars - mean - bias - item_bias[other]))
     nearest = sorted(evidence, reverse=True)[:40]
     pull = sum(w * residual for w, residual in nearest) / (0.5 + sum(w for w, _ in nearest))
@@ -176,6 +176,14 @@ def test_baseline_knn_is_the_published_formula(oracle: "Oracle", user_row: int) 
         stars, count = slow_baseline_knn(oracle, own, told.item_id)
         assert told.stars == pytest.approx(min(max(stars, 0.5), 5.0), abs=1e-4)
         assert told.neighbor_count == count
+
+
+def test_what_nobody_has_liked_is_predicted_by_baselines_alone(bundle: Bundle) -> None:
+    inferred = np.flatnonzero(bundle.items.inferred)
+    assert len(inferred)
+    ids = [bundle.items.vocabulary.id_of(row) for row in inferred.tolist()]
+    for told in predict(bundle, UserId(bundle.users.vocabulary.id_of(0)), ids):
+        assert told.neighbor_count == 0
 
 
 @pytest.mark.parametrize("method", PredictionMethod)
