@@ -128,6 +128,12 @@ class ContentModel:
             )
         return self.vector(counts)
 
+    def genre_factors(self, codes: Sequence[int]) -> Float32Matrix:
+        """Return the factors predicted for an item of each genre alone, shape ``(n, n_factors)``."""
+        # Genres are the first terms, and no projection changes them.
+        factors: Float32Matrix = self.to_factors[list(codes)] + self.to_factors[-1]
+        return factors
+
     def infer_factors(self, content: Float32Vector) -> Float32Vector:
         """Return the collaborative factors predicted from a content vector; zero stays zero."""
         if not content.any():

@@ -49,7 +49,8 @@ class Efforts:
     ) -> int | None:
         """Return the cheapest effort measured to reach ``recall`` at a blend; None if none does.
 
-        Between two measured blends the effort must reach the target at both. Up to 10 neighbors recall
+        Between two measured blends the effort must reach the target at both, which is no promise where
+        much changes between them (:meth:`ilk.space.Space.effort`). Up to 10 neighbors recall
         at 10 counts, for more that at 100 too: of those who are ``well_known``, or of those who are not;
         None: of whoever finds less.
         """

@@ -61,7 +61,8 @@ class NotFound(IlkError):
     kind
         ``"item"`` or ``"user"``.
     ids
-        The unknown ids; the message names the first few.
+        The unknown ids; the message names the first few, long ones cut short. A client is told only what
+        the message says: to ask without them all, let unknown ids be ignored.
     """
 
     def __init__(self, kind: str, *ids: str) -> None:

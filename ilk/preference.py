@@ -1,6 +1,6 @@
 """Knows what a rating says: whether it is liking, how sure that is, and how it fades with time.
 
-It refuses to know vectors. Training (`indexer`) and fold-in (`whom`) both read ratings through it, so
+It refuses to know vectors. Training (`indexer`) and fold-in (`newcomer`) both read ratings through it, so
 a newcomer's ratings mean what the same ratings meant in training.
 """
 
@@ -145,6 +145,10 @@ class Preference:
             return np.ones(len(ratings), dtype=np.bool_)
         liked: npt.NDArray[np.bool_] = ratings >= self.bars(ratings, user_rows)
         return liked
+
+    def of_wishes(self, n: int) -> Float32Array:
+        """Return the confidences of ``n`` kinds of items that somebody said to like."""
+        return np.full(n, 1 + self.alpha, dtype=np.float32)
 
     def confidences(
         self,

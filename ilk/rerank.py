@@ -51,23 +51,17 @@ def rerank(
     penalty = np.float32((1 - diversity) * popularity_penalty) * popularity
     chosen: list[int] = []
     nearest = np.zeros(len(scores), dtype=np.float32)
-    for place in range(min(n_chosen, _FULL_PENALTY_AT)):
-        share = (place / _FULL_PENALTY_AT) ** _PENALTY_GROWTH
-        worth = relevance - np.float32(share) * penalty
-        worth[chosen] = -np.inf
+    for place in range(n_chosen):
+        if place <= _FULL_PENALTY_AT:
+            share = (place / _FULL_PENALTY_AT) ** _PENALTY_GROWTH
+            worth = relevance - np.float32(share) * penalty
+            worth[chosen] = -np.inf
+        if place == _FULL_PENALTY_AT and not diversity:
+            # From here on nothing that is chosen changes what the others are worth.
+            rest = np.argsort(-worth, kind="stable")[: n_chosen - place]
+            return np.array(chosen + rest.tolist(), dtype=np.int64)
         chosen.append(_best(worth, likeness, nearest, diversity))
-    worth = relevance - penalty
-    worth[chosen] = -np.inf
-    if not diversity:
-        # From here on nothing that is chosen changes what the others are worth.
-        n_more = n_chosen - len(chosen)
-        return np.array(
-            chosen + np.argsort(-worth, kind="stable")[:n_more].tolist(), dtype=np.int64
-        )
-    while len(chosen) < n_chosen:
-        best = _best(worth, likeness, nearest, diversity)
-        worth[best] = -np.inf
-        chosen.append(best)
+        worth[chosen[-1]] = -np.inf
     return np.array(chosen, dtype=np.int64)
 
 

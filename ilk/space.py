@@ -32,6 +32,8 @@ _LEAST_WEIGHT = 0.3
 # An exact answer then takes so much of what comparing with all does, times what content leaves.
 _SHARE_BY_AFFINITY, _SHARE_BY_LIKENESS = 0.4, 0.8
 _LEAST_SHARE = 0.03
+# Beyond this content weight recall is measured of pure content alone.
+MOST_CONTENT = 0.9
 # Of those who ask, in falling order of positives, the first one in so many are well known.
 _WELL_KNOWN = 10
 
@@ -197,6 +199,10 @@ class Space:
         """
         if self.index.exhaustive_effort == 0:
             return 0
+        if self.key.target is Target.ITEMS and MOST_CONTENT < content_weight < 1:
+            # Items of equal content tie at 1, which was measured; below, what is left of the factors
+            # decides between them, and codes do not tell that.
+            return self.exhaustive_effort(content_weight)
         effort = self.efforts.least(content_weight, recall, n_wanted, well_known=well_known)
         return self.exhaustive_effort(content_weight) if effort is None else effort
 

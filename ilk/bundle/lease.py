@@ -123,9 +123,11 @@ def _open_manifest(folder: Path, flags: int) -> int:
 
 
 def raise_of_shortage(folder: Path, error: Exception) -> None:
-    """Raise BundleError if ``error`` is the system's alone."""
-    if isinstance(error, OSError) and error.errno in _SHORTAGES:
-        raise BundleError(f"{folder.name} cannot be opened for now: {error}; try again") from error
+    """Raise BundleError if ``error`` is the system's alone, as want of memory is for verified files."""
+    short = isinstance(error, OSError) and error.errno in _SHORTAGES
+    if short or isinstance(error, MemoryError):
+        why = str(error) or "out of memory"
+        raise BundleError(f"{folder.name} cannot be opened for now: {why}; try again") from error
 
 
 def _lock(lease: Lease, *, shared: bool) -> bool:

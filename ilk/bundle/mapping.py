@@ -64,7 +64,7 @@ class Bundle:
         ``(n_users, n_factors)``, or ``(0, n_factors)`` where all rated enough; None as above.
     fast_paths, bounds, shares
         What the query path has worked out for queries of each shape (`ilk.query.known`), for exact ones
-        (`ilk.query.exact`) and for those of who is no row (`ilk.query.strangers`).
+        (`ilk.query.pruning`) and for those of who is no row (`ilk.query.strangers`).
     """
 
     manifest: Manifest

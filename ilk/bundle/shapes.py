@@ -91,10 +91,10 @@ def check_arrays(manifest: Manifest, arrays: Mapping[str, npt.NDArray[Any]]) -> 
         if name not in arrays:
             continue
         array = arrays[name]
-        expected = tuple(-1 if dim == "*" else counts[dim.rstrip("?")] for dim in dims)
+        expected = tuple(None if dim == "*" else counts[dim.rstrip("?")] for dim in dims)
         sound = array.dtype == np.dtype(dtype) and array.ndim == len(expected)
         sound = sound and array.flags.c_contiguous
-        if sound and all(e in (-1, n) for n, e in zip(array.shape, expected, strict=True)):
+        if sound and all(e in (None, n) for n, e in zip(array.shape, expected, strict=True)):
             continue
         if sound and dims[0].endswith("?") and not array.size:
             continue

@@ -113,6 +113,10 @@ def call_metadata(token: str | None, metadata: GivenMetadata) -> Metadata:
     bearer = () if token is None else (("authorization", f"Bearer {token}"),)
     pairs = (*bearer, *(metadata.items() if isinstance(metadata, Mapping) else metadata))
     for key, value in pairs:
+        if not (isinstance(key, str) and isinstance(value, str | bytes)):
+            raise SettingsError(
+                f"metadata must be pairs of texts, or of a text and bytes, not {key!r}"
+            )
         if not _METADATA_KEY.fullmatch(key):
             raise SettingsError(
                 f"metadata key {key!r}: must be lower-case letters, digits, '-', '_' and '.'"

@@ -54,9 +54,9 @@ def item_contributions(bundle: Bundle, seeker: Seeker, rows: Rows) -> npt.NDArra
     if not len(factors):
         return np.zeros((len(rows), 0))
     evidence, sureness = factors, confidences
-    if seeker.wish is not None:
-        evidence = np.vstack((factors, seeker.wish))
-        sureness = np.append(confidences, np.float32(1 + bundle.preference.alpha))
+    if seeker.wishes is not None:
+        evidence = np.vstack((factors, seeker.wishes))
+        sureness = np.append(confidences, bundle.preference.of_wishes(len(seeker.wishes)))
     a, _ = bundle.fold_in.system(evidence, sureness)
     solved = cho_solve(cho_factor(a), bundle.items.factors[rows].T.astype(np.float64)).T
     contributions: npt.NDArray[np.float64] = (solved @ factors.T) * np.maximum(confidences, 0)

@@ -3,7 +3,9 @@
 It refuses to know everybody else who may ask; `whom` does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,13 @@ from ilk.errors import InvalidRequest, NotFound
 from ilk.preference import age_weights
 from ilk.query.seeker import Seeker
 from ilk.types import Profile, Target
-from ilk.vectors import Float32Vector, Rows, support, unit
+from ilk.vectors import Float32Matrix, Float32Vector, Rows, norms, support, unit, unit_rows
+
+_GENRES: Final = "profile.favorite_genres"
+# How much is made at the least of the content of who says what they favor.
+_STATED: Final = np.float32(0.8)
+# Of so many items it is told how long factors of what is liked are.
+_MOST_LIKED: Final = 1000
 
 
 def newcomer(
@@ -21,10 +29,11 @@ def newcomer(
 ) -> Seeker:
     """Return the place of someone who need not be in the bundle.
 
-    Their factors are folded in from what they rated; a favorite genre counts as a liked item whose
-    factors are inferred from its content. Who is recommended to on few positives is also taken to like
-    what everybody does. Their content is the weighted mean of what they rated, at
-    length :func:`ilk.vectors.support` like that of the bundle's users, and of the genres they named.
+    Their factors are folded in from what they rated; each favorite genre counts as a liked item whose
+    factors point where its content does, and are as long as those of what is liked (ADR 37). Who is
+    recommended to on few positives is also taken to like what everybody does. Their content is the
+    weighted mean of what they rated, at length :func:`ilk.vectors.support` like that of the bundle's
+    users, and of the genres they named, at no less than ``_STATED``.
     """
     read = read_profile(bundle, profile, ignore_unknown=ignore_unknown)
     rows, rated, preference = read.rows, ~np.isneginf(read.stars), bundle.preference
@@ -40,16 +49,14 @@ def newcomer(
     weights = np.full(len(rows), -1, dtype=np.float32)
     weights[rated] = preference.content_weights(stars, ages, telling=starred)
 
-    content = unit(weights @ bundle.items.content[rows]) * support(len(rows))
-    factors = bundle.items.factors[rows]
-    all_confidences, wished = confidences, None
-    if profile.favorite_genres:
-        wish = bundle.content_model.of_genres(profile.favorite_genres, "profile.favorite_genres")
-        # What somebody says of themselves needs no evidence beside it.
-        content = unit(content + wish)
-        wished = bundle.content_model.infer_factors(wish)
-        factors = np.vstack((factors, wished))
-        all_confidences = np.append(confidences, np.float32(1 + preference.alpha))
+    trust = support(len(rows))
+    content = unit(weights @ bundle.items.content[rows]) * trust
+    wishes = _wished(bundle, profile.favorite_genres)
+    if len(wishes):
+        wish = bundle.content_model.of_genres(profile.favorite_genres, _GENRES)
+        content = unit(content + wish) * np.maximum(trust, _STATED)
+    factors = np.vstack((bundle.items.factors[rows], wishes))
+    all_confidences = np.append(confidences, bundle.preference.of_wishes(len(wishes)))
     solved = bundle.fold_in.solve(factors, all_confidences)
     if target is Target.USERS:
         solved = unit(solved) * support(int(np.count_nonzero(confidences > 0)))
@@ -61,9 +68,26 @@ def newcomer(
         content,
         rated_rows=rows,
         confidences=confidences,
-        wish=wished,
+        wishes=wishes,
         ignored_ids=read.ignored_ids,
     )
+
+
+def _wished(bundle: Bundle, genres: Sequence[str]) -> Float32Matrix:
+    """Return the factors of an item of each genre, shape ``(n, n_factors)``, as long as a liked item's.
+
+    What is inferred is short, for most items of a genre are hardly known; who names it likes it.
+    """
+    if not genres:
+        return np.zeros((0, bundle.items.factors.shape[1]), dtype=np.float32)
+    codes = sorted(set(bundle.content_model.genre_codes(genres, _GENRES)))
+    inferred = bundle.content_model.genre_factors(codes)
+    # The items that most like come first.
+    counts = np.diff(bundle.ratings_by_item.indptr[: _MOST_LIKED + 1])
+    lengths = norms(bundle.items.factors[: len(counts)])
+    liked = float(counts @ lengths) / max(float(counts.sum()), 1.0)
+    wishes: Float32Matrix = unit_rows(inferred) * np.float32(liked)
+    return wishes
 
 
 @dataclass(frozen=True, slots=True)

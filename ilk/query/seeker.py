@@ -35,9 +35,9 @@ class Seeker:
         Rows of its own kind that must not be their own neighbors.
     rated_rows, confidences
         For users: rows of the items they rated, and the confidence of each in the fold-in.
-    wish
-        For newcomers with favorite genres: the factors of the item they would like, which stands in
-        the fold-in beside what they rated; shape ``(n_factors,)``.
+    wishes
+        For newcomers: the factors of an item of each favorite genre, which stand in the fold-in beside
+        what they rated; shape ``(n_genres, n_factors)``.
     own_factors, helped_at
         ``collaborative`` before content helped out those who rated few, and at which content weight it
         did; None and 0 where it did not.
@@ -51,7 +51,7 @@ class Seeker:
     own_rows: tuple[int, ...] = ()
     rated_rows: Rows = field(default_factory=_no_rows)
     confidences: Float32Vector | None = None
-    wish: Float32Vector | None = None
+    wishes: Float32Matrix | None = None
     own_factors: Float32Vector | None = None
     helped_at: float = 0.0
     ignored_ids: tuple[str, ...] = ()

@@ -13,14 +13,14 @@ import numpy.typing as npt
 from ilk.ann import harder
 from ilk.bundle import Bundle
 from ilk.query.seeker import Seeker
-from ilk.space import SpaceKey
+from ilk.space import MOST_CONTENT, SpaceKey
 from ilk.types import Target
 from ilk.vectors import Float32Matrix
 
 # So many times as hard as for rows (ADR 28).
 HARDER: Final = 6
-# Beyond this content weight hardly anything was measured.
-_MOST_CONTENT: Final = 0.9
+# From here on a profile that names a genre leaves codes little to tell its items apart by.
+_MUCH_CONTENT: Final = 0.7
 # What rows are made of is told by so many of them.
 _SAMPLED: Final = 512
 
@@ -35,10 +35,10 @@ def stranger_effort(
     key = SpaceKey(target, seeker.kind is target)
     space = bundle.spaces[key]
     as_much = _as_much_content(bundle, seeker, key, content_weight)
-    if as_much > _MOST_CONTENT and space.few_contend(as_much):
+    if as_much > _MUCH_CONTENT and space.few_contend(as_much):
         # Of many items a great deal are as good by content, and codes do not tell those apart.
         return None
-    as_much = max(content_weight, min(as_much, _MOST_CONTENT))
+    as_much = max(content_weight, min(as_much, MOST_CONTENT))
     effort = space.effort(as_much, recall)
     if effort is None and not space.few_contend(as_much):
         effort = space.effort(content_weight, recall)

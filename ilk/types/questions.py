@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from ilk.errors import InvalidRequest
-from ilk.types.checks import check_genres, check_many
+from ilk.types.checks import check_genres, check_many, is_whole
 from ilk.types.whom import ItemId, UserId, Whom
 
 DEFAULT_NEIGHBORS = 10
@@ -57,6 +57,10 @@ class Filter:
         n_genres = len(self.any_genres) + len(self.all_genres) + len(self.no_genres)
         if n_genres > MAX_FILTER_GENRES:
             raise InvalidRequest("filter", f"names {n_genres} genres; at most {MAX_FILTER_GENRES}")
+        for name in ("min_year", "max_year"):
+            year = getattr(self, name)
+            if year is not None and not is_whole(year):
+                raise InvalidRequest(f"filter.{name}", f"must be a whole number, got {year!r}")
         if self.min_year is not None and self.max_year is not None:
             if self.min_year > self.max_year:
                 raise InvalidRequest(
@@ -133,11 +137,12 @@ class Query:
     shape: Shape | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.neighbor_count <= MAX_NEIGHBORS:
+        if not (is_whole(self.neighbor_count) and 1 <= self.neighbor_count <= MAX_NEIGHBORS):
             raise InvalidRequest(
                 "neighbor_count", f"must be in [1, {MAX_NEIGHBORS}], got {self.neighbor_count}"
             )
-        if not 0 <= self.offset <= MAX_NEIGHBORS - self.neighbor_count:
+        most = MAX_NEIGHBORS - self.neighbor_count
+        if not (is_whole(self.offset) and 0 <= self.offset <= most):
             raise InvalidRequest(
                 "offset",
                 f"must be at least 0 and, with neighbor_count, at most {MAX_NEIGHBORS}, "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ilk.errors import InvalidRequest
-from ilk.types.checks import check_genres, check_id, check_many
+from ilk.types.checks import check_genres, check_id, check_many, is_finite
 
 MAX_TEXT_CHARS = 1000
 MAX_PROFILE_ENTRIES = 10_000
@@ -45,11 +45,11 @@ class Rating:
 
     def __post_init__(self) -> None:
         check_id("profile.ratings.item_id", self.item_id)
-        if not math.isfinite(self.stars):
-            raise InvalidRequest("profile.ratings.stars", f"must be finite, got {self.stars}")
-        if self.rated_at_s is not None and not math.isfinite(self.rated_at_s):
+        if not is_finite(self.stars):
+            raise InvalidRequest("profile.ratings.stars", f"must be finite, got {self.stars!r}")
+        if self.rated_at_s is not None and not is_finite(self.rated_at_s):
             raise InvalidRequest(
-                "profile.ratings.rated_at", f"must be finite, got {self.rated_at_s}"
+                "profile.ratings.rated_at", f"must be finite, got {self.rated_at_s!r}"
             )
 
 
@@ -107,6 +107,8 @@ class Text:
     text: str
 
     def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise InvalidRequest("text", f"must be text, got {self.text!r}")
         if not self.text.strip():
             raise InvalidRequest("text", "is empty")
         if len(self.text) > MAX_TEXT_CHARS:

@@ -15,6 +15,7 @@ from ilk.bundle import Bundle
 from ilk.errors import DataError, SettingsError
 from ilk.space import likeness_vectors
 from indexer.evaluation.baselines import EASE, ItemKNN, Popularity, RandomRanking, Ranker
+from indexer.evaluation.favorites import favorite_genres
 from indexer.evaluation.figures import DEPTH, ModelFigures
 from indexer.evaluation.protocols import (
     show_only,
@@ -142,7 +143,10 @@ def _drawn(
     for number in range(seed, seed + settings.splits):
         if settings.is_strong:
             split = split_strong(data, positive, number, all_ratings=settings.all_ratings)
-            yield split if settings.shown is None else show_only(split, settings.shown, number)
+            if settings.shown is not None:
+                told = favorite_genres(split, settings.favorites) if settings.favorites else None
+                split = replace(show_only(split, settings.shown, number), favorites=told)
+            yield split
         elif settings.protocol == "weak":
             yield split_weak(data, positive, number)
         else:

@@ -102,12 +102,16 @@ def _seekers(bundle: Bundle, split: Split) -> Iterator[tuple[int, Whom]]:
     for at, entries in enumerate(split.entries_by_test_user(split.fold_in & held)):
         if bundle.users.vocabulary.row_of(users[at]) >= 0:
             yield at, UserId(users[at])
-        elif len(entries):
-            yield at, profile_of(data, entries)
+        else:
+            favorites = () if split.favorites is None else split.favorites[at]
+            if len(entries) or favorites:
+                yield at, profile_of(data, entries, favorites)
 
 
-def profile_of(data: Interactions, entries: npt.NDArray[np.int64]) -> Profile:
-    """Return the profile that says what these entries of one user say."""
+def profile_of(
+    data: Interactions, entries: npt.NDArray[np.int64], favorites: tuple[str, ...] = ()
+) -> Profile:
+    """Return the profile that says what these entries of one user say, and which genres they favor."""
     times = None if data.timestamps is None else data.timestamps[entries].tolist()
     item_ids = data.items.item_ids
     return Profile(
@@ -116,5 +120,6 @@ def profile_of(data: Interactions, entries: npt.NDArray[np.int64]) -> Profile:
             for at, (item, stars) in enumerate(
                 zip(data.item_rows[entries].tolist(), data.ratings[entries].tolist(), strict=True)
             )
-        )
+        ),
+        favorite_genres=favorites,
     )

@@ -69,6 +69,9 @@ class EvaluationSettings:
     shown
         Show only so many positives of each test user, drawn at random, and nothing else: newcomers.
         Default: all.
+    favorites
+        Name so many genres of each newcomer, those that stand out most in what they like; --shown 0
+        shows nothing beside.
     among_cold
         cold_items: rank the films held out among themselves, as a shelf of new films is filled. By
         default they are ranked among all.
@@ -89,6 +92,7 @@ class EvaluationSettings:
     popularity_penalties: Several = (0.0,)
     trade_off: Annotated[bool, Parameter(negative="")] = False
     shown: int | None = None
+    favorites: int = 0
     among_cold: Annotated[bool, Parameter(negative="")] = False
     baselines: bool = True
     ease_regularization: Several = (200.0,)
@@ -109,8 +113,11 @@ class EvaluationSettings:
 
     def _check_protocols_own(self) -> None:
         """Refuse what another protocol than the chosen one has."""
-        if self.shown is not None and (self.shown < 1 or not self.is_strong):
-            raise SettingsError("--shown must be at least 1, and needs the strong protocol")
+        least = 0 if self.favorites else 1
+        if self.shown is not None and (self.shown < least or not self.is_strong):
+            raise SettingsError(f"--shown must be at least {least}, and needs the strong protocol")
+        if self.favorites and (self.favorites < 0 or self.shown is None):
+            raise SettingsError("--favorites must be positive, and needs --shown")
         if self.date is not None and self.protocol != "temporal":
             raise SettingsError("--date needs the temporal protocol")
         if self.all_ratings and not self.is_strong:

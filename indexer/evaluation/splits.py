@@ -4,6 +4,7 @@ It refuses to know how a split is drawn (`protocols` does), models and figures. 
 masks over the entries of the original interactions, so rows mean the same before and after a split.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -46,6 +47,8 @@ class Split:
     candidates
         Item rows, rising, of what alone may be recommended, of which training has nothing
         (``cold_items``); None: whatever is not folded in.
+    favorites
+        Genres that each test user names beside what is folded in; None: nobody names any.
     """
 
     protocol: SplitProtocol
@@ -59,6 +62,7 @@ class Split:
     n_dropped_users: int = 0
     cutoff_s: int | None = None
     candidates: Rows | None = None
+    favorites: Sequence[tuple[str, ...]] | None = None
 
     @property
     def n_cold_held_out(self) -> int:

@@ -218,6 +218,8 @@ def test_calls_that_run_when_their_client_closes_fail_and_are_not_cancelled(
         {"metadata": {"key": "sec\0ret"}},
         {"metadata": (("key-bin", "secret"),)},
         {"metadata": (("key", b"secret"),)},
+        {"metadata": {"key": None}},
+        {"metadata": {7: "secret"}},
         {"token": b"secret"},
         {"token": ""},
     ],

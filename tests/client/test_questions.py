@@ -195,6 +195,7 @@ AnyProfile: Any = Profile
     [
         ("ids", lambda client: client.get_items([1])),
         ("item_ids", lambda client: client.predict_ratings("7", ["1", None])),
+        ("match_count", lambda client: client.search_titles("toy", 0)),
         ("filter", lambda client: client.recommend("7", filter=None)),
         ("accuracy", lambda client: client.similar_users("7", accuracy=0.95)),
         (

@@ -15,6 +15,7 @@ from ilk.errors import SettingsError
 from ilk.program import exits
 from indexer.__main__ import app
 from indexer.evaluation.baselines import Popularity
+from indexer.evaluation.favorites import favorite_genres
 from indexer.evaluation.figures import ACCURACY, LISTS, ModelFigures
 from indexer.evaluation.metrics import metric_named
 from indexer.evaluation.plots import curves, draw
@@ -217,6 +218,36 @@ def test_cold_films_can_be_ranked_among_themselves(few: Interactions) -> None:
         assert model.values("recall@50").min() == 1
 
 
+def test_newcomers_may_name_genres_alone(few: Interactions) -> None:
+    settings = EvaluationSettings(shown=0, favorites=2, blends=(0.1,))
+    comparison = evaluate(few, QUICK, settings, QUIET)
+    (counts,) = comparison.splits
+    ours, random = (comparison.models[name].values("ndcg@10") for name in ("ilk w=0.1", "random"))
+    assert len(ours) == counts["test users"]
+    # Of people drawn to genres, as those of the sample are.
+    assert ours.mean() > random.mean() + 0.05
+
+
+def test_favorites_are_what_stands_out_in_what_is_liked(few: Interactions) -> None:
+    split = split_strong(few, relevant(few, QUICK), seed=0)
+    named = favorite_genres(split, 2)
+    assert len(named) == len(split.test_user_rows)
+    likes = split.fold_in_matrix() + split.held_out_matrix()
+    genres = few.items.genres
+
+    def share(rows: list[int], genre: str) -> float:
+        return sum(genre in genres[row] for row in rows) / len(rows)
+
+    everybody = split.train_matrix().indices.tolist()
+    for at, told in enumerate(named):
+        rows = likes[[at]].indices.tolist()
+        usual = {g: share(rows, g) for row in rows for g in genres[row]}
+        lifts = {g: s / share(everybody, g) for g, s in usual.items() if s >= 0.15}
+        assert len(told) == min(2, len(lifts))
+        for genre in told:
+            assert sum(lift > lifts[genre] * (1 + 1e-9) for lift in lifts.values()) < 2
+
+
 def test_a_model_that_was_left_out_of_a_split_is_shown_without_its_groups(
     few: Interactions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -279,6 +310,9 @@ def test_who_shows_what_settings_leave_out_is_ranked_for_by_the_rest(few: Intera
         ([], "give one of --movielens, --interactions and --sample"),
         (["--sample", "--date", "2020-01-01"], "--date needs the temporal protocol"),
         (["--sample", "--protocol", "weak", "--all-ratings"], "--all-ratings needs the strong"),
+        (["--sample", "--favorites", "2"], "--favorites must be positive, and needs --shown"),
+        (["--sample", "--shown", "0"], "--shown must be at least 1"),
+        (["--sample", "--among-cold"], "--among-cold needs the cold_items protocol"),
         (["--sample", "--own-bars"], "give --all-ratings with the strong protocol"),
         (["--sample", "--own-bars", "--protocol", "weak", "--core", "2"], "and no --core"),
         (["--sample", "--core", "0"], "--core must be at least 1"),

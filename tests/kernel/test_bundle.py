@@ -285,6 +285,16 @@ def test_what_the_system_is_short_of_does_not_make_a_bundle_corrupt(
     assert not isinstance(refusal.value, BundleCorrupt)
 
 
+@pytest.mark.parametrize("step", ["verify", "map_bundle"])
+def test_want_of_memory_does_not_make_a_bundle_corrupt(
+    store: Store, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr(f"ilk.bundle.reader.{step}", Mock(side_effect=MemoryError))
+    with pytest.raises(BundleError, match="for now: out of memory; try again") as refusal:
+        open_bundle(store.path)
+    assert not isinstance(refusal.value, BundleCorrupt)
+
+
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe\n", b"a" * 1000])
 def test_a_current_that_names_nothing_is_refused(data: bytes, store: Store) -> None:
     store.current_file.write_bytes(data)

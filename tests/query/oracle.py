@@ -141,8 +141,21 @@ class Oracle:
         if alike:
             x = _unit(x) * _support(equations.n_positives)
         else:
-            x = x + self.in_common(equations.n_positives + bool(profile.favorite_genres))
+            n_genres = len({name.casefold() for name in profile.favorite_genres})
+            x = x + self.in_common(equations.n_positives + n_genres)
         return Place(Target.USERS, x, self._content_of(profile), (), tuple(self._said(profile)))
+
+    def _usual_length(self) -> float:
+        """How long the factors are of what those are who rated one of the thousand most liked."""
+        n_rated = dict.fromkeys(self.items.ids[:1000], 0)
+        for rated in self.rated.values():
+            for item_id in rated.keys() & n_rated:
+                n_rated[item_id] += 1
+        total = sum(
+            n * float(np.linalg.norm(self.items.factors[self.items.row_of[i]]))
+            for i, n in n_rated.items()
+        )
+        return total / sum(n_rated.values())
 
     def in_common(self, n_positives: int) -> Float64Array:
         """What is added to the factors of who likes so many items, because everybody likes it."""
@@ -165,11 +178,12 @@ class Oracle:
                 of_ratings += (1 + alpha) * y
             elif stars is None:
                 a += preference.alpha * np.outer(y, y)
-        if profile.favorite_genres:
-            y = self._inferred(self._of_genres(profile.favorite_genres))
+        genres = {name.casefold() for name in profile.favorite_genres}
+        for genre in genres:
+            y = _unit(self._inferred(self._of_genres([genre]))) * self._usual_length()
             a += preference.alpha * np.outer(y, y)
-            of_favorites = (1 + preference.alpha) * y
-        n_all = len(liked) + bool(profile.favorite_genres)
+            of_favorites += (1 + preference.alpha) * y
+        n_all = len(liked) + len(genres)
         power = math.log(max(n_all, 1) + fold_in.unseen_weight, 1.2) * fold_in.exponent
         penalty = fold_in.regularization * 1.2 ** math.floor(power + 0.5)
         return Equations(a + penalty * np.eye(len(a)), of_ratings, of_favorites, len(liked))
@@ -216,9 +230,10 @@ class Oracle:
             weight = -1.0 if stars is None else max(stars - nothing, 0) / (scale[1] - nothing)
             content += weight * self.items.content[self.items.row_of[item_id]]
         n_said = len(self._said(profile))
-        content = _unit(content) * (n_said + 1) / (n_said + 6)
+        trust = (n_said + 1) / (n_said + 6)
+        content = _unit(content) * trust
         if profile.favorite_genres:
-            return _unit(content + self._of_genres(profile.favorite_genres))
+            return _unit(content + self._of_genres(profile.favorite_genres)) * max(trust, 0.8)
         return content
 
     def _of_genres(self, names: Iterable[str]) -> Float64Array:

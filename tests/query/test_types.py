@@ -112,6 +112,14 @@ BAD_VALUES: list[tuple[Callable[[], object], str]] = [
     (lambda: Rating("a", -INF), "profile.ratings.stars"),
     (lambda: Profile(), "profile"),
     (lambda: Profile(half_life_s=1.0), "profile"),
+    (lambda: Rating("a", "4"), "profile.ratings.stars"),  # type: ignore[arg-type]
+    (lambda: Rating("a", 4.0, "now"), "profile.ratings.rated_at"),  # type: ignore[arg-type]
+    (lambda: Query(ItemId("a"), neighbor_count=2.0), "neighbor_count"),  # type: ignore[arg-type]
+    (lambda: Query(ItemId("a"), offset=2.5), "offset"),  # type: ignore[arg-type]
+    (lambda: Filter(min_year="1990"), "filter.min_year"),  # type: ignore[arg-type]
+    (lambda: Filter(max_year=1990.5), "filter.max_year"),  # type: ignore[arg-type]
+    (lambda: Filter(any_genres=(5,)), "filter.any_genres"),  # type: ignore[arg-type]
+    (lambda: Text(5), "text"),  # type: ignore[arg-type]
     (lambda: Profile(liked_item_ids=("a",) * (MAX_PROFILE_ENTRIES + 1)), "profile"),
     (
         lambda: Profile((), ("a",) * MAX_PROFILE_ENTRIES, (), ("Horror",)),

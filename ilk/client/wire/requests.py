@@ -74,6 +74,8 @@ def query_request(query: Query) -> pb.FindNeighborsRequest:
     InvalidRequest
         If a value has no encoding, such as a lone surrogate in an id.
     """
+    if not isinstance(query, Query):
+        raise InvalidRequest("query", f"must be a Query, got {query!r}")
     request = pb.FindNeighborsRequest(
         target=_TARGETS[Target(query.target)],
         content_weight=query.content_weight,
@@ -116,6 +118,9 @@ def prediction_request(
 @_refusing_the_unsendable
 def titles_request(text: str, match_count: int) -> pb.SearchTitlesRequest:
     """Return the request for the ``match_count`` titles most like ``text``."""
+    # On the wire 0 is as many as there are by default.
+    if match_count < 1:
+        raise InvalidRequest("match_count", f"must be at least 1, got {match_count}")
     return pb.SearchTitlesRequest(text=text, match_count=match_count)
 
 
@@ -149,7 +154,6 @@ def _set_whom(request: pb.FindNeighborsRequest, whom: Whom) -> None:
 
 
 def _profile_message(profile: Profile) -> pb.Profile:
-    _check_texts("profile.favorite_genres", profile.favorite_genres)
     message = pb.Profile(
         ratings=map(_rating_message, profile.ratings),
         liked_item_ids=profile.liked_item_ids,
@@ -178,7 +182,7 @@ def _rating_message(rating: Rating) -> pb.Rating:
 
 
 def _filter_message(wanted: Filter) -> pb.Filter:
-    for name in ("any_genres", "all_genres", "no_genres", "include_ids", "exclude_ids"):
+    for name in ("include_ids", "exclude_ids"):
         _check_texts(f"filter.{name}", getattr(wanted, name))
     return pb.Filter(
         any_genres=wanted.any_genres,
