@@ -18,7 +18,7 @@ from ilk.program import choices, exits
 from ilk.v1 import similarity_pb2 as pb
 from loadtest import plots, present, world
 from loadtest.draw import Draw
-from loadtest.entry import Entry
+from loadtest.entry import PLAINTEXT, Entry
 from loadtest.figures import StepFigures, figures_of, missed
 from loadtest.kinds import KINDS, STREAM, UNARY, Size, bodies
 from loadtest.mix import DEFAULT_MIX, possible, why_left_out
@@ -160,6 +160,10 @@ def _target(where: Where, entry: Entry) -> Iterator[tuple[str, World]]:
         target = where.target
         if target is None and answers(DEFAULT_TARGET, entry.credentials()):
             target = DEFAULT_TARGET
+        elif target is None and entry != PLAINTEXT:
+            raise SettingsError(
+                f"no server at {DEFAULT_TARGET} that can be entered so: give --target"
+            )
         elif target is None:
             _note(f"no server at {DEFAULT_TARGET}: building the sample and serving it")
             target = stack.enter_context(sample_server())

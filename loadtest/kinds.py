@@ -46,8 +46,6 @@ class Kind:
 
     Attributes
     ----------
-    about
-        In words.
     rpc
         The method of ``ilk.v1.SimilarityService``.
     body
@@ -56,7 +54,6 @@ class Kind:
         Whether a world holds what the kind needs.
     """
 
-    about: str
     rpc: str
     body: Callable[[Draw, Size], bytes]
     possible: Callable[[World], bool] = lambda world: True
@@ -167,25 +164,24 @@ def _has_genres(world: World) -> bool:
 
 
 KINDS: dict[str, Kind] = {
-    "item": Kind("items like an item", UNARY, _unary(_item)),
-    "hybrid": Kind("the same, blended with content", UNARY, _unary(_hybrid)),
-    "user": Kind("items for a user", UNARY, _unary(_user), _has_users),
-    "audience": Kind("users for an item", UNARY, _unary(_audience), _has_users),
-    "peers": Kind("users like a user", UNARY, _unary(_peers), _has_users),
-    "profile": Kind("items for a newcomer", UNARY, _unary(_profile)),
-    "examples": Kind("items like some, unlike others", UNARY, _unary(_examples)),
-    "text": Kind("items by words", UNARY, _unary(_text), _has_genres),
-    "filtered": Kind("items like an item, filtered", UNARY, _unary(_filtered)),
-    "batch": Kind("many queries in one call", BATCH, _batch),
-    "stream": Kind("a query on a long stream", STREAM, _stream),
+    "item": Kind(UNARY, _unary(_item)),
+    "hybrid": Kind(UNARY, _unary(_hybrid)),
+    "user": Kind(UNARY, _unary(_user), _has_users),
+    "audience": Kind(UNARY, _unary(_audience), _has_users),
+    "peers": Kind(UNARY, _unary(_peers), _has_users),
+    "profile": Kind(UNARY, _unary(_profile)),
+    "examples": Kind(UNARY, _unary(_examples)),
+    "text": Kind(UNARY, _unary(_text), _has_genres),
+    "filtered": Kind(UNARY, _unary(_filtered)),
+    "batch": Kind(BATCH, _batch),
+    "stream": Kind(STREAM, _stream),
     "predict": Kind(
-        "stars of a user for items",
         "PredictRatings",
         _predict,
         lambda world: bool(world.users) and world.scale is not None,
     ),
-    "titles": Kind("items by what people type", "SearchTitles", _titles),
-    "items": Kind("titles of ids", "GetItems", _items),
+    "titles": Kind("SearchTitles", _titles),
+    "items": Kind("GetItems", _items),
 }
 
 

@@ -11,7 +11,6 @@ waits for its answer before it asks again, so a server that stalls is asked less
 a given load, use ``python -m loadtest``.
 """
 
-import json
 import os
 import random
 import time
@@ -32,6 +31,7 @@ from ilk.errors import IlkError
 from ilk.types import Examples, Filter, ItemId, Profile, Query, Rating, Target, Text, UserId
 from ilk.v1 import similarity_pb2 as pb
 from ilk.v1.similarity_pb2_grpc import SimilarityServiceStub
+from loadtest import world
 
 # gRPC must yield to the other users of this process while it waits.
 grpc.experimental.gevent.init_gevent()
@@ -48,14 +48,12 @@ class World:
 
     def __init__(self, path: Path) -> None:
         try:
-            told = json.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise LocustError(f"{path}: write it with python -m loadtest learn") from error
-        self.items: list[str] = told["items"]
-        self.users: list[str] = told["users"]
-        self.genres: list[str] = told["genres"]
-        self.scale = told["scale"] or (1.0, 5.0)
-        self.holds_stars = told["scale"] is not None
+            told = world.load(path)
+        except world.NothingToAsk as error:
+            raise LocustError(str(error)) from error
+        self.items, self.users, self.genres = told.items, told.users, told.genres
+        self.scale = told.scale or (1.0, 5.0)
+        self.holds_stars = told.scale is not None
         self._weights = {
             id(ids): list(accumulate(1 / rank for rank in range(1, len(ids) + 1)))
             for ids in (self.items, self.users)
@@ -73,7 +71,7 @@ class World:
         """Return a user's id."""
         return self._popular(self.users, 1)[0]
 
-    def _popular(self, ids: list[str], n: int) -> list[str]:
+    def _popular(self, ids: tuple[str, ...], n: int) -> list[str]:
         return random.choices(ids, cum_weights=self._weights[id(ids)], k=n)  # noqa: S311
 
 
@@ -127,7 +125,8 @@ class Caller(User):
     @task(3)
     def audience(self) -> None:
         """Ask for users for an item."""
-        self._ask("audience", Query(ItemId(WORLD.item()), Target.USERS))
+        if WORLD.users:
+            self._ask("audience", Query(ItemId(WORLD.item()), Target.USERS))
 
     @task(2)
     def peers(self) -> None:

@@ -123,6 +123,13 @@ class Slo:
     slo_p999_ms: float | None = None
     slo_error_share: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("slo_p50_ms", "slo_p95_ms", "slo_p99_ms", "slo_p999_ms"):
+            value = getattr(self, name)
+            _check(name, value is None or 0 < value < math.inf, "positive", value)
+        share = self.slo_error_share
+        _check("slo_error_share", share is None or 0 <= share <= 1, "in [0, 1]", share)
+
 
 @dataclass(frozen=True)
 class Where:

@@ -96,6 +96,8 @@ def renew(
 ) -> None:
     """Give a caller a new token, on stdout; the old one is good no more.
 
+    Who is known by a certificate has no token, and gets more time alone.
+
     Parameters
     ----------
     name
@@ -115,8 +117,12 @@ def renew(
         if until is None and of_old.has_expired:
             raise SettingsError(f"the time of {name!r} is over: give it --days or --expires-at")
         ends_at_s = of_old.expires_at_s if until is None else until
-        renewed = replace(of_old, token_sha256=digest, expires_at_s=ends_at_s)
-        _show(token)
+        renewed = replace(of_old, expires_at_s=ends_at_s)
+        if of_old.token_sha256 is not None:
+            renewed = replace(renewed, token_sha256=digest)
+            _show(token)
+        elif until is None:
+            raise SettingsError(f"{name!r} is known by a certificate: there is no token to renew")
         _write(file, Callers(renewed if c is of_old else c for c in callers))
 
 
@@ -147,7 +153,10 @@ def list_all(*, file: Path = _FILE) -> None:
         Where they are.
     """
     for caller in _read(file).all:
-        known_by = "token" if caller.certificate is None else f"certificate {caller.certificate}"
+        proofs = [] if caller.token_sha256 is None else ["token"]
+        if caller.certificate is not None:
+            proofs.append(f"certificate {caller.certificate}")
+        known_by = " and ".join(proofs)
         scopes = " ".join(sorted(scope.value for scope in caller.scopes))
         print(f"{caller.name}\t{known_by}\t{scopes}\t{_until(caller)}")
 

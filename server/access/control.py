@@ -4,7 +4,7 @@ It refuses to know what is asked beyond the rpc: that is weighed by the caller's
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ilk.errors import PermissionDenied, Unauthenticated
 from server.access.callers import Caller, Callers, Scope, parse_callers
@@ -81,17 +81,23 @@ class Access:
         """
 
         async def admitted(asked: Asked, call: "Call") -> Answered:
-            told: Terms | None = getattr(call.context, "terms", None)
-            call.terms = terms = told or self.check(method, call.context)
+            terms: Terms | None = getattr(call.context, "terms", None)
+            is_new = terms is None
+            if terms is None:
+                terms = self.terms_for(call.context, SCOPES_OF.get(method, _ADMINISTRATORS))
+            # The log tells who it is that asks too much.
+            call.terms = terms
             if terms.limit is not None:
+                if is_new:
+                    terms.limit.check()
                 n_bytes = len(asked) if isinstance(asked, bytes) else 0
                 terms.limit.charge(PER_QUERY + PER_BYTE * n_bytes)
             return await handler(asked, call)
 
         return admitted
 
-    def check(self, method: str, context: "Context") -> Terms:
-        """Return on what terms the caller of an rpc is answered, if it may call it now.
+    def check(self, method: str, context: Any) -> None:
+        """Tell the context on what terms the caller of an rpc is answered; see that it may call it now.
 
         Raises
         ------
@@ -101,9 +107,9 @@ class Access:
             If it has asked for too much lately.
         """
         terms = self.terms_for(context, SCOPES_OF.get(method, _ADMINISTRATORS))
+        context.terms = terms
         if terms.limit is not None:
             terms.limit.check()
-        return terms
 
     def terms_for(self, context: "Context", scopes: frozenset[Scope] = _ADMINISTRATORS) -> Terms:
         """Return on what terms the caller is answered.

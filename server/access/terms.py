@@ -3,19 +3,17 @@
 It refuses to know how the caller proved who it is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from ilk.bundle import Bundle
-from ilk.errors import IlkError, PermissionDenied, Unauthenticated, let_go
+from ilk.errors import PermissionDenied, Unauthenticated
 from ilk.types import Profile, Query, Target, UserId
 from server.access.callers import Scope
-from server.access.limits import Limit, RateLimited
+from server.access.limits import Limit
 from server.bundles.cost import PER_QUERY
 from server.privacy.users import UserPrivacy
-
-T = TypeVar("T")
 
 NO_USERS: Final = "this caller may not ask for users: it lacks the scope query-users"
 NO_USERS_HERE: Final = "this server answers no query for users: it does not know its callers"
@@ -54,7 +52,7 @@ class Terms:
 
     def allow(self, query: Query) -> None:
         """Raise PermissionDenied if the caller may not ask a query."""
-        refusal = self._refusal(query)
+        refusal = self.refusal(query)
         if refusal is not None:
             raise PermissionDenied(refusal)
 
@@ -63,32 +61,21 @@ class Terms:
         if self.limit is not None:
             self.limit.charge(cost)
 
-    def screen(self, queries: Sequence[T]) -> list[T | IlkError]:
-        """Return the queries, and an error in the place of each that may not be asked."""
-        refusals = [self._refusal(q) if isinstance(q, Query) else None for q in queries]
-        return [
-            query if refusal is None else PermissionDenied(refusal)
-            for query, refusal in zip(queries, refusals, strict=True)
-        ]
-
-    def screen_more(self, queries: Sequence[T]) -> list[T | IlkError]:
-        """Return what :meth:`screen` does for queries that come late in a call.
+    def go_on(self, n_queries: int) -> None:
+        """Take note that ``n_queries`` come late in a call.
 
         Raises
         ------
         Unauthenticated
             If the caller is none any more.
+        RateLimited
+            If it has asked for too much.
         """
         if not self.holds():
             raise Unauthenticated("the caller's access has ended")
-        try:
-            if self.limit is not None:
-                self.limit.check(len(queries))
-                self.limit.charge(PER_QUERY * len(queries))
-        except RateLimited as error:
-            refusal = let_go(error)
-            return [refusal if isinstance(query, Query) else query for query in queries]
-        return self.screen(queries)
+        if self.limit is not None:
+            self.limit.check(n_queries)
+            self.limit.charge(PER_QUERY * n_queries)
 
     def rater(self, bundle: Bundle, rater: UserId | Profile) -> UserId | Profile:
         """Return whom the caller means.
@@ -102,7 +89,7 @@ class Terms:
             return rater
         return self.privacy.true_user(bundle, rater)
 
-    def _refusal(self, query: Query) -> str | None:
+    def refusal(self, query: Query) -> str | None:
         """Return why the caller may not ask a query; None if it may."""
         if query.target is Target.USERS:
             if Scope.QUERY_USERS not in self.scopes:

@@ -12,10 +12,10 @@ from typing import Final
 
 from google.rpc import code_pb2
 
-from ilk.errors import IlkError
-from ilk.types import Query
+from ilk.errors import IlkError, PermissionDenied
 from ilk.v1 import similarity_pb2 as pb
 from server import status
+from server.access.terms import Terms
 from server.bundles.answers import Question
 from server.bundles.live import Served
 from server.bundles.shadow import Shadow
@@ -121,7 +121,7 @@ async def _answer_in_parts(
     """Append the bytes of the answers to ``parts``, for so many queries at a time."""
     if call.terms is not None:
         # What may not be asked costs nothing: else its cost would tell of whom it names.
-        asked = screened(asked, call.terms.screen)
+        asked = screened(asked, call.terms)
     cost = cost_of(asked)
     work.check("queries", cost)
     if call.terms is not None:
@@ -139,15 +139,13 @@ def cost_of(asked: Sequence[Question | IlkError]) -> int:
     return sum([question.cost for question in asked if isinstance(question, Question)])
 
 
-def screened(
-    asked: Sequence[Question | IlkError],
-    screen: Callable[[list[Query | IlkError]], list[Query | IlkError]],
-) -> list[Question | IlkError]:
-    """Return what was asked, but a question that ends with an error in the place of each screened out."""
-    told = screen([q.query if isinstance(q, Question) else q for q in asked])
+def screened(asked: Sequence[Question | IlkError], terms: Terms) -> list[Question | IlkError]:
+    """Return what was asked, but an error in the place of each question that may not be."""
     return [
-        refused(old, new) if isinstance(old, Question) and isinstance(new, IlkError) else old
-        for old, new in zip(asked, told, strict=True)
+        refused(q, PermissionDenied(why))
+        if isinstance(q, Question) and (why := terms.refusal(q.query))
+        else q
+        for q in asked
     ]
 
 

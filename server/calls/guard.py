@@ -18,6 +18,7 @@ from server.calls.call import REQUEST_ID, ByKind, Call, Context, Observer, log_f
 from server.load.admission import Lane, Shed
 from server.load.backlog import TOO_LATE_S, Waited, is_in_vain
 from server.load.traffic import Traffic
+from server.observability.logs import is_of_a_lost_call
 from server.observability.metrics import NO_KIND, Counts
 from server.wire.refusal import Refusal
 
@@ -101,11 +102,12 @@ class Guard:
         if self._access is None:
             return None
         try:
-            context.terms = self._access.check(method, context)
+            self._access.check(method, context)
         except IlkError as refusal:
             error = refusal
 
             async def refuse(_: object, call: Call) -> NoReturn:
+                call.terms = context.terms
                 raise error
 
             return grpc.stream_stream_rpc_method_handler(self._guarded(method, refuse))
@@ -212,7 +214,9 @@ def behind_last_door(
         except grpc.aio.AbortError:  # the call was ended on purpose
             del request
             raise
-        except Exception as error:  # noqa: BLE001 - a fault of what guards the others
+        except Exception as error:
+            if is_of_a_lost_call(error):
+                raise
             await fail(context, error)
 
     return handle_and_tell_nothing

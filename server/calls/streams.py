@@ -25,6 +25,7 @@ from server.calls.batches import (
     screened,
 )
 from server.calls.call import Call, Context
+from server.load.admission import Shed
 from server.load.work import Work
 from server.messages import requests
 from server.messages.encoding import delimited
@@ -149,7 +150,14 @@ class Streams:
         asked: list[Question | IlkError] = [
             next(read) if isinstance(body, bytes) else body for body in bodies
         ]
-        return asked if call.terms is None else screened(asked, call.terms.screen_more)
+        if call.terms is None:
+            return asked
+        try:
+            call.terms.go_on(len(asked))
+        except Shed as error:
+            let_go(error)
+            return [refused(q, error) if isinstance(q, Question) else q for q in asked]
+        return screened(asked, call.terms)
 
     def _unless_too_dear(self, question: Question | IlkError) -> Question | IlkError:
         """Return a question, or that it may not ask for so much: whatever else has come with it."""

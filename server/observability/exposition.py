@@ -73,7 +73,7 @@ def metrics_port(host: str, port: int | None, gather: Gather) -> Iterator[int | 
     try:
         server, thread = start_http_server(port, host, registry)
     except OSError as error:
-        raise taken(address_of(host, port)) from error
+        raise taken(address_of(host, port), error) from error
     # Each connection has a thread: one that says nothing is not waited for without end.
     adapted: Any = server
     handler = adapted.RequestHandlerClass

@@ -97,8 +97,12 @@ def tells_nothing_sent(record: logging.LogRecord) -> bool:
 
 def is_not_of_a_lost_call(record: logging.LogRecord) -> bool:
     """Whether a record tells of more than a caller that hung up before the answer."""
-    kind = record.exc_info[0] if record.exc_info else None
-    return kind is None or kind.__name__ != "ExecuteBatchError"
+    return not (record.exc_info and is_of_a_lost_call(record.exc_info[1]))
+
+
+def is_of_a_lost_call(error: BaseException | None) -> bool:
+    """Whether an error of ``grpc.aio`` says that nobody is there any more to be told anything."""
+    return type(error).__name__ == "ExecuteBatchError"
 
 
 def _trace(told: _ExcInfo) -> str:

@@ -1,7 +1,8 @@
 """Knows how a worker counts what it does, at well under a microsecond a call.
 
-It refuses to know Prometheus and other processes. Everything is plain lists and dicts that one thread,
-the event loop's, writes; any thread may take a snapshot.
+It refuses to know Prometheus and other processes. Everything is plain lists and dicts, written by the
+event loop and, for long work, by threads, without a lock: a count may be lost where two write at once.
+Any thread may take a snapshot.
 """
 
 import functools

@@ -72,6 +72,9 @@ def shown(settings: ServerSettings, gather: Gather) -> Iterator[Front]:
         health_port(settings.monitoring_host, settings.health_port) as health,
         metrics_port(settings.monitoring_host, settings.metrics_port, gather) as port,
     ):
+        if health.port is not None:
+            told = address_of(settings.monitoring_host, health.port)
+            log.info("health checks on %s", told)
         if port is not None:
             log.info("metrics on http://%s/metrics", address_of(settings.monitoring_host, port))
         front = Front(settings, health)

@@ -16,7 +16,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server import connections
-from server.address import address_of, taken
+from server.address import address_of, expect_free, taken
 
 _Told: TypeAlias = health_pb2.HealthCheckResponse
 # "" is the server as a whole.
@@ -93,21 +93,30 @@ class _Watch:
             return self._sending
 
 
-class _HealthOfThreads(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
-    """``grpc.health.v1.Health`` on threads, of which watches hold none.
+class HealthPort(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """``grpc.health.v1.Health`` on threads, of which watches hold none; told from any thread.
 
     The library's own sends while it holds the lock that ending a watch takes, on the thread that is to
     tell that something was sent: a few watches that end as they begin stop it for good.
+
+    Attributes
+    ----------
+    port
+        Where it answers; None if nobody listens.
     """
 
     def __init__(self, pool: Executor) -> None:
-        self.serving = False
+        self.port: int | None = None
+        self._serving = False
         self._pool = pool
         self._lock = threading.Lock()
         self._watches: set[_Watch] = set()
 
-    def tell(self) -> None:
-        """Tell every watch what has changed; who asks anew is told anyway."""
+    def tell(self, *, serving: bool) -> None:
+        """Tell every check and watch from now on whether the server serves."""
+        if serving is self._serving:
+            return
+        self._serving = serving
         with self._lock:
             watches = list(self._watches)
         wait([self._pool.submit(watch.tell) for watch in watches], _TELLING_S)
@@ -144,32 +153,10 @@ class _HealthOfThreads(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     def _told(self, service: str) -> _Told:
         if service not in SERVICES:
             return _UNKNOWN
-        return _SERVING if self.serving else _NOT_SERVING
+        return _SERVING if self._serving else _NOT_SERVING
 
     # Has gRPC give it ``send``, and take its thread back.
     Watch.experimental_non_blocking = True  # type: ignore[attr-defined]
-
-
-class HealthPort:
-    """What is told on the port of its own, from any thread.
-
-    Attributes
-    ----------
-    port
-        The port; None if nobody listens.
-    servicer
-        Who tells it; None as above.
-    """
-
-    def __init__(self) -> None:
-        self.port: int | None = None
-        self.servicer: _HealthOfThreads | None = None
-
-    def tell(self, *, serving: bool) -> None:
-        """Tell every check and watch from now on whether the server serves."""
-        if self.servicer is not None and serving is not self.servicer.serving:
-            self.servicer.serving = serving
-            self.servicer.tell()
 
 
 @contextlib.contextmanager
@@ -183,14 +170,15 @@ def health_port(host: str, port: int | None) -> Iterator[HealthPort]:
     SettingsError
         If the address cannot be listened on.
     """
-    told = HealthPort()
-    if port is None:
-        yield told
-        return
     with ThreadPoolExecutor(_N_THREADS, "health") as pool:
+        told = HealthPort(pool)
+        if port is None:
+            yield told
+            return
+        if port:
+            expect_free(host, port)
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0), *connections.CHECKED])
-        told.servicer = _HealthOfThreads(pool)
-        health_pb2_grpc.add_HealthServicer_to_server(told.servicer, server)
+        health_pb2_grpc.add_HealthServicer_to_server(told, server)
         try:
             told.port = server.add_insecure_port(address_of(host, port))
         except RuntimeError as error:

@@ -21,9 +21,6 @@ _NO_FLAGS: Final = 0
 # Of deadlines, which are Unix times, the core's "never" is above this.
 _NEVER_S: Final = 1e15
 _OK: Final = 0
-_UNKNOWN: Final = grpc.StatusCode.UNKNOWN.value[0]
-_INTERNAL: Final = grpc.StatusCode.INTERNAL.value[0]
-_UNIMPLEMENTED: Final = grpc.StatusCode.UNIMPLEMENTED.value[0]
 _EXHAUSTED: Final = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 _RECEIVE: Final = cygrpc.ReceiveMessageOperation
 _CLOSE: Final = cygrpc.ReceiveCloseOnServerOperation
@@ -238,18 +235,6 @@ class CallContext:
     def end_with(self, status: grpc.Status) -> None:
         """End the call with a status, unless it has ended."""
         self.end(status.code.value[0], status.details, status.trailing_metadata or ())
-
-    def fail(self, error: Exception) -> None:
-        """End the call that met an error which nobody handled."""
-        self.end(_UNKNOWN, f"Unexpected {type(error)}")
-
-    def refuse_bytes(self) -> None:
-        """End a call whose message is none."""
-        self.end(_INTERNAL, "Exception deserializing request!")
-
-    def refuse_silence(self) -> None:
-        """End a call that had no message, where one is needed."""
-        self.end(_UNIMPLEMENTED, "requires exactly one request message")
 
     def let_go(self, why: str) -> None:
         """End the call, though its caller has not sent all of it, or has not read the answer."""

@@ -23,6 +23,8 @@ from server.wire.unread import Unread
 log = logging.getLogger("ilk.server")
 
 _UNIMPLEMENTED: Final = grpc.StatusCode.UNIMPLEMENTED.value[0]
+_INTERNAL: Final = grpc.StatusCode.INTERNAL.value[0]
+_UNKNOWN: Final = grpc.StatusCode.UNKNOWN.value[0]
 
 
 class _Asked:
@@ -163,13 +165,13 @@ class _Unary:
         message = event.batch_operations[0].message()
         if message is None:
             if not call.cancelled():
-                call.refuse_silence()
+                call.end(_UNIMPLEMENTED, "requires exactly one request message")
             return
         if handler.request_deserializer is not None:
             try:
                 message = handler.request_deserializer(message)
             except Exception:  # noqa: BLE001 - whatever a parser says, these were no message
-                call.refuse_bytes()
+                call.end(_INTERNAL, "Exception deserializing request!")
                 return
         if handler.response_streaming:
             call.go_on(_tell(call, handler, handler.unary_stream(message, call)))
@@ -221,4 +223,4 @@ async def _tell(call: CallContext, handler: Any, answers: Any) -> None:
 def _fail(call: CallContext, error: Exception) -> None:
     """End a call that met an error which nobody handled; the log gets its place, not its text."""
     log.error("a handler failed\n%s", cause_of(error))
-    call.fail(error)
+    call.end(_UNKNOWN, f"Unexpected {type(error)}")

@@ -48,6 +48,18 @@ def test_goals_decide_the_exit_code(
     assert "at 60/s p99 is" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "goal",
+    [("--slo-p99-ms", "nan"), ("--slo-p50-ms", "-1"), ("--slo-error-share", "2")],
+    ids=" ".join,
+)
+def test_goals_that_nothing_can_miss_or_meet_are_refused(
+    goal: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(app, ["--target", "127.0.0.1:1", *goal]) == USAGE
+    assert goal[0] in capsys.readouterr().err
+
+
 def test_the_bundle_served_is_told_not_the_one_that_ids_were_learned_from(
     target: str, known: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

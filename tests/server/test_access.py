@@ -428,6 +428,12 @@ def test_the_command_makes_renews_and_removes(
     assert callers.of_token(token) is None
     assert callers.of_token(renewed) == replace(caller, token_sha256=callers.all[0].token_sha256)
     assert "shop\ttoken\tquery\tuntil" in run("list")
+    assert "ops\tcertificate ops.example.com\tadmin\tfor ever" in run("list")
+    with pytest.raises(SettingsError, match="'ops' is known by a certificate: there is no token"):
+        run("renew", "ops")
+    assert run("renew", "ops", "--days", "1") == ""
+    (ops,) = (c for c in parse_callers(path.read_bytes()).all if c.name == "ops")
+    assert (ops.token_sha256, ops.expires_at_s is None) == (None, False)
     run("remove", "shop")
     assert [c.name for c in parse_callers(path.read_bytes()).all] == ["ops"]
     with pytest.raises(SettingsError, match="there is ops"):
@@ -540,6 +546,5 @@ def test_users_are_told_to_the_unknown_on_loopback_only(host: str, told: bool) -
     settings = ServerSettings(host=host, allow_plaintext=True, allow_anonymous=True)
     access = Access(settings, open_ledger(None), Counts())
     terms = access.terms_for(FromAfar(), SCOPES_OF["FindNeighbors"])  # type: ignore[arg-type]
-    items, users = terms.screen([Query(ItemId("1")), Query(ItemId("1"), Target.USERS)])
-    assert isinstance(items, Query)
-    assert isinstance(users, Query) is told
+    assert terms.refusal(Query(ItemId("1"))) is None
+    assert (terms.refusal(Query(ItemId("1"), Target.USERS)) is None) is told

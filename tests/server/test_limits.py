@@ -169,6 +169,34 @@ def test_the_noisy_are_turned_away_and_others_are_not(
             assert quiet.similar_items(item_id).neighbors
 
 
+@pytest.mark.parametrize("transport", ["core", "aio"])
+def test_the_log_tells_who_asked_for_too_much(
+    serve: Serve,
+    sample_store: Path,
+    tokens: tuple[Path, dict[str, str]],
+    item_id: str,
+    caplog: pytest.LogCaptureFixture,
+    transport: str,
+) -> None:
+    settings = ServerSettings(
+        sample_store,
+        port=0,
+        grace_s=0.5,
+        callers=tokens[0],
+        burst_s=2,
+        log_calls=True,
+        transport=transport,  # type: ignore[arg-type]
+    )
+    with (
+        caplog.at_level("INFO", "ilk.server"),
+        serve(settings) as target,
+        once(target, tokens[1][NOISY]) as noisy,
+    ):
+        assert exhausted(noisy, item_id)
+    refused = [r for r in caplog.records if getattr(r, "code", "") == "RESOURCE_EXHAUSTED"]
+    assert {getattr(record, "caller", None) for record in refused} == {NOISY}
+
+
 def test_who_is_turned_away_is_told_when_to_come_back(
     limited: str,
     tokens: tuple[Path, dict[str, str]],
