@@ -31,6 +31,8 @@ class Events:
         Shape ``(n,)``, int64 Unix seconds, or None.
     n_dropped
         Lines passed over.
+    clicks
+        Shape ``(n,)``, float32: how many clicks each row is; None: one, or none but ratings.
     """
 
     users: CodedIds
@@ -38,6 +40,7 @@ class Events:
     ratings: npt.NDArray[np.float32] | None
     timestamps: npt.NDArray[np.int64] | None
     n_dropped: int = 0
+    clicks: npt.NDArray[np.float32] | None = None
 
 
 def to_interactions(
@@ -50,19 +53,20 @@ def to_interactions(
     """
     user_rows = events.users.codes
     item_rows = _catalogue_rows(events.items, items.item_ids)
-    ratings, timestamps = events.ratings, events.timestamps
     n_rows, n_items = len(user_rows), len(items.item_ids)
+    clicks = np.ones(n_rows, np.float32) if events.clicks is None else events.clicks
+    ratings, timestamps = events.ratings, events.timestamps
     if _has_duplicates(user_rows, item_rows, n_items):
         keys = pairs_of(user_rows, item_rows, n_items)
         if ratings is None:
-            kept, ratings, timestamps = _summed(keys, timestamps)
+            kept, ratings, timestamps = _summed(keys, clicks, timestamps)
         else:
             kept = _latest(keys, timestamps)
             ratings = ratings[kept]
             timestamps = None if timestamps is None else timestamps[kept]
         user_rows, item_rows = user_rows[kept], item_rows[kept]
     elif ratings is None:
-        ratings = np.ones(n_rows, np.float32)
+        ratings = clicks
     return Interactions(
         user_ids=events.users.ids.to_pylist(),
         items=items,
@@ -107,13 +111,13 @@ def _latest(keys: IntRows, timestamps: IntRows | None) -> IntRows:
 
 
 def _summed(
-    keys: IntRows, timestamps: IntRows | None
+    keys: IntRows, clicks: npt.NDArray[np.float32], timestamps: IntRows | None
 ) -> tuple[IntRows, npt.NDArray[np.float32], IntRows | None]:
     order = np.argsort(keys, kind="stable")
     starts = np.flatnonzero(np.append(True, keys[order[1:]] != keys[order[:-1]]))
-    clicks = np.diff(np.append(starts, len(keys))).astype(np.float32)
+    of_each = np.add.reduceat(clicks[order], starts, dtype=np.float64).astype(np.float32)
     first = order[starts]
     by_appearance = np.argsort(first)
     if timestamps is not None:
         timestamps = np.maximum.reduceat(timestamps[order], starts)[by_appearance]
-    return first[by_appearance], clicks[by_appearance], timestamps
+    return first[by_appearance], of_each[by_appearance], timestamps

@@ -24,6 +24,7 @@ from indexer.readers.delimited import Delimited
 from indexer.readers.pairs import Events, to_interactions
 from indexer.readers.parquet import ParquetRows
 from indexer.readers.quantities import (
+    MAX_FLOAT32,
     DatetimeColumn,
     NumberColumn,
     SecondsColumn,
@@ -41,9 +42,12 @@ SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 USER = ("userid", "user", "uid")
 ITEM = ("itemid", "item", "iid", "movieid", "movie", "filmid", "film", "productid", "product")
 RATING = ("rating", "ratings", "stars", "score")
+CLICKS = ("clicks", "count", "counts", "plays", "playcount", "views", "listens")
 TIMESTAMP = ("timestamp", "time", "ts", "datetime", "date")
 # A column named item may hold a name beside an id: it is the id where there is no other.
 ITEM_KEY = ("id", *(name for name in ITEM if name != "item"), "item")
+# Nobody is asked for more stars than these.
+_MOST_STARS = 100
 TITLE = ("title", "name")
 GENRES = ("genres", "genre")
 YEAR = ("year", "releaseyear", "releasedate")
@@ -127,8 +131,10 @@ def read_events_of(
 ) -> Events:
     """Read a table of interactions, by its columns' names; of ``known`` items alone, if given."""
     columns = _event_columns(table, known, rating_scale)
-    if not any(column.name == "rating" for column in columns):
-        note(f"{table.name}: no column is called {' or '.join(RATING)}, so each row is a click")
+    names = {column.name for column in columns}
+    if "rating" not in names:
+        each = "its number of clicks" if "clicks" in names else "a click"
+        note(f"{table.name}: no column is called {' or '.join(RATING)}, so each row is {each}")
     _tell_unused(table, {column.position for column in columns})
     rows = read_rows(table, columns, skip_bad_rows=skip_bad_rows)
     values = rows.values
@@ -139,7 +145,8 @@ def read_events_of(
         )
         raise DataError(table.name, problem)
     ratings, times = values.get("rating"), values.get("timestamp")
-    return Events(values["user"], values["item"], ratings, times, rows.n_dropped)
+    clicks = values.get("clicks")
+    return Events(values["user"], values["item"], ratings, times, rows.n_dropped, clicks)
 
 
 def _event_columns(
@@ -149,13 +156,15 @@ def _event_columns(
         IdColumn("user", _position(table, "user", USER)),
         IdColumn("item", _position(table, "item", ITEM), known),
     ]
-    rating, timestamp = find(table, RATING), find(table, TIMESTAMP)
+    rating, clicks, timestamp = (find(table, names) for names in (RATING, CLICKS, TIMESTAMP))
     if rating is not None:
         columns.append(NumberColumn("rating", rating, rating_scale))
     elif rating_scale is not None:
         raise DataError(
             table.name, "has no column of ratings, so its rows are clicks: give no rating scale"
         )
+    elif clicks is not None:
+        columns.append(NumberColumn("clicks", clicks, (1, MAX_FLOAT32)))
     if timestamp is not None:
         columns.append(_time_column(table, timestamp))
     return columns
@@ -178,6 +187,10 @@ def _scale_of(ratings: npt.NDArray[np.float32], name: str) -> tuple[float, float
         raise DataError(
             name,
             f"every rating is {low:g}: give the rating scale, or leave the column out for clicks",
+        )
+    if high > _MOST_STARS:
+        note(
+            f"{name}: ratings up to {high:g} are read as stars; what counts is to be called clicks"
         )
     return low, high
 

@@ -119,6 +119,31 @@ def test_without_ratings_rows_are_clicks_and_add_up(tmp_path: Path) -> None:
     assert data.n_duplicates == 2
 
 
+@pytest.mark.parametrize("name", ["clicks", "Play Count", "views"])
+def test_rows_may_be_several_clicks(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = f"user,item,{name},time\na,02,3,5\nb,2,1,6\na,02,2.5,4\na,2,7,9\n"
+    data = read(tmp_path, events)
+    assert triples(data) == [("a", "02", 5.5), ("b", "2", 1.0), ("a", "2", 7.0)]
+    assert seconds(data) == [5, 6, 9]
+    assert data.rating_scale is None
+    assert "so each row is its number of clicks" in capsys.readouterr().err
+    once = "".join(events.splitlines(keepends=True)[:3])
+    assert triples(read(tmp_path, once)) == [("a", "02", 3.0), ("b", "2", 1.0)]
+    with pytest.raises(DataError, match=r"events.csv, line 2: clicks 0 is outside"):
+        read(tmp_path, events.replace(",3,5", ",0,5"))
+
+
+def test_counts_that_are_called_ratings_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read(tmp_path, "user,item,rating\na,02,3\nb,2,2011\n")
+    assert "ratings up to 2011 are read as stars" in capsys.readouterr().err
+    read(tmp_path)
+    assert "are read as stars" not in capsys.readouterr().err
+
+
 def test_clicks_without_duplicates_are_ones(tmp_path: Path) -> None:
     data = read(tmp_path, "user,item\na,2\nb,2\n")
     assert data.ratings.tolist() == [1.0, 1.0]
