@@ -33,7 +33,7 @@ from ilk.types import (
 )
 
 RECALLS = (0.9, 0.95, 0.99, 0.999)
-BLENDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+BLENDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 COUNTS = (1, 10, 100)
 # Shares of the rows that a list of included ids lets pass; 0 is one row.
 SHARES = (0.1, 0.01, 0.001, 0.0)
