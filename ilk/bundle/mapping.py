@@ -32,7 +32,10 @@ from ilk.preference import Preference
 from ilk.space import SPACE_KEYS, Space, SpaceKey
 from ilk.titles import TitleNames
 from ilk.types import Target
-from ilk.vectors import Float32Matrix
+from ilk.vectors import Float32Matrix, norms
+
+# Of so many items it is told how long factors of what is liked are.
+_MOST_LIKED = 1000
 
 MappedArrays = Mapping[str, npt.NDArray[Any]]
 
@@ -55,6 +58,8 @@ class Bundle:
         Items by equal content; what the content is made of.
     spaces
         The four spaces.
+    liked_length
+        How long the factors are of what one rated, by the items that most have liked.
     lease
         Keeps the version from being deleted while anybody has it open.
     title_names
@@ -80,6 +85,7 @@ class Bundle:
     preference: Preference
     biases: Biases
     spaces: dict[SpaceKey, Space]
+    liked_length: float
     lease: Lease
     title_names: TitleNames | None = None
     expected: Float32Matrix | None = None
@@ -118,13 +124,14 @@ def map_bundle(folder: Path, manifest: Manifest, fresh: Container[str], lease: L
     _check_defaults(manifest)
     users: Side = unflatten("users", Side, arrays)
     items: Side = unflatten("items", Side, arrays)
+    ratings_by_item: Ratings = unflatten("ratings_by_item", Ratings, arrays)
     sides = {Target.USERS: users, Target.ITEMS: items}
     return Bundle(
         manifest=manifest,
         users=users,
         items=items,
         ratings_by_user=unflatten("ratings_by_user", Ratings, arrays),
-        ratings_by_item=unflatten("ratings_by_item", Ratings, arrays),
+        ratings_by_item=ratings_by_item,
         catalogue=unflatten("catalogue", Catalogue, arrays),
         content_model=_content_model(manifest, arrays),
         content_groups=unflatten("content_groups", ContentGroups, arrays),
@@ -135,12 +142,20 @@ def map_bundle(folder: Path, manifest: Manifest, fresh: Container[str], lease: L
         spaces={
             key: _open_space(folder, manifest, key, sides[key.target], fresh) for key in SPACE_KEYS
         },
+        liked_length=_liked_length(items, ratings_by_item),
         lease=lease,
         title_names=(
             unflatten("title_names", TitleNames, arrays) if "title_names.rows" in arrays else None
         ),
         expected=arrays.get("users.expected"),
     )
+
+
+def _liked_length(items: Side, ratings: Ratings) -> float:
+    # The items that most like come first.
+    counts = np.diff(ratings.indptr[: _MOST_LIKED + 1])
+    lengths = norms(items.factors[: len(counts)])
+    return float(counts @ lengths) / max(float(counts.sum()), 1.0)
 
 
 def _map_arrays(folder: Path, manifest: Manifest) -> MappedArrays:

@@ -15,13 +15,11 @@ from ilk.errors import InvalidRequest, NotFound
 from ilk.preference import age_weights
 from ilk.query.seeker import Seeker
 from ilk.types import Profile, Target
-from ilk.vectors import Float32Matrix, Float32Vector, Rows, norms, support, unit, unit_rows
+from ilk.vectors import Float32Matrix, Float32Vector, Rows, support, unit, unit_rows
 
 _GENRES: Final = "profile.favorite_genres"
 # How much is made at the least of the content of who says what they favor.
 _STATED: Final = np.float32(0.8)
-# Of so many items it is told how long factors of what is liked are.
-_MOST_LIKED: Final = 1000
 
 
 def newcomer(
@@ -81,12 +79,8 @@ def _wished(bundle: Bundle, genres: Sequence[str]) -> Float32Matrix:
     if not genres:
         return np.zeros((0, bundle.items.factors.shape[1]), dtype=np.float32)
     codes = sorted(set(bundle.content_model.genre_codes(genres, _GENRES)))
-    inferred = bundle.content_model.genre_factors(codes)
-    # The items that most like come first.
-    counts = np.diff(bundle.ratings_by_item.indptr[: _MOST_LIKED + 1])
-    lengths = norms(bundle.items.factors[: len(counts)])
-    liked = float(counts @ lengths) / max(float(counts.sum()), 1.0)
-    wishes: Float32Matrix = unit_rows(inferred) * np.float32(liked)
+    directions = unit_rows(bundle.content_model.genre_factors(codes))
+    wishes: Float32Matrix = directions * np.float32(bundle.liked_length)
     return wishes
 
 

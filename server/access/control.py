@@ -79,16 +79,14 @@ class Access:
 
         Errors as :meth:`check`.
         """
+        scopes = SCOPES_OF.get(method, _ADMINISTRATORS)
 
         async def admitted(asked: Asked, call: "Call") -> Answered:
-            terms: Terms | None = getattr(call.context, "terms", None)
-            is_new = terms is None
-            if terms is None:
-                terms = self.terms_for(call.context, SCOPES_OF.get(method, _ADMINISTRATORS))
-            # The log tells who it is that asks too much.
-            call.terms = terms
+            checked: Terms | None = getattr(call.context, "terms", None)
+            # Known before it is checked: the log tells who it is that asks too much.
+            call.terms = terms = checked or self.terms_for(call.context, scopes)
             if terms.limit is not None:
-                if is_new:
+                if checked is None:
                     terms.limit.check()
                 n_bytes = len(asked) if isinstance(asked, bytes) else 0
                 terms.limit.charge(PER_QUERY + PER_BYTE * n_bytes)
