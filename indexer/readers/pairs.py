@@ -54,19 +54,18 @@ def to_interactions(
     user_rows = events.users.codes
     item_rows = _catalogue_rows(events.items, items.item_ids)
     n_rows, n_items = len(user_rows), len(items.item_ids)
-    clicks = np.ones(n_rows, np.float32) if events.clicks is None else events.clicks
     ratings, timestamps = events.ratings, events.timestamps
+    if ratings is None:
+        ratings = np.ones(n_rows, np.float32) if events.clicks is None else events.clicks
     if _has_duplicates(user_rows, item_rows, n_items):
         keys = pairs_of(user_rows, item_rows, n_items)
-        if ratings is None:
-            kept, ratings, timestamps = _summed(keys, clicks, timestamps)
+        if events.ratings is None:
+            kept, ratings, timestamps = _summed(keys, ratings, timestamps)
         else:
             kept = _latest(keys, timestamps)
             ratings = ratings[kept]
             timestamps = None if timestamps is None else timestamps[kept]
         user_rows, item_rows = user_rows[kept], item_rows[kept]
-    elif ratings is None:
-        ratings = clicks
     return Interactions(
         user_ids=events.users.ids.to_pylist(),
         items=items,
