@@ -20,7 +20,8 @@ def check_no_leak(split: Split) -> None:
     ------
     DataError
         If a held-out (user, item) pair is in training or fold-in; if training knows a test user
-        (strong), an entry not before the cutoff (temporal) or a held-out item (cold items).
+        (strong), an entry not before the cutoff (temporal) or not before those held out of the same user
+        (latest), or a held-out item (cold items).
     """
     data = split.interactions
     name = f"{split.protocol} split"
@@ -40,6 +41,11 @@ def check_no_leak(split: Split) -> None:
     if split.cutoff_s is not None and data.timestamps is not None:
         leaked = visible[data.timestamps[visible] >= split.cutoff_s]
         _refuse(name, data, leaked, f"training or fold-in entries are not before {split.cutoff_s}")
+    if split.protocol == "latest" and data.timestamps is not None:
+        first_s = np.full(data.n_users, np.iinfo(np.int64).max)
+        np.minimum.at(first_s, data.user_rows[held], data.timestamps[held])
+        leaked = visible[data.timestamps[visible] >= first_s[data.user_rows[visible]]]
+        _refuse(name, data, leaked, "entries are not before what is to be predicted of their user")
 
 
 def _refuse(name: str, data: Interactions, leaked: npt.NDArray[np.int64], problem: str) -> None:

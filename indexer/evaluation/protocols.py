@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from ilk.errors import DataError, SettingsError
 from indexer.evaluation.leaks import check_no_leak
@@ -130,14 +131,41 @@ def split_temporal(
     """
     _check_fractions(quantile=quantile)
     _check_mask(interactions, "positive", positive)
-    times = interactions.timestamps
-    if times is None:
-        raise DataError(interactions.source, "has no timestamps; a temporal split needs them")
+    times = _timestamps(interactions)
     if cutoff_s is None:
         cutoff_s = int(np.quantile(times, quantile, method="higher"))
     before = times < cutoff_s
     after = ~before & positive
     return _assemble("temporal", interactions, positive, before, before, after, cutoff_s)
+
+
+def split_latest(
+    interactions: Interactions, positive: Mask, *, held_out_fraction: float = 0.2
+) -> Split:
+    """Learn and show what came first of each user; predict the positives of what came last.
+
+    Of each user's entries, in order of time, the last ``floor(held_out_fraction * count)`` leave
+    training; but not those of the same second as one that stays, which tell no order. Nothing is drawn
+    at random. Errors are those of :func:`split_temporal`.
+
+    Notes
+    -----
+    The temporal user split of Meng et al., "Exploring Data Splitting Strategies for the Evaluation of
+    Recommendation Models", RecSys 2020. Everybody who has been there for a while is tested, where few
+    are by a date. What others did later may be learned, as their days are not the user's.
+    """
+    _check_fractions(held_out_fraction=held_out_fraction)
+    _check_mask(interactions, "positive", positive)
+    times, users = _timestamps(interactions), interactions.user_rows
+    order = np.lexsort((times, users))
+    counts = np.bincount(users, minlength=interactions.n_users)
+    n_kept = counts - _share_of(held_out_fraction)(counts)
+    last_kept_s = np.full(interactions.n_users, -1, dtype=np.int64)
+    some = counts > 0
+    last = (np.cumsum(counts) - counts + n_kept - 1)[some]
+    last_kept_s[some] = times[order[last]]
+    test = times > last_kept_s[users]
+    return _assemble("latest", interactions, positive, ~test, ~test, test & positive)
 
 
 def split_cold_items(
@@ -241,6 +269,12 @@ def _pick_per_user(
     picked = np.zeros(len(interactions), dtype=np.bool_)
     picked[entries[order[place < n_picked[users[order]]]]] = True
     return picked
+
+
+def _timestamps(interactions: Interactions) -> npt.NDArray[np.int64]:
+    if interactions.timestamps is None:
+        raise DataError(interactions.source, "has no timestamps; a split by time needs them")
+    return interactions.timestamps
 
 
 def _check_fractions(**fractions: float) -> None:

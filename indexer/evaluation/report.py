@@ -21,6 +21,7 @@ from indexer.evaluation.protocols import (
     show_only,
     split_cold_items,
     split_given,
+    split_latest,
     split_strong,
     split_temporal,
     split_weak,
@@ -35,6 +36,8 @@ from indexer.progress import Progress
 from indexer.readers import GivenSplit
 from indexer.settings import BuildSettings
 from indexer.training.order import k_core, kept
+
+_YEAR_S = 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,9 @@ def _drawn(
     if settings.protocol == "temporal":
         yield split_temporal(data, positive, cutoff_s=settings.cutoff_s)
         return
+    if settings.protocol == "latest":
+        yield split_latest(data, positive)
+        return
     for number in range(seed, seed + settings.splits):
         if settings.is_strong:
             split = split_strong(data, positive, number, all_ratings=settings.all_ratings)
@@ -179,12 +185,22 @@ def _baselines(seed: int, settings: EvaluationSettings) -> dict[str, Callable[[S
         )
         for penalty in settings.ease_regularization
     }
+    lately = {"popularity, last year": _by_what_was_popular_lately}
     return {
         **ease,
         "item k-NN": partial(_by_known, ItemKNN.fit),
         "popularity": partial(_by_known, Popularity.fit),
+        **(lately if settings.protocol == "temporal" else {}),
         "random": partial(_at_random, seed=seed),
     }
+
+
+def _by_what_was_popular_lately(split: Split) -> Ranked:
+    times, cutoff_s = split.interactions.timestamps, split.cutoff_s
+    assert times is not None
+    assert cutoff_s is not None
+    lately = replace(split, train=split.train & (times >= cutoff_s - _YEAR_S))
+    return _by_known(Popularity.fit, lately)
 
 
 def _at_random(split: Split, seed: int) -> Ranked:

@@ -47,11 +47,13 @@ def rank(
     content_weight: float,
     diversity: float = 0.0,
     popularity_penalty: float = 0.0,
+    half_life_s: float | None = None,
 ) -> npt.NDArray[np.int64]:
     """Return the ``k`` items recommended to each test user, as item rows of the split's data.
 
     Users whom the bundle lacks (``strong``) come as profiles of what is folded in, as far as it holds
-    that; others as the users they are. Nothing folded in is recommended, nor what is no candidate.
+    that; others as the users they are, or with a half-life as profiles too. Nothing folded in is
+    recommended, nor what is no candidate.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def rank(
     if split.candidates is not None:
         wanted = replace(UNSEEN, include_ids=tuple(item_ids[row] for row in split.candidates))
     ranked = np.full((len(split.test_user_rows), k), -1, dtype=np.int64)
-    seekers = list(_seekers(bundle, split))
+    seekers = list(_seekers(bundle, split, half_life_s))
     for start in range(0, len(seekers), _BATCH):
         asking = seekers[start : start + _BATCH]
         queries = [
@@ -93,19 +95,20 @@ def _answered(outcome: Neighbors | IlkError) -> Neighbors:
     return outcome
 
 
-def _seekers(bundle: Bundle, split: Split) -> Iterator[tuple[int, Whom]]:
+def _seekers(bundle: Bundle, split: Split, half_life_s: float | None) -> Iterator[tuple[int, Whom]]:
     """Yield places among the test users and who asks there; not who shows nothing the bundle holds."""
     data = split.interactions
     users = [data.user_ids[row] for row in split.test_user_rows.tolist()]
     # Items with fewer ratings than settings ask for are left out of a bundle.
     held = bundle.items.vocabulary.rows_of(data.items.item_ids)[data.item_rows] >= 0
     for at, entries in enumerate(split.entries_by_test_user(split.fold_in & held)):
-        if bundle.users.vocabulary.row_of(users[at]) >= 0:
+        if half_life_s is None and bundle.users.vocabulary.row_of(users[at]) >= 0:
             yield at, UserId(users[at])
         else:
             favorites = () if split.favorites is None else split.favorites[at]
             if len(entries) or favorites:
-                yield at, profile_of(data, entries, favorites)
+                profile = profile_of(data, entries, favorites)
+                yield at, replace(profile, half_life_s=half_life_s)
 
 
 def profile_of(

@@ -12,11 +12,13 @@ from cyclopts import Parameter
 
 from ilk.errors import SettingsError
 
-Protocol: TypeAlias = Literal["strong", "weak", "temporal", "cold_items"]
+Protocol: TypeAlias = Literal["strong", "weak", "temporal", "latest", "cold_items"]
 Several: TypeAlias = Annotated[
     tuple[float, ...], Parameter(consume_multiple=True, negative_iterable="")
 ]
 
+# What is predicted came later than what is shown.
+_BY_TIME = ("temporal", "latest")
 _TRADE_OFF_DIVERSITIES = (0.1, 0.2, 0.3, 0.5, 0.7)
 _TRADE_OFF_PENALTIES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
@@ -27,10 +29,12 @@ class Request(NamedTuple):
     content_weight: float
     diversity: float = 0.0
     popularity_penalty: float = 0.0
+    half_life_s: float | None = None
 
     def __str__(self) -> str:
         extra = f" diversity={self.diversity:g}" if self.diversity else ""
         extra += f" penalty={self.popularity_penalty:g}" if self.popularity_penalty else ""
+        extra += f" half-life={self.half_life_s:.12g}s" if self.half_life_s else ""
         return f"ilk w={self.content_weight:g}{extra}"
 
 
@@ -42,9 +46,10 @@ class EvaluationSettings:
     ----------
     protocol
         strong: users held out of training; weak: a part of each user's ratings; temporal: after a
-        date; cold_items: films held out of training. Default: strong, or weak with --train.
+        date; latest: what came last of each user's; cold_items: films held out of training. Default:
+        strong, or weak with --train.
     splits
-        Random splits to average over (one for temporal: nothing is random in it).
+        Random splits to average over (one for temporal and latest: nothing is random in them).
     date
         Temporal: what is from this day (UTC) on is predicted from what came before. Default: the
         newest tenth of the ratings is predicted.
@@ -72,6 +77,9 @@ class EvaluationSettings:
     favorites
         Name so many genres of each newcomer, those that stand out most in what they like; --shown 0
         shows nothing beside.
+    session_half_lives_s
+        temporal, latest: have users ask as sessions do too, by profiles of what they have shown in which
+        a rating counts half as much for each so many seconds of age; each is measured.
     among_cold
         cold_items: rank the films held out among themselves, as a shelf of new films is filled. By
         default they are ranked among all.
@@ -93,6 +101,7 @@ class EvaluationSettings:
     trade_off: Annotated[bool, Parameter(negative="")] = False
     shown: int | None = None
     favorites: int = 0
+    session_half_lives_s: Several = ()
     among_cold: Annotated[bool, Parameter(negative="")] = False
     baselines: bool = True
     ease_regularization: Several = (200.0,)
@@ -107,6 +116,8 @@ class EvaluationSettings:
             raise SettingsError(f"--core must be at least 1, got {self.core}")
         if not all(penalty > 0 for penalty in self.ease_regularization):
             raise SettingsError("--ease-regularization must be positive")
+        if not all(half_life_s > 0 for half_life_s in self.session_half_lives_s):
+            raise SettingsError("--session-half-lives-s must be positive")
         for name in ("blends", "diversities", "popularity_penalties"):
             if not all(0 <= value <= 1 for value in getattr(self, name)):
                 raise SettingsError(f"--{name.replace('_', '-')} must be in [0, 1]")
@@ -120,6 +131,8 @@ class EvaluationSettings:
             raise SettingsError("--favorites must be positive, and needs --shown")
         if self.date is not None and self.protocol != "temporal":
             raise SettingsError("--date needs the temporal protocol")
+        if self.session_half_lives_s and self.protocol not in _BY_TIME:
+            raise SettingsError(f"--session-half-lives-s needs a protocol of {', '.join(_BY_TIME)}")
         if self.all_ratings and not self.is_strong:
             raise SettingsError("--all-ratings needs the strong protocol; the others show them all")
         if self.among_cold and self.protocol != "cold_items":
@@ -141,7 +154,8 @@ class EvaluationSettings:
         for weight in self.blends or sorted({0.0, usual_blend, 1.0}):
             for diversity in self.diversities:
                 for penalty in self.popularity_penalties:
-                    asked[Request(weight, diversity, penalty)] = None
+                    for half_life_s in (None, *self.session_half_lives_s):
+                        asked[Request(weight, diversity, penalty, half_life_s)] = None
             if self.trade_off:
                 asked[Request(weight)] = None
                 asked |= {Request(weight, diversity=d): None for d in _TRADE_OFF_DIVERSITIES}

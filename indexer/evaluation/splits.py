@@ -17,7 +17,7 @@ from indexer.interactions import Interactions
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Rows: TypeAlias = npt.NDArray[np.int64]
 CsrMatrix: TypeAlias = "sparse.csr_matrix[np.float32]"
-SplitProtocol: TypeAlias = Literal["strong", "weak", "temporal", "cold_items"]
+SplitProtocol: TypeAlias = Literal["strong", "weak", "temporal", "latest", "cold_items"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,6 +13,8 @@ import pytest
 
 from ilk.errors import SettingsError
 from ilk.program import exits
+from ilk.query import answer
+from ilk.types import UNSEEN, Query
 from indexer.__main__ import app
 from indexer.evaluation.baselines import Popularity
 from indexer.evaluation.favorites import favorite_genres
@@ -24,6 +26,7 @@ from indexer.evaluation.protocols import (
     show_only,
     split_cold_items,
     split_given,
+    split_latest,
     split_strong,
     split_temporal,
     split_weak,
@@ -31,7 +34,7 @@ from indexer.evaluation.protocols import (
 from indexer.evaluation.quality import measure_quality
 from indexer.evaluation.relevance import relevant
 from indexer.evaluation.report import evaluate, evaluate_given
-from indexer.evaluation.served import built_from, rank
+from indexer.evaluation.served import built_from, profile_of, rank
 from indexer.evaluation.settings import EvaluationSettings, Request
 from indexer.evaluation.splits import Split
 from indexer.interactions import Interactions
@@ -312,6 +315,11 @@ def test_who_shows_what_settings_leave_out_is_ranked_for_by_the_rest(few: Intera
         (["--sample", "--protocol", "weak", "--all-ratings"], "--all-ratings needs the strong"),
         (["--sample", "--favorites", "2"], "--favorites must be positive, and needs --shown"),
         (["--sample", "--shown", "0"], "--shown must be at least 1"),
+        (["--sample", "--session-half-lives-s", "60"], "needs a protocol of temporal, latest"),
+        (
+            ["--sample", "--protocol", "latest", "--session-half-lives-s", "0"],
+            "--session-half-lives-s must be positive",
+        ),
         (["--sample", "--among-cold"], "--among-cold needs the cold_items protocol"),
         (["--sample", "--own-bars"], "give --all-ratings with the strong protocol"),
         (["--sample", "--own-bars", "--protocol", "weak", "--core", "2"], "and no --core"),
@@ -357,6 +365,47 @@ def test_the_day_that_parts_past_from_future_may_be_named(few: Interactions) -> 
     assert counts["entries to learn from"] == (few.timestamps < cutoff_s).sum()
 
 
+def test_what_was_popular_in_the_year_before_the_date_stands_beside(few: Interactions) -> None:
+    settings = EvaluationSettings(protocol="temporal", blends=(0.0,))
+    told = evaluate(few, QUICK, settings, QUIET).summary(0)["models"]["popularity, last year"]
+    split = split_temporal(few, relevant(few, QUICK))
+    times = few.timestamps
+    assert times is not None
+    assert split.cutoff_s is not None
+    lately = split.train & split.positive & (times >= split.cutoff_s - 365 * 86_400)
+    assert 0 < lately.sum() < (split.train & split.positive).sum()
+    likes = replace(split, train=lately).train_matrix()
+    ranked = Popularity.fit(likes).rank(split.fold_in_matrix(), 10, seen=split.seen_matrix())
+    metric, depth = metric_named("ndcg@10")
+    mine = metric(ranked, split.held_out_matrix(), depth)
+    assert told["ndcg@10"]["mean"] == pytest.approx(mine.mean())
+
+
+def test_sessions_are_asked_as_profiles_in_which_what_is_recent_counts_more(
+    few: Interactions,
+) -> None:
+    split = split_latest(few, relevant(few, QUICK))
+    day_s = 86_400.0
+    with built_from(split.train_interactions(), QUICK, QUIET) as bundle:
+        ranked = rank(bundle, split, 10, content_weight=0.0, half_life_s=day_s)
+        entries = split.entries_by_test_user(split.fold_in)
+        for at in (0, len(entries) // 2, len(entries) - 1):
+            profile = replace(profile_of(few, entries[at]), half_life_s=day_s)
+            query = Query(whom=profile, filter=UNSEEN, neighbor_count=10, content_weight=0.0)
+            near = answer(bundle, query).neighbors
+            told = [few.items.item_ids[row] for row in ranked[at].tolist()]
+            assert told == [neighbor.id for neighbor in near]
+        assert (ranked != rank(bundle, split, 10, content_weight=0.0)).any()
+    settings = EvaluationSettings(
+        protocol="latest", blends=(0.0,), session_half_lives_s=(day_s,), baselines=False
+    )
+    models = evaluate(few, QUICK, settings, QUIET).models
+    assert list(models) == ["ilk w=0", "ilk w=0 half-life=86400s"]
+    metric, depth = metric_named("ndcg@10")
+    mine = metric(ranked, split.held_out_matrix(), depth)
+    assert models["ilk w=0 half-life=86400s"].values("ndcg@10") == pytest.approx(mine)
+
+
 def test_all_ratings_show_more_and_foretell_the_same(few: Interactions) -> None:
     positive = relevant(few, QUICK)
     alone = split_strong(few, positive, 1)
@@ -375,6 +424,7 @@ SPLITS: dict[str, Callable[[Interactions, np.ndarray], Split]] = {
     "strong": lambda data, positive: split_strong(data, positive, 1, all_ratings=True),
     "weak": lambda data, positive: split_weak(data, positive, 1),
     "temporal": lambda data, positive: split_temporal(data, positive),
+    "latest": lambda data, positive: split_latest(data, positive),
     "cold_items": lambda data, positive: split_cold_items(data, positive, 1),
 }
 
@@ -451,6 +501,14 @@ def test_relevance_does_not_follow_the_build_unless_it_is_asked_to(few: Interact
 def test_what_is_asked_of_the_served_model() -> None:
     assert list(EvaluationSettings().requests(0.1)) == [Request(0.0), Request(0.1), Request(1.0)]
     assert list(EvaluationSettings().requests(0.0)) == [Request(0.0), Request(1.0)]
+    session = EvaluationSettings(
+        protocol="latest", blends=(0.3,), session_half_lives_s=(60.0, 2_592_000.0)
+    )
+    assert [str(request) for request in session.requests(0.1)] == [
+        "ilk w=0.3",
+        "ilk w=0.3 half-life=60s",
+        "ilk w=0.3 half-life=2592000s",
+    ]
     grid = EvaluationSettings(blends=(0.3,), diversities=(0, 0.5), popularity_penalties=(0, 0.2))
     assert [str(request) for request in grid.requests(0.1)] == [
         "ilk w=0.3",

@@ -17,6 +17,7 @@ from indexer.evaluation.protocols import (
     show_only,
     split_cold_items,
     split_given,
+    split_latest,
     split_strong,
     split_temporal,
     split_weak,
@@ -83,11 +84,15 @@ def by_temporal(data: Interactions) -> Split:
     return split_temporal(data, liked(data))
 
 
+def by_latest(data: Interactions) -> Split:
+    return split_latest(data, liked(data))
+
+
 def by_cold_items(data: Interactions) -> Split:
     return split_cold_items(data, liked(data), seed=1)
 
 
-PROTOCOLS = [by_strong, by_weak, by_temporal, by_cold_items]
+PROTOCOLS = [by_strong, by_weak, by_temporal, by_latest, by_cold_items]
 protocols = pytest.mark.parametrize("split_by", PROTOCOLS)
 seeds = st.integers(min_value=0, max_value=10_000)
 quick = settings(deadline=None, max_examples=25)
@@ -314,6 +319,37 @@ def test_temporal_split_keeps_and_counts_items_that_are_new_after_the_date() -> 
 
 
 @quick
+@given(seed=seeds, fraction=st.floats(min_value=0.2, max_value=0.9))
+def test_latest_split_predicts_what_each_user_did_last(seed: int, fraction: float) -> None:
+    data = random_interactions(seed)
+    split = split_latest(data, liked(data), held_out_fraction=fraction)
+    times = data.timestamps
+    assert times is not None
+    for user in range(data.n_users):
+        mine = data.user_rows == user
+        in_order, shown = np.sort(times[mine]), mine & split.train
+        n_kept = mine.sum() - int(fraction * mine.sum() + 1e-9)
+        # Of those of one second, none is held out where one is shown.
+        last_s = in_order[n_kept - 1]
+        assert (shown == (mine & (times <= last_s))).all()
+        held_out = mine & liked(data) & (times > last_s)
+        if (shown & liked(data)).any():
+            assert ((mine & split.held_out) == held_out).all()
+            assert (user in split.test_user_rows.tolist()) == held_out.any()
+
+
+def test_latest_split_needs_timestamps_and_a_fraction_and_takes_users_of_nothing() -> None:
+    data = random_interactions(1)
+    with pytest.raises(DataError, match="no timestamps"):
+        by_latest(replace(data, timestamps=None))
+    with pytest.raises(SettingsError, match="held_out_fraction"):
+        split_latest(data, liked(data), held_out_fraction=1.0)
+    idle = data.only(data.user_rows != 3)
+    assert idle.n_users == data.n_users
+    assert 3 not in by_latest(idle).test_user_rows
+
+
+@quick
 @given(seed=seeds, fraction=st.floats(min_value=0.05, max_value=0.6))
 def test_cold_items_are_gone_from_all_that_can_be_seen(seed: int, fraction: float) -> None:
     data = random_interactions(seed)
@@ -380,6 +416,20 @@ def test_learning_from_after_the_date_is_caught() -> None:
     assert late.any()
     with pytest.raises(DataError, match="are not before"):
         check_no_leak(replace(split, train=split.train | late))
+
+
+def test_learning_what_a_user_did_after_what_is_to_be_predicted_is_caught() -> None:
+    data = random_interactions(13)
+    split = by_latest(data)
+    assert data.timestamps is not None
+    later = np.zeros(len(data), dtype=np.bool_)
+    for user in split.test_user_rows.tolist():
+        mine = data.user_rows == user
+        first_s = data.timestamps[mine & split.held_out].min()
+        later |= mine & (data.timestamps >= first_s) & ~split.held_out
+    assert later.any()
+    with pytest.raises(DataError, match="not before what is to be predicted of their user"):
+        check_no_leak(replace(split, train=split.train | later))
 
 
 def test_masks_and_fractions_out_of_shape_or_range_are_refused() -> None:
